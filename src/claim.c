@@ -1,0 +1,283 @@
+/*-------------------------------------------------------------------------
+ *
+ * claim.c
+ *	  Claiming a key: probe, judge, lock, probe again, write.
+ *
+ * judge() decides every outcome; claim_key() brings about the state in which
+ * its verdict may be acted upon.
+ *
+ *		probe without lock ----- final verdict ------------> answer
+ *			|	^
+ *			|	+--- other transaction at work: wait for its end
+ *			|
+ *			free, released, lease run out
+ *			|
+ *		key lock, probe again -- anything else ------------> as above
+ *			|
+ *			still free, released, or run out
+ *			|
+ *		write the row, let go of the lock -----------------> new, recovered
+ *
+ * What two sessions see of each other, A being first:
+ *
+ *		- A has written its row and runs: B's probe shows the row with A's xid.
+ *		  B waits for A's end, without any lock of the key, and probes again:
+ *		  a result (A committed it), a lease (A committed the claim), or
+ *		  nothing (A rolled back or crashed, also to a savepoint; B goes on to
+ *		  claim).
+ *		- A and B both find nothing: one gets the lock first and writes before
+ *		  it lets go; the other probes under the lock, sees the row and waits
+ *		  as above.  Reading before locking would let both write.
+ *		- A's lease has run out and B and C take over: as the line before.  A,
+ *		  coming late, finds the attempt higher than its own (complete.c).
+ *		- A crash leaves no lock and no row but those of committed and prepared
+ *		  transactions; the rest is seen as rolled back.
+ *
+ * A final verdict needs no lock: a result stays, a mismatch with it, and
+ * "in progress" was true when it was read.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "claim.h"
+#include "error.h"
+#include "fingerprint.h"
+#include "miscadmin.h"
+#include "terms.h"
+#include "utils/builtins.h"
+#include "utils/typcache.h"
+
+PG_FUNCTION_INFO_V1(idempotency_claim);
+
+/* What a probe means for a claim. */
+typedef enum Verdict
+{
+	/* final */
+	VERDICT_MISMATCH,
+	VERDICT_REPLAY,
+	VERDICT_IN_PROGRESS,
+	/* once the transaction at work has ended, there is another verdict */
+	VERDICT_IN_DOUBT,
+	/* to be acted upon under the key's lock */
+	VERDICT_RECOVER,			/* the lease has run out */
+	VERDICT_RECLAIM,			/* released, or issued and not claimed yet */
+	VERDICT_FREE				/* nothing stored */
+} Verdict;
+
+/* Whether the row is an unfinished claim of the current transaction. */
+static bool
+claimed_here(const KeyRow *row)
+{
+	return row->own && row->status == KEY_IN_PROGRESS &&
+		TransactionIdEquals(row->claim_xid, GetTopTransactionIdIfAny());
+}
+
+/*
+ * Decide what a probe means.  The order is the contract's: mismatch, replay,
+ * in progress, recovered; what is left is for the caller.
+ *
+ * A row that another transaction is replacing is still the committed truth
+ * while it says replay or in progress, but nothing may be built on its lease
+ * having run out or on its being free until that transaction has ended.
+ */
+static Verdict
+judge(const Probe *probe, const bytea *fingerprint, TimestampTz now)
+{
+	const KeyRow *row = &probe->row;
+	bool		in_doubt = TransactionIdIsValid(probe->writer);
+
+	if (probe->found && claimed_here(row))
+		return VERDICT_IN_PROGRESS;
+
+	/* W4: an expired row counts as absent. */
+	if (!probe->found || row->expires_at <= now)
+		return in_doubt ? VERDICT_IN_DOUBT : VERDICT_FREE;
+
+	if (row->status == KEY_RELEASED || row->status == KEY_ISSUED)
+		return in_doubt ? VERDICT_IN_DOUBT : VERDICT_RECLAIM;
+
+	/* Its fingerprint was erased with its response. */
+	if (row->status == KEY_ERASED)
+		return VERDICT_REPLAY;
+
+	if (fingerprints_differ(row->fingerprint, fingerprint))
+		return VERDICT_MISMATCH;
+
+	if (row->status != KEY_IN_PROGRESS)
+		return VERDICT_REPLAY;
+
+	if (row->lease_until > now)
+		return VERDICT_IN_PROGRESS;
+
+	return in_doubt ? VERDICT_IN_DOUBT : VERDICT_RECOVER;
+}
+
+/* Take an outcome that leaves the key as it is. */
+static void
+answer(Claim *claim, Outcome outcome, const Probe *probe)
+{
+	claim->outcome = outcome;
+	claim->row_known = probe != NULL && probe->found;
+	if (claim->row_known)
+		claim->row = probe->row;
+	if (outcome == OUTCOME_REPLAY)
+		store_detach(&claim->row);
+}
+
+/* Become the owner: fill in and write the row.  False: probe again. */
+static bool
+take(Claim *claim, Store *store, Verdict verdict, const Probe *probe,
+	 TimestampTz now, TimestampTz expires_at)
+{
+	KeyRow		row;
+
+	if (probe->found)
+		row = probe->row;
+	else
+		memset(&row, 0, sizeof(row));
+
+	switch (verdict)
+	{
+		case VERDICT_RECOVER:
+			row.attempt++;
+			break;
+		case VERDICT_RECLAIM:
+			row.attempt++;
+			row.recovery_point = NULL;
+			row.state = NULL;
+			break;
+		default:
+			row.attempt = 1;
+			row.recovery_point = NULL;
+			row.state = NULL;
+			break;
+	}
+	row.status = KEY_IN_PROGRESS;
+	row.fingerprint = claim->fingerprint;
+	row.status_code = NO_STATUS_CODE;
+	row.resource_id = NULL;
+	row.response = NULL;
+	row.ttl = claim->ttl;
+	row.lease_until = time_after(now, claim->lease ? claim->lease : &claim->policy.lease);
+	row.claimed_at = now;
+	row.completed_at = NO_TIME;
+	/* An unfinished claim never expires before its lease. */
+	row.expires_at = Max(expires_at, row.lease_until);
+	row.claim_xid = GetTopTransactionId();
+
+	if (!store_write(store, &claim->key, &row))
+		return false;
+	claim->outcome = verdict == VERDICT_RECOVER ? OUTCOME_RECOVERED : OUTCOME_NEW;
+	claim->row_known = true;
+	claim->row = row;
+	return true;
+}
+
+void
+claim_key(Claim *claim)
+{
+	const Interval *ttl = claim->ttl ? claim->ttl : &claim->policy.ttl;
+	bool		locked = false;
+
+	for (;;)
+	{
+		TimestampTz now = GetCurrentTimestamp();
+		TimestampTz expires_at = time_after(now, ttl);
+		Store		store;
+		Probe		probe;
+		Verdict		verdict;
+		bool		done = false;
+
+		CHECK_FOR_INTERRUPTS();
+		claim->judged_at = now;
+		store_open(&store);
+		store_probe(&store, &claim->key, now, expires_at, &probe);
+		verdict = judge(&probe, claim->fingerprint, now);
+
+		switch (verdict)
+		{
+			case VERDICT_MISMATCH:
+				answer(claim, OUTCOME_MISMATCH, &probe);
+				done = true;
+				break;
+			case VERDICT_REPLAY:
+				answer(claim, OUTCOME_REPLAY, &probe);
+				done = true;
+				break;
+			case VERDICT_IN_PROGRESS:
+				answer(claim, OUTCOME_IN_PROGRESS, &probe);
+				done = true;
+				break;
+			case VERDICT_IN_DOUBT:
+				break;
+			case VERDICT_FREE:
+				if (claim->first_sent != NO_TIME &&
+					claim->first_sent < time_before(now, ttl))
+				{
+					answer(claim, OUTCOME_EXPIRED, NULL);
+					done = locked;
+					break;
+				}
+				/* FALLTHROUGH */
+			case VERDICT_RECOVER:
+			case VERDICT_RECLAIM:
+				if (locked)
+					done = take(claim, &store, verdict, &probe, now, expires_at);
+				break;
+		}
+		store_close(&store);
+
+		if (locked && (done || verdict == VERDICT_IN_DOUBT))
+		{
+			keylock_release(&claim->key);
+			locked = false;
+		}
+		if (done)
+			return;
+
+		/*
+		 * Out of time: whoever holds the lock or runs the transaction is at
+		 * work on this key.
+		 */
+		if (verdict == VERDICT_IN_DOUBT ?
+			!wait_for_transaction(probe.writer, &claim->limit) :
+			!locked && !(locked = keylock_acquire(&claim->key, &claim->limit)))
+		{
+			answer(claim, OUTCOME_IN_PROGRESS, NULL);
+			return;
+		}
+	}
+}
+
+/*
+ * claim(key text, scope text, request jsonb, ttl interval, lease interval,
+ *		 wait interval, first_sent timestamptz) returns claim_result
+ *
+ * Claims the key for the calling transaction.  Intervals that are NULL are as
+ * the scope's policy and the settings say.  Raises IK400 for a bad key or
+ * interval, READ_ONLY_SQL_TRANSACTION where nothing may be written, and
+ * T_R_DEADLOCK_DETECTED as any wait may.
+ */
+Datum
+idempotency_claim(PG_FUNCTION_ARGS)
+{
+	Claim		claim;
+	Interval   *wait;
+
+	PreventCommandIfReadOnly("idempotency.claim()");
+	new_key_from_args(&claim.key, fcinfo, 0, 1);
+	claim.fingerprint = fingerprint_of(PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2));
+	claim.ttl = term_from_arg(fcinfo, 3, "ttl");
+	claim.lease = term_from_arg(fcinfo, 4, "lease");
+	wait = wait_from_arg(fcinfo, 5);
+	claim.first_sent = PG_ARGISNULL(6) ? NO_TIME :
+		Max(PG_GETARG_TIMESTAMPTZ(6), MIN_TIMESTAMP);
+	policy_of_scope(&claim.policy, claim.key.scope);
+	wait_at_most(&claim.limit, wait ? wait : &claim.policy.wait);
+
+	claim_key(&claim);
+	PG_RETURN_DATUM(claim_result_datum(&claim));
+}

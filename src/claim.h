@@ -1,0 +1,53 @@
+/*-------------------------------------------------------------------------
+ *
+ * claim.h
+ *	  Claiming a key.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef IDEMPOTENCY_CLAIM_H
+#define IDEMPOTENCY_CLAIM_H
+
+#include "keylock.h"
+#include "policy.h"
+#include "store.h"
+
+typedef enum Outcome
+{
+	OUTCOME_NEW,
+	OUTCOME_RECOVERED,
+	OUTCOME_REPLAY,
+	OUTCOME_IN_PROGRESS,
+	OUTCOME_MISMATCH,
+	OUTCOME_EXPIRED
+} Outcome;
+
+typedef struct Claim
+{
+	/* in */
+	IdempotencyKey key;
+	bytea	   *fingerprint;	/* NULL: no request */
+	Interval   *ttl;			/* NULL: as the policy says */
+	Interval   *lease;			/* likewise */
+	TimestampTz first_sent;		/* or NO_TIME */
+	WaitLimit	limit;
+	Policy		policy;
+
+	/* out */
+	Outcome		outcome;
+	bool		row_known;		/* row is what the outcome was judged by */
+	KeyRow		row;			/* or, where the caller owns the key, its claim */
+	TimestampTz judged_at;
+} Claim;
+
+/*
+ * Claim the key: sets the outcome, waiting for a concurrent owner as long as
+ * the limit allows.  Where the outcome is new or recovered, the row has been
+ * written and the caller owns the key.
+ */
+extern void claim_key(Claim *claim);
+
+/* The outcome as a row of type idempotency.claim_result. */
+extern Datum claim_result_datum(const Claim *claim);
+
+#endif							/* IDEMPOTENCY_CLAIM_H */

@@ -1,0 +1,178 @@
+/*-------------------------------------------------------------------------
+ *
+ * guc.c
+ *	  The settings of the extension.
+ *
+ * Spans of time are settings of type string, so that both the words of an
+ * interval ('1 day') and the units of a setting ('1d', '60s') are understood.
+ * The check hook admits only what parse_interval() reads; the assign hook
+ * reads it once more into the variable that the rest of the code uses, and
+ * therefore can't fail.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <ctype.h>
+#include <limits.h>
+
+#include "error.h"
+#include "guc.h"
+#include "utils/datetime.h"
+#include "utils/guc.h"
+#include "utils/timestamp.h"
+
+#define MAX_INTERVAL_TEXT	256
+
+Interval	default_ttl;
+Interval	default_lease;
+Interval	default_wait;
+int			min_key_length = 1;
+int			max_key_length = 255;
+int			max_response_size = 1024;
+
+static char *default_ttl_text;
+static char *default_lease_text;
+static char *default_wait_text;
+static char *sqlstate_prefix = "IK";
+
+int
+idempotency_sqlstate(int http_status)
+{
+	return MAKE_SQLSTATE(sqlstate_prefix[0], sqlstate_prefix[1],
+						 '0' + http_status / 100,
+						 '0' + http_status / 10 % 10,
+						 '0' + http_status % 10);
+}
+
+/*
+ * Read an interval as interval_in() does, but report a bad one by returning
+ * false: a check hook must not raise an error.
+ */
+static bool
+parse_interval(const char *text, Interval *result)
+{
+	struct pg_itm_in itm = {0};
+	char	   *field[MAXDATEFIELDS];
+	int			ftype[MAXDATEFIELDS];
+	char		buffer[MAX_INTERVAL_TEXT];
+	int			nfields;
+	int			dtype;
+
+	if (ParseDateTime(text, buffer, sizeof(buffer), field, ftype,
+					  MAXDATEFIELDS, &nfields) != 0)
+		return false;
+	if (DecodeInterval(field, ftype, nfields, INTERVAL_FULL_RANGE,
+					   &dtype, &itm) != 0)
+		return false;
+	return dtype == DTK_DELTA && itmin2interval(&itm, result) == 0;
+}
+
+/* Whether an interval is under, at or over zero, a month counting 30 days. */
+static int
+interval_sign(const Interval *interval)
+{
+	double		usecs;
+
+	usecs = (double) interval->time +
+		((double) interval->month * DAYS_PER_MONTH + interval->day) * USECS_PER_DAY;
+	return usecs < 0 ? -1 : usecs > 0 ? 1 : 0;
+}
+
+static bool
+check_positive_interval(char **newval, void **extra, GucSource source)
+{
+	Interval	interval;
+
+	if (parse_interval(*newval, &interval) && interval_sign(&interval) > 0)
+		return true;
+	GUC_check_errdetail("The value must be an interval longer than zero.");
+	return false;
+}
+
+static bool
+check_wait(char **newval, void **extra, GucSource source)
+{
+	Interval	interval;
+
+	if (parse_interval(*newval, &interval) && interval_sign(&interval) >= 0)
+		return true;
+	GUC_check_errdetail("The value must be an interval, zero or longer.");
+	return false;
+}
+
+static void
+assign_default_ttl(const char *newval, void *extra)
+{
+	(void) parse_interval(newval, &default_ttl);
+}
+
+static void
+assign_default_lease(const char *newval, void *extra)
+{
+	(void) parse_interval(newval, &default_lease);
+}
+
+static void
+assign_default_wait(const char *newval, void *extra)
+{
+	(void) parse_interval(newval, &default_wait);
+}
+
+static bool
+check_sqlstate_prefix(char **newval, void **extra, GucSource source)
+{
+	const char *prefix = *newval;
+
+	if (strlen(prefix) == 2)
+	{
+		bool		first = isdigit((unsigned char) prefix[0]) ||
+			(prefix[0] >= 'A' && prefix[0] <= 'Z');
+		bool		second = isdigit((unsigned char) prefix[1]) ||
+			(prefix[1] >= 'A' && prefix[1] <= 'Z');
+
+		/* Classes 00 to 02 are success, warning and no data, not errors. */
+		if (first && second &&
+			!(prefix[0] == '0' && prefix[1] >= '0' && prefix[1] <= '2'))
+			return true;
+	}
+	GUC_check_errdetail("The value must be two upper-case letters or digits that begin no class of success or warning.");
+	return false;
+}
+
+/* Define every setting; called once, when the library is loaded. */
+void
+define_settings(void)
+{
+	DefineCustomStringVariable("idempotency.default_ttl",
+							   "How long a key is remembered.",
+							   NULL, &default_ttl_text, "1 day", PGC_USERSET, 0,
+							   check_positive_interval, assign_default_ttl, NULL);
+	DefineCustomStringVariable("idempotency.default_lease",
+							   "How long an unfinished, committed claim stays protected.",
+							   NULL, &default_lease_text, "60 s", PGC_USERSET, 0,
+							   check_positive_interval, assign_default_lease, NULL);
+	DefineCustomStringVariable("idempotency.default_wait",
+							   "How long a claim waits for a concurrent owner.",
+							   "Zero answers at once.",
+							   &default_wait_text, "5 s", PGC_USERSET, 0,
+							   check_wait, assign_default_wait, NULL);
+	DefineCustomIntVariable("idempotency.min_key_length",
+							"Length in bytes under which a key is refused.",
+							NULL, &min_key_length, 1, 1, 8192, PGC_USERSET,
+							GUC_UNIT_BYTE, NULL, NULL, NULL);
+	DefineCustomIntVariable("idempotency.max_key_length",
+							"Length in bytes over which a key is refused.",
+							NULL, &max_key_length, 255, 1, 8192, PGC_USERSET,
+							GUC_UNIT_BYTE, NULL, NULL, NULL);
+	DefineCustomIntVariable("idempotency.max_response_size",
+							"Size over which a response is refused.",
+							NULL, &max_response_size, 1024, 1, MAX_KILOBYTES,
+							PGC_USERSET, GUC_UNIT_KB, NULL, NULL, NULL);
+	DefineCustomStringVariable("idempotency.sqlstate_prefix",
+							   "First two characters of the SQLSTATEs that the extension raises.",
+							   "PT makes PostgREST answer with the HTTP status of the other three.",
+							   &sqlstate_prefix, "IK", PGC_USERSET, 0,
+							   check_sqlstate_prefix, NULL, NULL);
+	MarkGUCPrefixReserved("idempotency");
+}

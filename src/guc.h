@@ -1,0 +1,22 @@
+/*-------------------------------------------------------------------------
+ *
+ * guc.h
+ *	  The settings, parsed.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef IDEMPOTENCY_GUC_H
+#define IDEMPOTENCY_GUC_H
+
+#include "datatype/timestamp.h"
+
+extern Interval default_ttl;
+extern Interval default_lease;
+extern Interval default_wait;
+extern int	min_key_length;		/* bytes */
+extern int	max_key_length;		/* bytes */
+extern int	max_response_size;	/* kB */
+
+extern void define_settings(void);
+
+#endif							/* IDEMPOTENCY_GUC_H */

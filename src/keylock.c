@@ -1,0 +1,192 @@
+/*-------------------------------------------------------------------------
+ *
+ * keylock.c
+ *	  The lock of a key, and waits with a limit.
+ *
+ * The lock is an advisory lock of our own class, named by 64 bits of the
+ * key's hash.  Whoever writes a row of the key holds it from before the probe
+ * that the write relies on until the row is written, and no longer: from then
+ * on the uncommitted row itself is the guard.  So a lock is held for a moment
+ * only, nobody sleeps on another lock of a key while holding one, a
+ * transaction that claims many keys holds at most one of them, and there is
+ * one thing to wait for: the end of the transaction that wrote the row.
+ *
+ * The lock only orders.  Keys that share its 64 bits cost each other time,
+ * nothing else.
+ *
+ * A wait with a limit is a wait in the lock manager with lock_timeout set to
+ * what is left, inside a subtransaction.  The error that ends it is caught
+ * there, the subtransaction is rolled back, and the caller's transaction goes
+ * on.  Deadlock check, cancel, pg_locks and pg_blocking_pids() are the lock
+ * manager's own.  Only a caller who really waits pays for the subtransaction.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "keylock.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "storage/lock.h"
+#include "storage/proc.h"
+#include "storage/procarray.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+
+/* One of the two things that a caller waits for. */
+typedef struct WaitTarget
+{
+	const LOCKTAG *keylock;		/* NULL: wait for xid */
+	TransactionId xid;
+} WaitTarget;
+
+void
+wait_unlimited(WaitLimit *limit)
+{
+	limit->limited = false;
+}
+
+void
+wait_at_most(WaitLimit *limit, const Interval *interval)
+{
+	double		ms;
+
+	ms = (double) interval->time / 1000.0 +
+		((double) interval->month * DAYS_PER_MONTH + interval->day) *
+		(double) SECS_PER_DAY * 1000.0;
+	limit->limited = true;
+	/* A limit under a millisecond is not none. */
+	limit->allowed_ms = ms >= INT_MAX ? INT_MAX : ms > 0 && ms < 1 ? 1 : (int64) ms;
+	if (limit->allowed_ms > 0)
+		INSTR_TIME_SET_CURRENT(limit->begun);
+}
+
+/* Milliseconds left, INT_MAX where there is no limit. */
+static int
+time_left(const WaitLimit *limit)
+{
+	instr_time	elapsed;
+	int64		left;
+
+	if (!limit->limited)
+		return INT_MAX;
+	if (limit->allowed_ms == 0)
+		return 0;
+	INSTR_TIME_SET_CURRENT(elapsed);
+	INSTR_TIME_SUBTRACT(elapsed, limit->begun);
+	left = limit->allowed_ms - (int64) INSTR_TIME_GET_MILLISEC(elapsed);
+	return left > 0 ? (int) left : 0;
+}
+
+bool
+may_wait(const WaitLimit *limit)
+{
+	return time_left(limit) > 0;
+}
+
+static void
+wait_for(const WaitTarget *target)
+{
+	if (target->keylock != NULL)
+		(void) LockAcquire(target->keylock, ExclusiveLock, false, false);
+	else
+		XactLockTableWait(target->xid, NULL, NULL, XLTW_None);
+}
+
+/*
+ * Wait within the limit.  The session's own lock_timeout, where it is the
+ * shorter, ends the wait with its own error as it would end any other.
+ */
+static bool
+wait_within(const WaitLimit *limit, const WaitTarget *target)
+{
+	int			left = time_left(limit);
+	int			session_timeout = LockTimeout;
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	bool		ended = false;
+
+	if (left == 0)
+		return false;
+	if (!limit->limited || (session_timeout > 0 && session_timeout <= left))
+	{
+		wait_for(target);
+		return true;
+	}
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		LockTimeout = left;
+		wait_for(target);
+		LockTimeout = session_timeout;
+		ended = true;
+
+		/* A lock taken inside now belongs to the surrounding transaction. */
+		ReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		LockTimeout = session_timeout;
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+
+		if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
+			ReThrowError(error);
+		FreeErrorData(error);
+	}
+	PG_END_TRY();
+	return ended;
+}
+
+static void
+keylock_tag(LOCKTAG *tag, const IdempotencyKey *key)
+{
+	uint32		half[2];
+
+	memcpy(half, key->hash.data, sizeof(half));
+	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, half[0], half[1], KEYLOCK_CLASS);
+}
+
+bool
+keylock_acquire(const IdempotencyKey *key, const WaitLimit *limit)
+{
+	LOCKTAG		tag;
+	WaitTarget	target = {.keylock = &tag};
+
+	keylock_tag(&tag, key);
+	if (LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL)
+		return true;
+	return wait_within(limit, &target);
+}
+
+void
+keylock_release(const IdempotencyKey *key)
+{
+	LOCKTAG		tag;
+
+	keylock_tag(&tag, key);
+	if (!LockRelease(&tag, ExclusiveLock, false))
+		elog(ERROR, "lock of idempotency key is not held");
+}
+
+bool
+wait_for_transaction(TransactionId xid, const WaitLimit *limit)
+{
+	WaitTarget	target = {.xid = xid};
+
+	/* It may have ended since it was seen; that is no wait. */
+	if (!TransactionIdIsInProgress(xid))
+		return true;
+	return wait_within(limit, &target);
+}

@@ -1,0 +1,53 @@
+/*-------------------------------------------------------------------------
+ *
+ * keylock.h
+ *	  The lock of a key, and waits with a limit.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef IDEMPOTENCY_KEYLOCK_H
+#define IDEMPOTENCY_KEYLOCK_H
+
+#include "datatype/timestamp.h"
+#include "keyname.h"
+#include "portability/instr_time.h"
+
+/*
+ * The class of our advisory locks: pg_locks.objsubid.  1 and 2 belong to the
+ * SQL functions, 4 to 31 to other extensions.
+ */
+#define KEYLOCK_CLASS	18756
+
+/* How long one call may wait, over all its waits. */
+typedef struct WaitLimit
+{
+	bool		limited;
+	int64		allowed_ms;
+	instr_time	begun;
+} WaitLimit;
+
+/* No limit but the session's own lock_timeout and statement_timeout. */
+extern void wait_unlimited(WaitLimit *limit);
+
+/* A limit that begins to run now.  The interval is not negative. */
+extern void wait_at_most(WaitLimit *limit, const Interval *interval);
+
+/* Whether there is time left to wait. */
+extern bool may_wait(const WaitLimit *limit);
+
+/*
+ * Take the key's lock.  Returns false where the limit ran out first; the
+ * transaction is then as it was.
+ */
+extern bool keylock_acquire(const IdempotencyKey *key, const WaitLimit *limit);
+
+/* Let it go again; by the (sub)transaction that took it. */
+extern void keylock_release(const IdempotencyKey *key);
+
+/*
+ * Wait for the end of a transaction, or of a subtransaction that is rolled
+ * back.  Returns false where the limit ran out first.
+ */
+extern bool wait_for_transaction(TransactionId xid, const WaitLimit *limit);
+
+#endif							/* IDEMPOTENCY_KEYLOCK_H */

@@ -1,0 +1,38 @@
+/*-------------------------------------------------------------------------
+ *
+ * keyname.h
+ *	  What a key is: scope, name and their hash.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef IDEMPOTENCY_KEYNAME_H
+#define IDEMPOTENCY_KEYNAME_H
+
+#include "fmgr.h"
+#include "utils/uuid.h"
+
+typedef struct IdempotencyKey
+{
+	text	   *scope;
+	text	   *name;
+	pg_uuid_t	hash;			/* of both: what is indexed and locked */
+} IdempotencyKey;
+
+/*
+ * Make a key of the arguments at the given positions of a function call, by
+ * the rules that a new key must keep.  Raises IK400 where it breaks one.
+ */
+extern void new_key_from_args(IdempotencyKey *key, FunctionCallInfo fcinfo,
+							  int name_arg, int scope_arg);
+
+/*
+ * The same for a key that was claimed before: the settings that bound its
+ * length may have changed since, so they do not apply.
+ */
+extern void known_key_from_args(IdempotencyKey *key, FunctionCallInfo fcinfo,
+								int name_arg, int scope_arg);
+
+/* Whether two texts are equal, byte for byte. */
+extern bool same_text(const text *a, const text *b);
+
+#endif							/* IDEMPOTENCY_KEYNAME_H */

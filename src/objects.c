@@ -1,0 +1,126 @@
+/*-------------------------------------------------------------------------
+ *
+ * objects.c
+ *	  The extension's own tables, indexes and types, by OID.
+ *
+ * Looked up by name once and kept for the life of the backend, or until a
+ * relcache message names one of the tables: DROP EXTENSION, the turn of a
+ * wheel slot (TRUNCATE gives it new storage), ALTER TABLE, REINDEX.
+ *
+ * A backend sees the message no later than it next locks a relation, so what
+ * was looked up before a lock is never used after it without asking again.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "objects.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+
+static Objects known;
+static bool known_valid = false;
+static uint64 generation = 1;
+
+static void
+forget_objects(Datum arg, Oid relid)
+{
+	bool		ours = relid == InvalidOid || !known_valid ||
+		relid == known.keys || relid == known.wheel;
+
+	for (int leaf = 0; leaf < LEAVES && !ours; leaf++)
+		ours = relid == known.leaf[leaf] || relid == known.leaf_index[leaf];
+
+	if (ours)
+	{
+		known_valid = false;
+		generation++;
+	}
+}
+
+void
+watch_objects(void)
+{
+	CacheRegisterRelcacheCallback(forget_objects, (Datum) 0);
+}
+
+uint64
+objects_generation(void)
+{
+	return generation;
+}
+
+static void
+not_installed(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("extension \"idempotency\" is not installed in this database"),
+			 errhint("Run CREATE EXTENSION idempotency.")));
+}
+
+static Oid
+relation_named(Oid schema, const char *name)
+{
+	Oid			relid = get_relname_relid(name, schema);
+
+	if (!OidIsValid(relid))
+		not_installed();
+	return relid;
+}
+
+static Oid
+type_named(Oid schema, const char *name)
+{
+	Oid			typid = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid,
+										CStringGetDatum(name),
+										ObjectIdGetDatum(schema));
+
+	if (!OidIsValid(typid))
+		not_installed();
+	return typid;
+}
+
+const Objects *
+objects(void)
+{
+	/*
+	 * The look-ups below may accept invalidation messages, and one that
+	 * names a table makes them start again.
+	 */
+	while (!known_valid)
+	{
+		uint64		seen = generation;
+		Objects		found;
+		Oid			schema = get_namespace_oid("idempotency", true);
+
+		if (!OidIsValid(schema))
+			not_installed();
+		found.keys = relation_named(schema, "keys");
+		found.wheel = relation_named(schema, "wheel");
+		for (int leaf = 0; leaf < LEAVES; leaf++)
+		{
+			char		suffix[8] = "long";
+			char		name[NAMEDATALEN];
+
+			if (leaf != LEAF_LONG)
+				snprintf(suffix, sizeof(suffix), "%d", leaf);
+			snprintf(name, sizeof(name), "keys_%s", suffix);
+			found.leaf[leaf] = relation_named(schema, name);
+			snprintf(name, sizeof(name), "keys_%s_hash", suffix);
+			found.leaf_index[leaf] = relation_named(schema, name);
+		}
+		found.keys_type = type_named(schema, "keys");
+		found.claim_result_type = type_named(schema, "claim_result");
+
+		if (seen == generation)
+		{
+			known = found;
+			known_valid = true;
+		}
+	}
+	return &known;
+}

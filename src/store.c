@@ -1,0 +1,478 @@
+/*-------------------------------------------------------------------------
+ *
+ * store.c
+ *	  The stored keys, in the tables of the expiry wheel.
+ *
+ * The only file that knows the columns of idempotency.keys.  Rows are read
+ * and written through the table and index access methods, below the executor:
+ * no plan, no trigger, no privilege check; the functions above are the gate.
+ *
+ * Reading.  A probe scans the hash index of each live leaf with a dirty
+ * snapshot.  That shows what is committed at this instant, at every isolation
+ * level, takes no predicate locks (so that two keys never conflict under
+ * SERIALIZABLE), and shows the rows of transactions in progress with their
+ * xids.  Every write happens under the key's lock, so under that lock the
+ * scan meets no writer; it may meet a writer's commit or abort:
+ *
+ *		- T moved the row from leaf A to B.  A is read while T runs: the old
+ *		  version, written over by T.  T commits; B shows the new version.
+ *		  Both are found; the settled one is the later truth.
+ *		- B is read first, then T aborts: A shows a settled row, and the
+ *		  writer remembered from B has ended.  Waiting for it returns at once.
+ *
+ * Writing.  The unique index of a leaf is the judge: an insertion that meets
+ * another live entry of the same hash, committed or not, is taken back, and
+ * the caller probes again.  Under the key's lock that happens only where a row
+ * was put there by hand.  Across leaves no index can judge; the lock does.
+ *
+ * W1: no row expires after the until of its leaf.  store_write() is the one
+ * place that puts rows into leaves, and it chooses the leaf by the expiry;
+ * a row whose expiry outgrows its leaf is inserted into another one and
+ * deleted from the first, under the key's lock, in the same transaction.
+ *
+ * Locks: RowExclusiveLock on each leaf and index that a call looks into; let
+ * go when the call ends where nothing was written, kept to the end of the
+ * transaction where something was, so that no leaf is emptied under an
+ * uncommitted row.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/detoast.h"
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/index.h"
+#include "compat.h"
+#include "executor/executor.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "nodes/execnodes.h"
+#include "storage/bufmgr.h"
+#include "store.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/typcache.h"
+
+enum
+{
+	KEYS_SCOPE,
+	KEYS_KEY,
+	KEYS_FINGERPRINT,
+	KEYS_STATUS,
+	KEYS_STATUS_CODE,
+	KEYS_RESOURCE_ID,
+	KEYS_RESPONSE,
+	KEYS_ATTEMPT,
+	KEYS_RECOVERY_POINT,
+	KEYS_STATE,
+	KEYS_LEASE_UNTIL,
+	KEYS_CLAIMED_AT,
+	KEYS_COMPLETED_AT,
+	KEYS_EXPIRES_AT,
+	KEYS_TTL,
+	KEYS_CLAIM_XID,
+	KEYS_SLOT,
+	KEYS_HASH,
+	KEYS_COLUMNS
+};
+
+/* Value of the column slot for keys_long. */
+#define SLOT_LONG	(-1)
+
+static const char *const status_names[] = {
+	[KEY_IN_PROGRESS] = "in_progress",
+	[KEY_COMPLETED] = "completed",
+	[KEY_FAILED] = "failed",
+	[KEY_RELEASED] = "released",
+	[KEY_ISSUED] = "issued",
+	[KEY_ERASED] = "erased",
+};
+
+static KeyStatus
+status_from_text(const text *name)
+{
+	for (int status = 0; status < lengthof(status_names); status++)
+	{
+		if (strlen(status_names[status]) == VARSIZE_ANY_EXHDR(name) &&
+			memcmp(status_names[status], VARDATA_ANY(name),
+				   VARSIZE_ANY_EXHDR(name)) == 0)
+			return (KeyStatus) status;
+	}
+	elog(ERROR, "unknown status of idempotency key");
+}
+
+void
+store_open(Store *store)
+{
+	memset(store, 0, sizeof(*store));
+	wheel_read(&store->wheel);
+}
+
+static void
+open_leaf(Store *store, int leaf)
+{
+	if (store->heap[leaf] != NULL)
+		return;
+	store->heap[leaf] = table_open(objects()->leaf[leaf], RowExclusiveLock);
+	store->index[leaf] = index_open(objects()->leaf_index[leaf], RowExclusiveLock);
+}
+
+void
+store_close(Store *store)
+{
+	if (store->slot != NULL)
+		ExecDropSingleTupleTableSlot(store->slot);
+	for (int leaf = 0; leaf < LEAVES; leaf++)
+	{
+		LOCKMODE	lock = store->written[leaf] ? NoLock : RowExclusiveLock;
+
+		if (store->heap[leaf] == NULL)
+			continue;
+		index_close(store->index[leaf], lock);
+		table_close(store->heap[leaf], lock);
+	}
+}
+
+/* ----------------------------------------------------------------
+ *		Rows
+ * ----------------------------------------------------------------
+ */
+
+static inline void *
+pointer_or_null(const Datum *values, const bool *isnull, int column)
+{
+	return isnull[column] ? NULL : DatumGetPointer(values[column]);
+}
+
+static inline TimestampTz
+time_or_none(const Datum *values, const bool *isnull, int column)
+{
+	return isnull[column] ? NO_TIME : DatumGetTimestampTz(values[column]);
+}
+
+/* Read a copy of the tuple in the slot; the row points into the copy. */
+static void
+row_from_slot(KeyRow *row, TupleTableSlot *slot)
+{
+	Datum		values[KEYS_COLUMNS];
+	bool		isnull[KEYS_COLUMNS];
+	HeapTuple	tuple = ExecCopySlotHeapTuple(slot);
+
+	heap_deform_tuple(tuple, slot->tts_tupleDescriptor, values, isnull);
+	row->status = status_from_text(DatumGetTextPP(values[KEYS_STATUS]));
+	row->attempt = DatumGetInt32(values[KEYS_ATTEMPT]);
+	row->status_code = isnull[KEYS_STATUS_CODE] ? NO_STATUS_CODE :
+		DatumGetInt32(values[KEYS_STATUS_CODE]);
+	row->fingerprint = isnull[KEYS_FINGERPRINT] ? NULL :
+		DatumGetByteaPP(values[KEYS_FINGERPRINT]);
+	row->resource_id = pointer_or_null(values, isnull, KEYS_RESOURCE_ID);
+	row->response = pointer_or_null(values, isnull, KEYS_RESPONSE);
+	row->recovery_point = pointer_or_null(values, isnull, KEYS_RECOVERY_POINT);
+	row->state = pointer_or_null(values, isnull, KEYS_STATE);
+	row->ttl = pointer_or_null(values, isnull, KEYS_TTL);
+	row->lease_until = time_or_none(values, isnull, KEYS_LEASE_UNTIL);
+	row->claimed_at = time_or_none(values, isnull, KEYS_CLAIMED_AT);
+	row->completed_at = time_or_none(values, isnull, KEYS_COMPLETED_AT);
+	row->expires_at = DatumGetTimestampTz(values[KEYS_EXPIRES_AT]);
+	row->claim_xid = isnull[KEYS_CLAIM_XID] ? InvalidTransactionId :
+		DatumGetTransactionId(values[KEYS_CLAIM_XID]);
+	row->stored = true;
+	row->own = TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data));
+	row->tid = slot->tts_tid;
+}
+
+static inline void
+put_pointer(Datum *values, bool *isnull, int column, const void *pointer)
+{
+	values[column] = PointerGetDatum(pointer);
+	isnull[column] = pointer == NULL;
+}
+
+static inline void
+put_time(Datum *values, bool *isnull, int column, TimestampTz time)
+{
+	values[column] = TimestampTzGetDatum(time);
+	isnull[column] = time == NO_TIME;
+}
+
+static void
+row_to_values(const IdempotencyKey *key, const KeyRow *row,
+			  Datum *values, bool *isnull)
+{
+	memset(isnull, false, KEYS_COLUMNS * sizeof(bool));
+	values[KEYS_SCOPE] = PointerGetDatum(key->scope);
+	values[KEYS_KEY] = PointerGetDatum(key->name);
+	put_pointer(values, isnull, KEYS_FINGERPRINT, row->fingerprint);
+	values[KEYS_STATUS] = CStringGetTextDatum(status_names[row->status]);
+	values[KEYS_STATUS_CODE] = Int32GetDatum(row->status_code);
+	isnull[KEYS_STATUS_CODE] = row->status_code == NO_STATUS_CODE;
+	put_pointer(values, isnull, KEYS_RESOURCE_ID, row->resource_id);
+	put_pointer(values, isnull, KEYS_RESPONSE, row->response);
+	values[KEYS_ATTEMPT] = Int32GetDatum(row->attempt);
+	put_pointer(values, isnull, KEYS_RECOVERY_POINT, row->recovery_point);
+	put_pointer(values, isnull, KEYS_STATE, row->state);
+	put_time(values, isnull, KEYS_LEASE_UNTIL, row->lease_until);
+	put_time(values, isnull, KEYS_CLAIMED_AT, row->claimed_at);
+	put_time(values, isnull, KEYS_COMPLETED_AT, row->completed_at);
+	values[KEYS_EXPIRES_AT] = TimestampTzGetDatum(row->expires_at);
+	put_pointer(values, isnull, KEYS_TTL, row->ttl);
+	values[KEYS_CLAIM_XID] = TransactionIdGetDatum(row->claim_xid);
+	isnull[KEYS_CLAIM_XID] = !TransactionIdIsValid(row->claim_xid);
+	values[KEYS_SLOT] = Int16GetDatum(row->leaf == LEAF_LONG ? SLOT_LONG : row->leaf);
+	values[KEYS_HASH] = UUIDPGetDatum(&key->hash);
+}
+
+static void *
+detached(void *value)
+{
+	return value != NULL && VARATT_IS_EXTERNAL(value) ?
+		detoast_external_attr(value) : value;
+}
+
+void
+store_detach(KeyRow *row)
+{
+	row->resource_id = detached(row->resource_id);
+	row->response = detached(row->response);
+	row->recovery_point = detached(row->recovery_point);
+	row->state = detached(row->state);
+}
+
+Datum
+store_row_datum(const IdempotencyKey *key, const KeyRow *row)
+{
+	TupleDesc	desc = lookup_rowtype_tupdesc(objects()->keys_type, -1);
+	Datum		values[KEYS_COLUMNS];
+	bool		isnull[KEYS_COLUMNS];
+	Datum		result;
+
+	row_to_values(key, row, values, isnull);
+	result = HeapTupleGetDatum(heap_form_tuple(desc, values, isnull));
+	ReleaseTupleDesc(desc);
+	return result;
+}
+
+/* ----------------------------------------------------------------
+ *		Probing
+ * ----------------------------------------------------------------
+ */
+
+/*
+ * A hash of 128 bits stands for its key everywhere but here.  Two keys that
+ * share one can't both be stored; better no answer than a wrong one.
+ */
+static void
+check_same_key(const IdempotencyKey *key, TupleTableSlot *slot)
+{
+	bool		isnull;
+	text	   *scope = DatumGetTextPP(slot_getattr(slot, KEYS_SCOPE + 1, &isnull));
+	text	   *name = DatumGetTextPP(slot_getattr(slot, KEYS_KEY + 1, &isnull));
+
+	if (!same_text(scope, key->scope) || !same_text(name, key->name))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("two idempotency keys have the same hash"),
+				 errdetail("The other one is key \"%s\" of scope \"%s\".",
+						   text_to_cstring(name), text_to_cstring(scope)),
+				 errhint("Retry with another key.")));
+}
+
+/*
+ * Whether a row just read says more than the one that the probe has: a live
+ * one more than an expired one, one that nobody is replacing more than one
+ * that somebody is, a later claim more than an earlier.
+ */
+static bool
+says_more(const KeyRow *row, bool replaced,
+		  const KeyRow *than, bool than_replaced, TimestampTz now)
+{
+	bool		live = row->expires_at > now;
+	bool		than_live = than->expires_at > now;
+
+	if (live != than_live)
+		return live;
+	if (replaced != than_replaced)
+		return than_replaced;
+	return row->claimed_at > than->claimed_at;
+}
+
+/* Returns whether the probe is complete: a live row that nobody is replacing. */
+static bool
+probe_leaf(Store *store, int leaf, const IdempotencyKey *key,
+		   TimestampTz now, Probe *probe, bool *replaced)
+{
+	SnapshotData dirty;
+	ScanKeyData condition;
+	IndexScanDesc scan;
+	bool		complete = false;
+
+	open_leaf(store, leaf);
+	/* An empty slot costs no more than this. */
+	if (RelationGetNumberOfBlocks(store->heap[leaf]) == 0)
+		return false;
+	if (store->slot == NULL)
+		store->slot = table_slot_create(store->heap[leaf], NULL);
+
+	InitDirtySnapshot(dirty);
+	ScanKeyInit(&condition, 1, BTEqualStrategyNumber, F_UUID_EQ,
+				UUIDPGetDatum(&key->hash));
+	scan = begin_index_scan(store->heap[leaf], store->index[leaf], &dirty, 1);
+	index_rescan(scan, &condition, 1, NULL, 0);
+	while (!complete && index_getnext_slot(scan, ForwardScanDirection, store->slot))
+	{
+		KeyRow		row;
+		bool		row_replaced;
+
+		CHECK_FOR_INTERRUPTS();
+		check_same_key(key, store->slot);
+
+		if (TransactionIdIsValid(dirty.xmin))
+		{
+			/* inserted by a transaction that has not ended */
+			probe->writer = dirty.xmin;
+			continue;
+		}
+		row_replaced = TransactionIdIsValid(dirty.xmax);
+		if (row_replaced)
+			probe->writer = dirty.xmax;
+
+		row_from_slot(&row, store->slot);
+		row.leaf = leaf;
+		if (!probe->found ||
+			says_more(&row, row_replaced, &probe->row, *replaced, now))
+		{
+			probe->found = true;
+			probe->row = row;
+			*replaced = row_replaced;
+		}
+		complete = !row_replaced && row.expires_at > now;
+	}
+	index_endscan(scan);
+	ExecClearTuple(store->slot);
+	return complete;
+}
+
+void
+store_probe(Store *store, const IdempotencyKey *key,
+			TimestampTz now, TimestampTz hint, Probe *probe)
+{
+	int			first = wheel_leaf_for(&store->wheel, hint);
+	bool		replaced = false;
+
+	probe->found = false;
+	probe->writer = InvalidTransactionId;
+
+	/* W3: every leaf that may hold a live row, until one is found. */
+	if (probe_leaf(store, first, key, now, probe, &replaced))
+		return;
+	for (int leaf = 0; leaf < LEAVES; leaf++)
+	{
+		if (leaf != first && wheel_leaf_is_live(&store->wheel, leaf, now) &&
+			probe_leaf(store, leaf, key, now, probe, &replaced))
+			return;
+	}
+}
+
+/* ----------------------------------------------------------------
+ *		Writing
+ * ----------------------------------------------------------------
+ */
+
+static bool
+insert_index_entry(Store *store, int leaf, const IdempotencyKey *key,
+				   ItemPointer tid)
+{
+	Datum		value = UUIDPGetDatum(&key->hash);
+	bool		isnull = false;
+
+	return index_insert(store->index[leaf], &value, &isnull, tid,
+						store->heap[leaf], UNIQUE_CHECK_PARTIAL, false,
+						BuildIndexInfo(store->index[leaf]));
+}
+
+/* Insert into the row's leaf.  Returns false, with nothing left, on conflict. */
+static bool
+insert_row(Store *store, const IdempotencyKey *key, KeyRow *row,
+		   TupleTableSlot *slot)
+{
+	int			leaf = row->leaf;
+
+	table_tuple_insert(store->heap[leaf], slot, GetCurrentCommandId(true), 0, NULL);
+	row->tid = slot->tts_tid;
+	if (insert_index_entry(store, leaf, key, &row->tid))
+		return true;
+
+	/* Make the tuple one of an earlier command, then take it back. */
+	CommandCounterIncrement();
+	simple_table_tuple_delete(store->heap[leaf], &row->tid, InvalidSnapshot);
+	return false;
+}
+
+static void
+update_row(Store *store, const IdempotencyKey *key, KeyRow *row,
+		   TupleTableSlot *slot)
+{
+	IndexesToUpdate indexes;
+
+	simple_table_tuple_update(store->heap[row->leaf], &row->tid, slot,
+							  InvalidSnapshot, &indexes);
+	row->tid = slot->tts_tid;
+
+	/*
+	 * Only where the page had no room.  The entry of the version just
+	 * replaced is no conflict.
+	 */
+	if (UPDATE_NEEDS_INDEX_ENTRY(indexes) &&
+		!insert_index_entry(store, row->leaf, key, &row->tid))
+		elog(ERROR, "idempotency key is stored twice");
+}
+
+bool
+store_write(Store *store, const IdempotencyKey *key, KeyRow *row)
+{
+	KeyRow		before = *row;
+	bool		in_place = row->stored &&
+		wheel_leaf_reaches(&store->wheel, row->leaf, row->expires_at);
+	TupleTableSlot *slot;
+	bool		written = true;
+
+	if (!in_place)
+		row->leaf = wheel_leaf_for(&store->wheel, row->expires_at);
+	open_leaf(store, row->leaf);
+	store->written[row->leaf] = true;
+
+	slot = MakeSingleTupleTableSlot(RelationGetDescr(store->heap[row->leaf]),
+									&TTSOpsVirtual);
+	row_to_values(key, row, slot->tts_values, slot->tts_isnull);
+	ExecStoreVirtualTuple(slot);
+	slot->tts_tableOid = RelationGetRelid(store->heap[row->leaf]);
+
+	if (in_place)
+		update_row(store, key, row, slot);
+	else
+		written = insert_row(store, key, row, slot);
+
+	/*
+	 * The moved row's values were copied by the insertion, out of line ones
+	 * too, so that the old version may go.
+	 */
+	if (written && !in_place && before.stored)
+	{
+		store->written[before.leaf] = true;
+		simple_table_tuple_delete(store->heap[before.leaf], &before.tid,
+								  InvalidSnapshot);
+	}
+	ExecDropSingleTupleTableSlot(slot);
+
+	/* The current command may go on to write the row once more. */
+	CommandCounterIncrement();
+	row->stored = written;
+	row->own = true;
+	return written;
+}

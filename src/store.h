@@ -1,0 +1,128 @@
+/*-------------------------------------------------------------------------
+ *
+ * store.h
+ *	  The stored keys: probe, read, write.
+ *
+ * Everything above this seam speaks of keys and rows, never of tables.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef IDEMPOTENCY_STORE_H
+#define IDEMPOTENCY_STORE_H
+
+#include "executor/tuptable.h"
+#include "keyname.h"
+#include "storage/itemptr.h"
+#include "utils/jsonb.h"
+#include "utils/relcache.h"
+#include "utils/timestamp.h"
+#include "wheel.h"
+
+typedef enum KeyStatus
+{
+	KEY_IN_PROGRESS,
+	KEY_COMPLETED,
+	KEY_FAILED,
+	KEY_RELEASED,
+	KEY_ISSUED,
+	KEY_ERASED
+} KeyStatus;
+
+/* Stand for SQL NULL where a pointer can't. */
+#define NO_STATUS_CODE	0
+#define NO_TIME			DT_NOBEGIN
+
+/*
+ * One version of a key's row.  Values may still be toasted.  What a probe
+ * found is complete: hand it back to store_write() with fields changed.
+ */
+typedef struct KeyRow
+{
+	KeyStatus	status;
+	int32		attempt;
+	int32		status_code;	/* or NO_STATUS_CODE */
+	bytea	   *fingerprint;	/* pointers: or NULL */
+	text	   *resource_id;
+	Jsonb	   *response;
+	text	   *recovery_point;
+	Jsonb	   *state;
+	Interval   *ttl;
+	TimestampTz lease_until;	/* or NO_TIME, as the next two */
+	TimestampTz claimed_at;
+	TimestampTz completed_at;
+	TimestampTz expires_at;
+	TransactionId claim_xid;	/* top-level transaction of the claim */
+
+	/* The store's own. */
+	bool		stored;			/* the rest is valid */
+	bool		own;			/* written by the current transaction */
+	int			leaf;
+	ItemPointerData tid;
+} KeyRow;
+
+/*
+ * What there is under a key.
+ *
+ *	found	writer	meaning
+ *	no		no		nothing
+ *	yes		no		row is settled, or the current transaction's own
+ *	no		yes		another transaction has inserted it and not ended
+ *	yes		yes		row is committed; another transaction has replaced,
+ *					moved or deleted it and not ended
+ *
+ * Where an expired row is found, there is no live one.
+ */
+typedef struct Probe
+{
+	bool		found;
+	TransactionId writer;
+	KeyRow		row;
+} Probe;
+
+/* The tables as one call has them open. */
+typedef struct Store
+{
+	Wheel		wheel;
+	Relation	heap[LEAVES];
+	Relation	index[LEAVES];
+	bool		written[LEAVES];
+	TupleTableSlot *slot;
+} Store;
+
+/*
+ * Open the store.  What it knows of the wheel is then no older than the locks
+ * the caller holds.  It must be closed before the caller waits for anything.
+ */
+extern void store_open(Store *store);
+
+/* Close it; tables written to stay locked to the end of the transaction. */
+extern void store_close(Store *store);
+
+/*
+ * Look the key up, with a snapshot that sees what is committed at this
+ * instant, whatever the isolation level, and what is not committed yet.
+ * Under the key's lock the answer is complete.  Without it "nothing" may be
+ * wrong, and what was found was true when it was read.  The leaf that a key
+ * expiring at the hint would be in is looked at first.
+ */
+extern void store_probe(Store *store, const IdempotencyKey *key,
+						TimestampTz now, TimestampTz hint, Probe *probe);
+
+/*
+ * Write the row: insert it, or replace the version that was probed, in the
+ * leaf where its expiry belongs (W1).  The caller holds the key's lock, has
+ * probed under it, and found no other transaction at work.  Returns false,
+ * with nothing written, where the unique index knows better.
+ */
+extern bool store_write(Store *store, const IdempotencyKey *key, KeyRow *row);
+
+/*
+ * Fetch the row's out-of-line values, so that it can be read after the store
+ * is closed and the tables may be emptied.
+ */
+extern void store_detach(KeyRow *row);
+
+/* The probed row as a row of type idempotency.keys. */
+extern Datum store_row_datum(const IdempotencyKey *key, const KeyRow *row);
+
+#endif							/* IDEMPOTENCY_STORE_H */

@@ -1,0 +1,38 @@
+/*-------------------------------------------------------------------------
+ *
+ * wheel.h
+ *	  The expiry wheel: which slot holds which keys.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef IDEMPOTENCY_WHEEL_H
+#define IDEMPOTENCY_WHEEL_H
+
+#include "datatype/timestamp.h"
+#include "objects.h"
+
+typedef struct Wheel
+{
+	/*
+	 * The time by which all keys of a slot have expired; DT_NOBEGIN for a
+	 * slot that has none.
+	 */
+	TimestampTz until[WHEEL_SLOTS];
+} Wheel;
+
+/*
+ * The wheel as of now.  It includes every turn that was committed before the
+ * caller took a lock since; see wheel.c.
+ */
+extern void wheel_read(Wheel *wheel);
+
+/* The leaf into which a key goes that expires at the given time. */
+extern int	wheel_leaf_for(const Wheel *wheel, TimestampTz expires_at);
+
+/* Whether a leaf may hold a key that has not expired. */
+extern bool wheel_leaf_is_live(const Wheel *wheel, int leaf, TimestampTz now);
+
+/* Whether a leaf may hold a key until the given time: invariant W1. */
+extern bool wheel_leaf_reaches(const Wheel *wheel, int leaf, TimestampTz expires_at);
+
+#endif							/* IDEMPOTENCY_WHEEL_H */
