@@ -23,11 +23,10 @@
 
 #include "access/detoast.h"
 #include "access/xact.h"
+#include "complete.h"
 #include "error.h"
 #include "keylock.h"
 #include "miscadmin.h"
-#include "policy.h"
-#include "store.h"
 #include "terms.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -37,8 +36,6 @@ PG_FUNCTION_INFO_V1(idempotency_fail);
 PG_FUNCTION_INFO_V1(idempotency_release);
 PG_FUNCTION_INFO_V1(idempotency_heartbeat);
 PG_FUNCTION_INFO_V1(idempotency_checkpoint);
-
-#define NO_ATTEMPT	0
 
 /* A claim under the key's lock, in an open store. */
 typedef struct HeldClaim
@@ -53,12 +50,13 @@ typedef struct HeldClaim
 
 /* Find the claim, waiting for the end of any other transaction at work on it. */
 static void
-hold_claim(HeldClaim *held)
+hold_claim(HeldClaim *held, const IdempotencyKey *key)
 {
 	WaitLimit	unlimited;
 
 	wait_unlimited(&unlimited);
-	policy_of_scope(&held->policy, held->key.scope);
+	held->key = *key;
+	policy_of_scope(&held->policy, key->scope);
 	for (;;)
 	{
 		Probe		probe;
@@ -198,19 +196,15 @@ status_code_from_arg(FunctionCallInfo fcinfo, int arg)
 	return status_code;
 }
 
-/*
- * A jsonb argument as it came, toasted or not.  Raises IK413 where it is
- * larger than the policy allows.
- */
-static Jsonb *
-stored_json_from_arg(FunctionCallInfo fcinfo, int arg, const char *name,
-					 const Policy *policy)
+/* Raise IK413 where a value, toasted or not, is larger than the policy allows. */
+static void
+check_size(Jsonb *json, const char *name, const Policy *policy)
 {
 	Size		size;
 
-	if (PG_ARGISNULL(arg))
-		return NULL;
-	size = toast_raw_datum_size(PG_GETARG_DATUM(arg)) - VARHDRSZ;
+	if (json == NULL)
+		return;
+	size = toast_raw_datum_size(PointerGetDatum(json)) - VARHDRSZ;
 	if (size > policy->max_response_bytes)
 		ereport(ERROR,
 				(errcode(idempotency_sqlstate(HTTP_TOO_LARGE)),
@@ -218,7 +212,13 @@ stored_json_from_arg(FunctionCallInfo fcinfo, int arg, const char *name,
 				 errdetail("It has %zu bytes, the most allowed is %zu.",
 						   size, policy->max_response_bytes),
 				 errhint("Store what is needed to build it again, or raise idempotency.max_response_size.")));
-	return (Jsonb *) PG_GETARG_POINTER(arg);
+}
+
+/* An argument as it came, toasted or not. */
+static void *
+stored_value_from_arg(FunctionCallInfo fcinfo, int arg)
+{
+	return PG_ARGISNULL(arg) ? NULL : PG_GETARG_POINTER(arg);
 }
 
 static bool
@@ -239,43 +239,31 @@ same_nullable_text(text *a, text *b)
 					 DatumGetTextPP(PointerGetDatum(b)));
 }
 
-/* Store a result, of which status tells the kind. */
-static void
-end_claim(FunctionCallInfo fcinfo, KeyStatus status)
+void
+complete_key(const IdempotencyKey *key, const Completion *completion)
 {
 	HeldClaim	held;
 	KeyRow	   *row = &held.row;
-	Jsonb	   *response;
-	text	   *resource_id;
-	int32		status_code;
-	int32		attempt;
-	Interval   *ttl;
 
-	known_key_from_args(&held.key, fcinfo, 0, 1);
-	policy_of_scope(&held.policy, held.key.scope);
-	response = stored_json_from_arg(fcinfo, 2, "response", &held.policy);
-	resource_id = PG_ARGISNULL(3) ? NULL : (text *) PG_GETARG_POINTER(3);
-	status_code = status_code_from_arg(fcinfo, 4);
-	attempt = attempt_from_arg(fcinfo, 5);
-	ttl = term_from_arg(fcinfo, 6, "ttl");
-
-	hold_claim(&held);
-	owned_claim(&held, attempt);
+	hold_claim(&held, key);
+	check_size(completion->response, "response", &held.policy);
+	owned_claim(&held, completion->attempt);
 
 	/* The reply to an earlier call may have been lost. */
-	if (row->status == status && row->status_code == status_code &&
-		same_nullable_text(row->resource_id, resource_id) &&
-		same_json(row->response, response))
+	if (row->status == completion->status &&
+		row->status_code == completion->status_code &&
+		same_nullable_text(row->resource_id, completion->resource_id) &&
+		same_json(row->response, completion->response))
 	{
 		let_go(&held);
 		return;
 	}
-	owned_claim_in_progress(&held, attempt);
+	owned_claim_in_progress(&held, completion->attempt);
 
-	row->status = status;
-	row->status_code = status_code;
-	row->resource_id = resource_id;
-	row->response = response;
+	row->status = completion->status;
+	row->status_code = completion->status_code;
+	row->resource_id = completion->resource_id;
+	row->response = completion->response;
 	row->recovery_point = NULL;
 	row->state = NULL;
 	row->lease_until = NO_TIME;
@@ -285,8 +273,8 @@ end_claim(FunctionCallInfo fcinfo, KeyStatus status)
 	 * Where claim and completion share a transaction, the key is remembered
 	 * from the claim on: to others they happen at once.
 	 */
-	if (ttl != NULL)
-		row->expires_at = time_after(held.now, ttl);
+	if (completion->ttl != NULL)
+		row->expires_at = time_after(held.now, completion->ttl);
 	else
 		row->expires_at = time_after(claimed_in_this_transaction(row) ?
 									 row->claimed_at : held.now,
@@ -294,21 +282,33 @@ end_claim(FunctionCallInfo fcinfo, KeyStatus status)
 	write_claim(&held);
 }
 
+static void
+complete_from_args(FunctionCallInfo fcinfo, KeyStatus status)
+{
+	IdempotencyKey key;
+	Completion	completion = {.status = status};
+
+	known_key_from_args(&key, fcinfo, 0, 1);
+	completion.response = stored_value_from_arg(fcinfo, 2);
+	completion.resource_id = stored_value_from_arg(fcinfo, 3);
+	completion.status_code = status_code_from_arg(fcinfo, 4);
+	completion.attempt = attempt_from_arg(fcinfo, 5);
+	completion.ttl = term_from_arg(fcinfo, 6, "ttl");
+	complete_key(&key, &completion);
+}
+
 /*
  * complete(key text, scope text, response jsonb, resource_id text,
  *			status_code integer, attempt integer, ttl interval)
  *
- * Stores the result of the caller's claim.  Completing again with the same
- * result changes nothing.  Raises IK404 where there is no claim to complete,
- * IK413 where the response is too large, IK423 where the attempt was
- * superseded, IK428 where the attempt is needed and missing, IK400 for other
- * bad arguments.
+ * Stores the result of the caller's claim: see complete_key().  Raises IK400
+ * for bad arguments.
  */
 Datum
 idempotency_complete(PG_FUNCTION_ARGS)
 {
 	PreventCommandIfReadOnly("idempotency.complete()");
-	end_claim(fcinfo, KEY_COMPLETED);
+	complete_from_args(fcinfo, KEY_COMPLETED);
 	PG_RETURN_VOID();
 }
 
@@ -317,7 +317,7 @@ Datum
 idempotency_fail(PG_FUNCTION_ARGS)
 {
 	PreventCommandIfReadOnly("idempotency.fail()");
-	end_claim(fcinfo, KEY_FAILED);
+	complete_from_args(fcinfo, KEY_FAILED);
 	PG_RETURN_VOID();
 }
 
@@ -330,15 +330,16 @@ idempotency_fail(PG_FUNCTION_ARGS)
 Datum
 idempotency_release(PG_FUNCTION_ARGS)
 {
+	IdempotencyKey key;
 	HeldClaim	held;
 	KeyRow	   *row = &held.row;
 	int32		attempt;
 
 	PreventCommandIfReadOnly("idempotency.release()");
-	known_key_from_args(&held.key, fcinfo, 0, 1);
+	known_key_from_args(&key, fcinfo, 0, 1);
 	attempt = attempt_from_arg(fcinfo, 2);
 
-	hold_claim(&held);
+	hold_claim(&held, &key);
 	owned_claim_in_progress(&held, attempt);
 	row->status = KEY_RELEASED;
 	row->fingerprint = NULL;
@@ -370,16 +371,17 @@ renew_lease(HeldClaim *held, const Interval *lease)
 Datum
 idempotency_heartbeat(PG_FUNCTION_ARGS)
 {
+	IdempotencyKey key;
 	HeldClaim	held;
 	int32		attempt;
 	Interval   *lease;
 
 	PreventCommandIfReadOnly("idempotency.heartbeat()");
-	known_key_from_args(&held.key, fcinfo, 0, 1);
+	known_key_from_args(&key, fcinfo, 0, 1);
 	attempt = attempt_from_arg(fcinfo, 2);
 	lease = term_from_arg(fcinfo, 3, "lease");
 
-	hold_claim(&held);
+	hold_claim(&held, &key);
 	owned_claim_in_progress(&held, attempt);
 	renew_lease(&held, lease);
 	write_claim(&held);
@@ -396,22 +398,21 @@ idempotency_heartbeat(PG_FUNCTION_ARGS)
 Datum
 idempotency_checkpoint(PG_FUNCTION_ARGS)
 {
+	IdempotencyKey key;
 	HeldClaim	held;
-	Jsonb	   *state;
 	int32		attempt;
 	Interval   *lease;
 
 	PreventCommandIfReadOnly("idempotency.checkpoint()");
-	known_key_from_args(&held.key, fcinfo, 0, 1);
-	policy_of_scope(&held.policy, held.key.scope);
-	state = stored_json_from_arg(fcinfo, 3, "state", &held.policy);
+	known_key_from_args(&key, fcinfo, 0, 1);
 	attempt = attempt_from_arg(fcinfo, 4);
 	lease = term_from_arg(fcinfo, 5, "lease");
 
-	hold_claim(&held);
+	hold_claim(&held, &key);
 	owned_claim_in_progress(&held, attempt);
-	held.row.recovery_point = PG_ARGISNULL(2) ? NULL : (text *) PG_GETARG_POINTER(2);
-	held.row.state = state;
+	held.row.recovery_point = stored_value_from_arg(fcinfo, 2);
+	held.row.state = stored_value_from_arg(fcinfo, 3);
+	check_size(held.row.state, "state", &held.policy);
 	renew_lease(&held, lease);
 	write_claim(&held);
 	PG_RETURN_VOID();
