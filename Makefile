@@ -15,3 +15,6 @@ TAP_TESTS = $(if $(wildcard t/*.pl),1)
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
+
+# PGXS tracks no headers.
+$(OBJS): $(wildcard src/*.h)

@@ -155,17 +155,26 @@ take(Claim *claim, Store *store, Verdict verdict, const Probe *probe,
 			row.state = NULL;
 			break;
 	}
-	row.status = KEY_IN_PROGRESS;
+	row.status = claim->once ? KEY_COMPLETED : KEY_IN_PROGRESS;
 	row.fingerprint = claim->fingerprint;
 	row.status_code = NO_STATUS_CODE;
 	row.resource_id = NULL;
 	row.response = NULL;
 	row.ttl = claim->ttl;
-	row.lease_until = time_after(now, claim->lease ? claim->lease : &claim->policy.lease);
 	row.claimed_at = now;
-	row.completed_at = NO_TIME;
-	/* An unfinished claim never expires before its lease. */
-	row.expires_at = Max(expires_at, row.lease_until);
+	row.expires_at = expires_at;
+	if (claim->once)
+	{
+		row.lease_until = NO_TIME;
+		row.completed_at = now;
+	}
+	else
+	{
+		row.lease_until = time_after(now, claim->lease ? claim->lease : &claim->policy.lease);
+		row.completed_at = NO_TIME;
+		/* An unfinished claim never expires before its lease. */
+		row.expires_at = Max(row.expires_at, row.lease_until);
+	}
 	row.claim_xid = GetTopTransactionId();
 
 	if (!store_write(store, &claim->key, &row))
@@ -177,7 +186,7 @@ take(Claim *claim, Store *store, Verdict verdict, const Probe *probe,
 }
 
 void
-claim_key(Claim *claim)
+claim_key(Claim *claim, Store *store)
 {
 	const Interval *ttl = claim->ttl ? claim->ttl : &claim->policy.ttl;
 	bool		locked = false;
@@ -186,15 +195,15 @@ claim_key(Claim *claim)
 	{
 		TimestampTz now = GetCurrentTimestamp();
 		TimestampTz expires_at = time_after(now, ttl);
-		Store		store;
 		Probe		probe;
 		Verdict		verdict;
 		bool		done = false;
+		bool		in_time;
 
 		CHECK_FOR_INTERRUPTS();
 		claim->judged_at = now;
-		store_open(&store);
-		store_probe(&store, &claim->key, now, expires_at, &probe);
+		store_refresh(store);
+		store_probe(store, &claim->key, now, expires_at, &probe);
 		verdict = judge(&probe, claim->fingerprint, now);
 
 		switch (verdict)
@@ -225,10 +234,9 @@ claim_key(Claim *claim)
 			case VERDICT_RECOVER:
 			case VERDICT_RECLAIM:
 				if (locked)
-					done = take(claim, &store, verdict, &probe, now, expires_at);
+					done = take(claim, store, verdict, &probe, now, expires_at);
 				break;
 		}
-		store_close(&store);
 
 		if (locked && (done || verdict == VERDICT_IN_DOUBT))
 		{
@@ -239,12 +247,24 @@ claim_key(Claim *claim)
 			return;
 
 		/*
-		 * Out of time: whoever holds the lock or runs the transaction is at
+		 * Go on with the lock.  (A caller who has it already was refused by
+		 * the unique index, and probes again.)
+		 */
+		if (verdict != VERDICT_IN_DOUBT &&
+			(locked || (locked = keylock_try(&claim->key))))
+			continue;
+
+		store_close(store);
+		if (verdict == VERDICT_IN_DOUBT)
+			in_time = wait_for_transaction(probe.writer, &claim->limit);
+		else
+			in_time = locked = keylock_wait(&claim->key, &claim->limit);
+
+		/*
+		 * Out of time: whoever runs the transaction or holds the lock is at
 		 * work on this key.
 		 */
-		if (verdict == VERDICT_IN_DOUBT ?
-			!wait_for_transaction(probe.writer, &claim->limit) :
-			!locked && !(locked = keylock_acquire(&claim->key, &claim->limit)))
+		if (!in_time)
 		{
 			answer(claim, OUTCOME_IN_PROGRESS, NULL);
 			return;
@@ -265,9 +285,11 @@ Datum
 idempotency_claim(PG_FUNCTION_ARGS)
 {
 	Claim		claim;
+	Store		store;
 	Interval   *wait;
 
 	PreventCommandIfReadOnly("idempotency.claim()");
+	claim.once = false;
 	new_key_from_args(&claim.key, fcinfo, 0, 1);
 	claim.fingerprint = fingerprint_of(PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2));
 	claim.ttl = term_from_arg(fcinfo, 3, "ttl");
@@ -278,6 +300,8 @@ idempotency_claim(PG_FUNCTION_ARGS)
 	policy_of_scope(&claim.policy, claim.key.scope);
 	wait_at_most(&claim.limit, wait ? wait : &claim.policy.wait);
 
-	claim_key(&claim);
+	store_open(&store);
+	claim_key(&claim, &store);
+	store_close(&store);
 	PG_RETURN_DATUM(claim_result_datum(&claim));
 }

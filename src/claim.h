@@ -30,6 +30,7 @@ typedef struct Claim
 	Interval   *ttl;			/* NULL: as the policy says */
 	Interval   *lease;			/* likewise */
 	TimestampTz first_sent;		/* or NO_TIME */
+	bool		once;			/* to have claimed it is the result */
 	WaitLimit	limit;
 	Policy		policy;
 
@@ -43,9 +44,10 @@ typedef struct Claim
 /*
  * Claim the key: sets the outcome, waiting for a concurrent owner as long as
  * the limit allows.  Where the outcome is new or recovered, the row has been
- * written and the caller owns the key.
+ * written and the caller owns the key.  The store is closed for the time of a
+ * wait; the caller closes it in the end.
  */
-extern void claim_key(Claim *claim);
+extern void claim_key(Claim *claim, Store *store);
 
 /* The outcome as a row of type idempotency.claim_result. */
 extern Datum claim_result_datum(const Claim *claim);

@@ -57,14 +57,15 @@ hold_claim(HeldClaim *held, const IdempotencyKey *key)
 	wait_unlimited(&unlimited);
 	held->key = *key;
 	policy_of_scope(&held->policy, key->scope);
+	store_open(&held->store);
 	for (;;)
 	{
 		Probe		probe;
 
 		CHECK_FOR_INTERRUPTS();
-		(void) keylock_acquire(&held->key, &unlimited);
+		(void) keylock_wait(&held->key, &unlimited);
 		held->now = GetCurrentTimestamp();
-		store_open(&held->store);
+		store_refresh(&held->store);
 		store_probe(&held->store, &held->key, held->now,
 					time_after(held->now, &held->policy.ttl), &probe);
 		if (!TransactionIdIsValid(probe.writer))

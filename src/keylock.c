@@ -159,14 +159,21 @@ keylock_tag(LOCKTAG *tag, const IdempotencyKey *key)
 }
 
 bool
-keylock_acquire(const IdempotencyKey *key, const WaitLimit *limit)
+keylock_try(const IdempotencyKey *key)
+{
+	LOCKTAG		tag;
+
+	keylock_tag(&tag, key);
+	return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+bool
+keylock_wait(const IdempotencyKey *key, const WaitLimit *limit)
 {
 	LOCKTAG		tag;
 	WaitTarget	target = {.keylock = &tag};
 
 	keylock_tag(&tag, key);
-	if (LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL)
-		return true;
 	return wait_within(limit, &target);
 }
 

@@ -35,11 +35,14 @@ extern void wait_at_most(WaitLimit *limit, const Interval *interval);
 /* Whether there is time left to wait. */
 extern bool may_wait(const WaitLimit *limit);
 
+/* Take the key's lock if it is free. */
+extern bool keylock_try(const IdempotencyKey *key);
+
 /*
  * Take the key's lock.  Returns false where the limit ran out first; the
  * transaction is then as it was.
  */
-extern bool keylock_acquire(const IdempotencyKey *key, const WaitLimit *limit);
+extern bool keylock_wait(const IdempotencyKey *key, const WaitLimit *limit);
 
 /* Let it go again; by the (sub)transaction that took it. */
 extern void keylock_release(const IdempotencyKey *key);

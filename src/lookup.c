@@ -42,6 +42,7 @@ find_row(const IdempotencyKey *key, KeyRow *row)
 
 		CHECK_FOR_INTERRUPTS();
 		store_open(&store);
+		store_refresh(&store);
 		store_probe(&store, key, now, time_after(now, &policy.ttl), &probe);
 		found = probe.found && probe.row.expires_at > now;
 		if (found)

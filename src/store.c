@@ -111,32 +111,64 @@ void
 store_open(Store *store)
 {
 	memset(store, 0, sizeof(*store));
+	store->context = CurrentMemoryContext;
+}
+
+void
+store_refresh(Store *store)
+{
 	wheel_read(&store->wheel);
 }
 
 static void
-open_leaf(Store *store, int leaf)
+open_heap(Store *store, int leaf)
 {
-	if (store->heap[leaf] != NULL)
+	if (store->heap[leaf] == NULL)
+		store->heap[leaf] = table_open(objects()->leaf[leaf], RowExclusiveLock);
+}
+
+static void
+open_index(Store *store, int leaf)
+{
+	if (store->index[leaf] == NULL)
+		store->index[leaf] = index_open(objects()->leaf_index[leaf], RowExclusiveLock);
+}
+
+/* All leaves have the same columns, so one slot of each kind will do. */
+static void
+make_slots(Store *store, int leaf)
+{
+	MemoryContext caller;
+
+	if (store->read_slot != NULL)
 		return;
-	store->heap[leaf] = table_open(objects()->leaf[leaf], RowExclusiveLock);
-	store->index[leaf] = index_open(objects()->leaf_index[leaf], RowExclusiveLock);
+	caller = MemoryContextSwitchTo(store->context);
+	store->read_slot = table_slot_create(store->heap[leaf], NULL);
+	store->write_slot = MakeSingleTupleTableSlot(RelationGetDescr(store->heap[leaf]),
+												 &TTSOpsVirtual);
+	MemoryContextSwitchTo(caller);
 }
 
 void
 store_close(Store *store)
 {
-	if (store->slot != NULL)
-		ExecDropSingleTupleTableSlot(store->slot);
 	for (int leaf = 0; leaf < LEAVES; leaf++)
 	{
 		LOCKMODE	lock = store->written[leaf] ? NoLock : RowExclusiveLock;
 
-		if (store->heap[leaf] == NULL)
-			continue;
-		index_close(store->index[leaf], lock);
-		table_close(store->heap[leaf], lock);
+		if (store->index[leaf] != NULL)
+			index_close(store->index[leaf], lock);
+		if (store->heap[leaf] != NULL)
+			table_close(store->heap[leaf], lock);
+		if (store->index_info[leaf] != NULL)
+			pfree(store->index_info[leaf]);
 	}
+	if (store->read_slot != NULL)
+	{
+		ExecDropSingleTupleTableSlot(store->read_slot);
+		ExecDropSingleTupleTableSlot(store->write_slot);
+	}
+	store_open(store);
 }
 
 /* ----------------------------------------------------------------
@@ -310,27 +342,29 @@ probe_leaf(Store *store, int leaf, const IdempotencyKey *key,
 	SnapshotData dirty;
 	ScanKeyData condition;
 	IndexScanDesc scan;
+	TupleTableSlot *slot;
 	bool		complete = false;
 
-	open_leaf(store, leaf);
-	/* An empty slot costs no more than this. */
+	open_heap(store, leaf);
+	/* An empty slot of the wheel costs no more than this. */
 	if (RelationGetNumberOfBlocks(store->heap[leaf]) == 0)
 		return false;
-	if (store->slot == NULL)
-		store->slot = table_slot_create(store->heap[leaf], NULL);
+	open_index(store, leaf);
+	make_slots(store, leaf);
+	slot = store->read_slot;
 
 	InitDirtySnapshot(dirty);
 	ScanKeyInit(&condition, 1, BTEqualStrategyNumber, F_UUID_EQ,
 				UUIDPGetDatum(&key->hash));
 	scan = begin_index_scan(store->heap[leaf], store->index[leaf], &dirty, 1);
 	index_rescan(scan, &condition, 1, NULL, 0);
-	while (!complete && index_getnext_slot(scan, ForwardScanDirection, store->slot))
+	while (!complete && index_getnext_slot(scan, ForwardScanDirection, slot))
 	{
 		KeyRow		row;
 		bool		row_replaced;
 
 		CHECK_FOR_INTERRUPTS();
-		check_same_key(key, store->slot);
+		check_same_key(key, slot);
 
 		if (TransactionIdIsValid(dirty.xmin))
 		{
@@ -342,7 +376,7 @@ probe_leaf(Store *store, int leaf, const IdempotencyKey *key,
 		if (row_replaced)
 			probe->writer = dirty.xmax;
 
-		row_from_slot(&row, store->slot);
+		row_from_slot(&row, slot);
 		row.leaf = leaf;
 		if (!probe->found ||
 			says_more(&row, row_replaced, &probe->row, *replaced, now))
@@ -354,7 +388,7 @@ probe_leaf(Store *store, int leaf, const IdempotencyKey *key,
 		complete = !row_replaced && row.expires_at > now;
 	}
 	index_endscan(scan);
-	ExecClearTuple(store->slot);
+	ExecClearTuple(slot);
 	return complete;
 }
 
@@ -391,9 +425,17 @@ insert_index_entry(Store *store, int leaf, const IdempotencyKey *key,
 	Datum		value = UUIDPGetDatum(&key->hash);
 	bool		isnull = false;
 
+	open_index(store, leaf);
+	if (store->index_info[leaf] == NULL)
+	{
+		MemoryContext caller = MemoryContextSwitchTo(store->context);
+
+		store->index_info[leaf] = BuildIndexInfo(store->index[leaf]);
+		MemoryContextSwitchTo(caller);
+	}
 	return index_insert(store->index[leaf], &value, &isnull, tid,
 						store->heap[leaf], UNIQUE_CHECK_PARTIAL, false,
-						BuildIndexInfo(store->index[leaf]));
+						store->index_info[leaf]);
 }
 
 /* Insert into the row's leaf.  Returns false, with nothing left, on conflict. */
@@ -444,11 +486,11 @@ store_write(Store *store, const IdempotencyKey *key, KeyRow *row)
 
 	if (!in_place)
 		row->leaf = wheel_leaf_for(&store->wheel, row->expires_at);
-	open_leaf(store, row->leaf);
+	open_heap(store, row->leaf);
+	make_slots(store, row->leaf);
 	store->written[row->leaf] = true;
 
-	slot = MakeSingleTupleTableSlot(RelationGetDescr(store->heap[row->leaf]),
-									&TTSOpsVirtual);
+	slot = store->write_slot;
 	row_to_values(key, row, slot->tts_values, slot->tts_isnull);
 	ExecStoreVirtualTuple(slot);
 	slot->tts_tableOid = RelationGetRelid(store->heap[row->leaf]);
@@ -468,7 +510,7 @@ store_write(Store *store, const IdempotencyKey *key, KeyRow *row)
 		simple_table_tuple_delete(store->heap[before.leaf], &before.tid,
 								  InvalidSnapshot);
 	}
-	ExecDropSingleTupleTableSlot(slot);
+	ExecClearTuple(slot);
 
 	/* The current command may go on to write the row once more. */
 	CommandCounterIncrement();

@@ -79,23 +79,36 @@ typedef struct Probe
 	KeyRow		row;
 } Probe;
 
-/* The tables as one call has them open. */
+/* The tables as one call has them open; nothing of it is for callers. */
 typedef struct Store
 {
+	MemoryContext context;
 	Wheel		wheel;
 	Relation	heap[LEAVES];
 	Relation	index[LEAVES];
+	struct IndexInfo *index_info[LEAVES];
 	bool		written[LEAVES];
-	TupleTableSlot *slot;
+	TupleTableSlot *read_slot;
+	TupleTableSlot *write_slot;
 } Store;
 
 /*
- * Open the store.  What it knows of the wheel is then no older than the locks
- * the caller holds.  It must be closed before the caller waits for anything.
+ * Begin to use the store.  What it holds open is allocated in the current
+ * memory context, which must live until store_close().
  */
 extern void store_open(Store *store);
 
-/* Close it; tables written to stay locked to the end of the transaction. */
+/*
+ * Learn what has become of the wheel.  Called after taking a key's lock and
+ * before probing under it, so that the probe relies on nothing older (W3).
+ */
+extern void store_refresh(Store *store);
+
+/*
+ * Let go of the tables; those written to stay locked to the end of the
+ * transaction.  The store can be used again.  A caller that is going to wait
+ * closes it first, so that the wheel can turn meanwhile.
+ */
 extern void store_close(Store *store);
 
 /*
