@@ -290,7 +290,7 @@ idempotency_claim(PG_FUNCTION_ARGS)
 
 	PreventCommandIfReadOnly("idempotency.claim()");
 	claim.once = false;
-	new_key_from_args(&claim.key, fcinfo, 0, 1);
+	make_new_key(&claim.key, text_from_arg(fcinfo, 0), text_from_arg(fcinfo, 1));
 	claim.fingerprint = fingerprint_of(PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2));
 	claim.ttl = term_from_arg(fcinfo, 3, "ttl");
 	claim.lease = term_from_arg(fcinfo, 4, "lease");

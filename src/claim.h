@@ -49,6 +49,12 @@ typedef struct Claim
  */
 extern void claim_key(Claim *claim, Store *store);
 
+/* Columns of idempotency.claim_result. */
+#define CLAIM_RESULT_COLUMNS	12
+
+/* The outcome as the values of these columns. */
+extern void claim_result_values(const Claim *claim, Datum *values, bool *isnull);
+
 /* The outcome as a row of type idempotency.claim_result. */
 extern Datum claim_result_datum(const Claim *claim);
 

@@ -99,19 +99,17 @@ retry_after(const Claim *claim)
 	return interval;
 }
 
-Datum
-claim_result_datum(const Claim *claim)
+void
+claim_result_values(const Claim *claim, Datum *values, bool *isnull)
 {
 	const KeyRow *row = &claim->row;
 	bool		proceed = claim->outcome == OUTCOME_NEW ||
 		claim->outcome == OUTCOME_RECOVERED;
 	int			status_code = http_status(claim);
-	Datum		values[RESULT_COLUMNS] = {0};
-	bool		isnull[RESULT_COLUMNS];
-	TupleDesc	desc;
-	Datum		result;
 
-	memset(isnull, true, sizeof(isnull));
+	StaticAssertStmt(RESULT_COLUMNS == CLAIM_RESULT_COLUMNS,
+					 "claim_result has as many columns as claim.h says");
+	memset(isnull, true, RESULT_COLUMNS * sizeof(bool));
 	put(values, isnull, RESULT_OUTCOME,
 		CStringGetTextDatum(outcome_names[claim->outcome]));
 	put(values, isnull, RESULT_PROCEED, BoolGetDatum(proceed));
@@ -137,7 +135,17 @@ claim_result_datum(const Claim *claim)
 		put_time(values, isnull, RESULT_COMPLETED_AT, row->completed_at);
 		put_time(values, isnull, RESULT_EXPIRES_AT, row->expires_at);
 	}
+}
 
+Datum
+claim_result_datum(const Claim *claim)
+{
+	Datum		values[RESULT_COLUMNS];
+	bool		isnull[RESULT_COLUMNS];
+	TupleDesc	desc;
+	Datum		result;
+
+	claim_result_values(claim, values, isnull);
 	desc = lookup_rowtype_tupdesc(objects()->claim_result_type, -1);
 	result = HeapTupleGetDatum(heap_form_tuple(desc, values, isnull));
 	ReleaseTupleDesc(desc);

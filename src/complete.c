@@ -42,7 +42,7 @@ typedef struct HeldClaim
 {
 	IdempotencyKey key;
 	Policy		policy;
-	Store		store;
+	Store	   *store;
 	TimestampTz now;
 	bool		found;
 	KeyRow		row;
@@ -50,23 +50,27 @@ typedef struct HeldClaim
 
 /* Find the claim, waiting for the end of any other transaction at work on it. */
 static void
-hold_claim(HeldClaim *held, const IdempotencyKey *key)
+hold_claim(HeldClaim *held, const IdempotencyKey *key, Store *store)
 {
 	WaitLimit	unlimited;
 
 	wait_unlimited(&unlimited);
 	held->key = *key;
+	held->store = store;
 	policy_of_scope(&held->policy, key->scope);
-	store_open(&held->store);
 	for (;;)
 	{
 		Probe		probe;
 
 		CHECK_FOR_INTERRUPTS();
-		(void) keylock_wait(&held->key, &unlimited);
+		if (!keylock_try(key))
+		{
+			store_close(store);
+			(void) keylock_wait(key, &unlimited);
+		}
 		held->now = GetCurrentTimestamp();
-		store_refresh(&held->store);
-		store_probe(&held->store, &held->key, held->now,
+		store_refresh(store);
+		store_probe(store, key, held->now,
 					time_after(held->now, &held->policy.ttl), &probe);
 		if (!TransactionIdIsValid(probe.writer))
 		{
@@ -74,26 +78,19 @@ hold_claim(HeldClaim *held, const IdempotencyKey *key)
 			held->row = probe.row;
 			return;
 		}
-		store_close(&held->store);
-		keylock_release(&held->key);
+		keylock_release(key);
+		store_close(store);
 		(void) wait_for_transaction(probe.writer, &unlimited);
 	}
 }
 
-static void
-let_go(HeldClaim *held)
-{
-	store_close(&held->store);
-	keylock_release(&held->key);
-}
-
-/* Write the row that hold_claim() found, and let go. */
+/* Write the row that hold_claim() found. */
 static void
 write_claim(HeldClaim *held)
 {
-	if (!store_write(&held->store, &held->key, &held->row))
+	if (!store_write(held->store, &held->key, &held->row))
 		elog(ERROR, "idempotency key is stored twice");
-	let_go(held);
+	keylock_release(&held->key);
 }
 
 static void
@@ -241,12 +238,13 @@ same_nullable_text(text *a, text *b)
 }
 
 void
-complete_key(const IdempotencyKey *key, const Completion *completion)
+complete_key(const IdempotencyKey *key, const Completion *completion,
+			 Store *store)
 {
 	HeldClaim	held;
 	KeyRow	   *row = &held.row;
 
-	hold_claim(&held, key);
+	hold_claim(&held, key, store);
 	check_size(completion->response, "response", &held.policy);
 	owned_claim(&held, completion->attempt);
 
@@ -256,7 +254,7 @@ complete_key(const IdempotencyKey *key, const Completion *completion)
 		same_nullable_text(row->resource_id, completion->resource_id) &&
 		same_json(row->response, completion->response))
 	{
-		let_go(&held);
+		keylock_release(key);
 		return;
 	}
 	owned_claim_in_progress(&held, completion->attempt);
@@ -287,15 +285,18 @@ static void
 complete_from_args(FunctionCallInfo fcinfo, KeyStatus status)
 {
 	IdempotencyKey key;
+	Store		store;
 	Completion	completion = {.status = status};
 
-	known_key_from_args(&key, fcinfo, 0, 1);
+	make_known_key(&key, text_from_arg(fcinfo, 0), text_from_arg(fcinfo, 1));
 	completion.response = stored_value_from_arg(fcinfo, 2);
 	completion.resource_id = stored_value_from_arg(fcinfo, 3);
 	completion.status_code = status_code_from_arg(fcinfo, 4);
 	completion.attempt = attempt_from_arg(fcinfo, 5);
 	completion.ttl = term_from_arg(fcinfo, 6, "ttl");
-	complete_key(&key, &completion);
+	store_open(&store);
+	complete_key(&key, &completion, &store);
+	store_close(&store);
 }
 
 /*
@@ -332,15 +333,17 @@ Datum
 idempotency_release(PG_FUNCTION_ARGS)
 {
 	IdempotencyKey key;
+	Store		store;
 	HeldClaim	held;
 	KeyRow	   *row = &held.row;
 	int32		attempt;
 
 	PreventCommandIfReadOnly("idempotency.release()");
-	known_key_from_args(&key, fcinfo, 0, 1);
+	make_known_key(&key, text_from_arg(fcinfo, 0), text_from_arg(fcinfo, 1));
 	attempt = attempt_from_arg(fcinfo, 2);
 
-	hold_claim(&held, &key);
+	store_open(&store);
+	hold_claim(&held, &key, &store);
 	owned_claim_in_progress(&held, attempt);
 	row->status = KEY_RELEASED;
 	row->fingerprint = NULL;
@@ -348,6 +351,7 @@ idempotency_release(PG_FUNCTION_ARGS)
 	row->state = NULL;
 	row->lease_until = NO_TIME;
 	write_claim(&held);
+	store_close(&store);
 	PG_RETURN_VOID();
 }
 
@@ -373,19 +377,22 @@ Datum
 idempotency_heartbeat(PG_FUNCTION_ARGS)
 {
 	IdempotencyKey key;
+	Store		store;
 	HeldClaim	held;
 	int32		attempt;
 	Interval   *lease;
 
 	PreventCommandIfReadOnly("idempotency.heartbeat()");
-	known_key_from_args(&key, fcinfo, 0, 1);
+	make_known_key(&key, text_from_arg(fcinfo, 0), text_from_arg(fcinfo, 1));
 	attempt = attempt_from_arg(fcinfo, 2);
 	lease = term_from_arg(fcinfo, 3, "lease");
 
-	hold_claim(&held, &key);
+	store_open(&store);
+	hold_claim(&held, &key, &store);
 	owned_claim_in_progress(&held, attempt);
 	renew_lease(&held, lease);
 	write_claim(&held);
+	store_close(&store);
 	PG_RETURN_TIMESTAMPTZ(held.row.lease_until);
 }
 
@@ -400,21 +407,24 @@ Datum
 idempotency_checkpoint(PG_FUNCTION_ARGS)
 {
 	IdempotencyKey key;
+	Store		store;
 	HeldClaim	held;
 	int32		attempt;
 	Interval   *lease;
 
 	PreventCommandIfReadOnly("idempotency.checkpoint()");
-	known_key_from_args(&key, fcinfo, 0, 1);
+	make_known_key(&key, text_from_arg(fcinfo, 0), text_from_arg(fcinfo, 1));
 	attempt = attempt_from_arg(fcinfo, 4);
 	lease = term_from_arg(fcinfo, 5, "lease");
 
-	hold_claim(&held, &key);
+	store_open(&store);
+	hold_claim(&held, &key, &store);
 	owned_claim_in_progress(&held, attempt);
 	held.row.recovery_point = stored_value_from_arg(fcinfo, 2);
 	held.row.state = stored_value_from_arg(fcinfo, 3);
 	check_size(held.row.state, "state", &held.policy);
 	renew_lease(&held, lease);
 	write_claim(&held);
+	store_close(&store);
 	PG_RETURN_VOID();
 }

@@ -54,44 +54,35 @@ hash_key(IdempotencyKey *key)
 	memcpy(key->hash.data, half, UUID_LEN);
 }
 
-static void
-key_from_args(IdempotencyKey *key, FunctionCallInfo fcinfo,
-			  int name_arg, int scope_arg)
+void
+make_known_key(IdempotencyKey *key, text *name, text *scope)
 {
-	if (PG_ARGISNULL(name_arg))
+	if (name == NULL)
 		ereport(ERROR,
 				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
 				 errmsg("idempotency key is missing"),
 				 errhint("Pass the key that the client sent; a request without one can't be made safe to retry.")));
-	if (PG_ARGISNULL(scope_arg))
+	if (scope == NULL)
 		ereport(ERROR,
 				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
 				 errmsg("scope of the idempotency key must not be null"),
 				 errhint("Leave the scope out for the empty scope.")));
-	key->name = PG_GETARG_TEXT_PP(name_arg);
-	key->scope = PG_GETARG_TEXT_PP(scope_arg);
-	if (VARSIZE_ANY_EXHDR(key->name) == 0)
+	if (VARSIZE_ANY_EXHDR(name) == 0)
 		ereport(ERROR,
 				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
 				 errmsg("idempotency key is empty"),
 				 errhint("Pass the key that the client sent; a UUID made for each operation serves well.")));
+	key->name = name;
+	key->scope = scope;
 	hash_key(key);
 }
 
 void
-known_key_from_args(IdempotencyKey *key, FunctionCallInfo fcinfo,
-					int name_arg, int scope_arg)
-{
-	key_from_args(key, fcinfo, name_arg, scope_arg);
-}
-
-void
-new_key_from_args(IdempotencyKey *key, FunctionCallInfo fcinfo,
-				  int name_arg, int scope_arg)
+make_new_key(IdempotencyKey *key, text *name, text *scope)
 {
 	int			length;
 
-	key_from_args(key, fcinfo, name_arg, scope_arg);
+	make_known_key(key, name, scope);
 	length = VARSIZE_ANY_EXHDR(key->name);
 	if (length > max_key_length)
 		ereport(ERROR,
@@ -107,6 +98,12 @@ new_key_from_args(IdempotencyKey *key, FunctionCallInfo fcinfo,
 				 errdetail("The key has %d bytes, the least allowed is %d.",
 						   length, min_key_length),
 				 errhint("Use a key that can't be guessed or met by chance, a UUID for instance.")));
+}
+
+text *
+text_from_arg(FunctionCallInfo fcinfo, int arg)
+{
+	return PG_ARGISNULL(arg) ? NULL : PG_GETARG_TEXT_PP(arg);
 }
 
 /*

@@ -19,18 +19,20 @@ typedef struct IdempotencyKey
 } IdempotencyKey;
 
 /*
- * Make a key of the arguments at the given positions of a function call, by
- * the rules that a new key must keep.  Raises IK400 where it breaks one.
+ * Make a key, by the rules that a new key must keep.  A name or scope that is
+ * NULL is one that the user left out or gave as NULL.  Raises IK400 where a
+ * rule is broken.
  */
-extern void new_key_from_args(IdempotencyKey *key, FunctionCallInfo fcinfo,
-							  int name_arg, int scope_arg);
+extern void make_new_key(IdempotencyKey *key, text *name, text *scope);
 
 /*
  * The same for a key that was claimed before: the settings that bound its
  * length may have changed since, so they do not apply.
  */
-extern void known_key_from_args(IdempotencyKey *key, FunctionCallInfo fcinfo,
-								int name_arg, int scope_arg);
+extern void make_known_key(IdempotencyKey *key, text *name, text *scope);
+
+/* An argument of type text, NULL where it is NULL. */
+extern text *text_from_arg(FunctionCallInfo fcinfo, int arg);
 
 /* Whether two texts are equal, byte for byte. */
 extern bool same_text(const text *a, const text *b);
