@@ -284,12 +284,11 @@ claim_key(Claim *claim, Store *store)
 Datum
 idempotency_claim(PG_FUNCTION_ARGS)
 {
-	Claim		claim;
+	Claim		claim = {0};
 	Store		store;
 	Interval   *wait;
 
 	PreventCommandIfReadOnly("idempotency.claim()");
-	claim.once = false;
 	make_new_key(&claim.key, text_from_arg(fcinfo, 0), text_from_arg(fcinfo, 1));
 	claim.fingerprint = fingerprint_of(PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2));
 	claim.ttl = term_from_arg(fcinfo, 3, "ttl");

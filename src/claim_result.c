@@ -9,6 +9,7 @@
 
 #include "access/htup_details.h"
 #include "claim.h"
+#include "complete.h"
 #include "error.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
@@ -64,6 +65,10 @@ put_time(Datum *values, bool *isnull, int column, TimestampTz time)
 static int
 http_status(const Claim *claim)
 {
+	if (claim->completion != NULL)
+		return claim->completion->status_code == NO_STATUS_CODE ?
+			HTTP_CREATED : claim->completion->status_code;
+
 	switch (claim->outcome)
 	{
 		case OUTCOME_REPLAY:
@@ -119,6 +124,11 @@ claim_result_values(const Claim *claim, Datum *values, bool *isnull)
 	{
 		put_pointer(values, isnull, RESULT_RESOURCE_ID, row->resource_id);
 		put_pointer(values, isnull, RESULT_RESPONSE, row->response);
+	}
+	if (claim->completion != NULL)
+	{
+		put_pointer(values, isnull, RESULT_RESOURCE_ID, claim->completion->resource_id);
+		put_pointer(values, isnull, RESULT_RESPONSE, claim->completion->response);
 	}
 	if (proceed)
 		put(values, isnull, RESULT_ATTEMPT, Int32GetDatum(row->attempt));

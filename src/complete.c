@@ -166,12 +166,10 @@ owned_claim_in_progress(const HeldClaim *held, int32 attempt)
 	}
 }
 
-static int32
-attempt_from_arg(FunctionCallInfo fcinfo, int arg)
+int32
+checked_attempt(int32 attempt)
 {
-	int32		attempt = PG_ARGISNULL(arg) ? NO_ATTEMPT : PG_GETARG_INT32(arg);
-
-	if (!PG_ARGISNULL(arg) && attempt < 1)
+	if (attempt < 1)
 		ereport(ERROR,
 				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
 				 errmsg("attempt must be one or more"),
@@ -180,18 +178,22 @@ attempt_from_arg(FunctionCallInfo fcinfo, int arg)
 	return attempt;
 }
 
-static int32
-status_code_from_arg(FunctionCallInfo fcinfo, int arg)
+int32
+checked_status_code(int32 status_code)
 {
-	int32		status_code = PG_ARGISNULL(arg) ? NO_STATUS_CODE : PG_GETARG_INT32(arg);
-
-	if (!PG_ARGISNULL(arg) && (status_code < 100 || status_code > 599))
+	if (status_code < 100 || status_code > 599)
 		ereport(ERROR,
 				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
 				 errmsg("status_code must be an HTTP status"),
 				 errdetail("The value given is %d.", status_code),
 				 errhint("Give a number from 100 to 599, or leave it out.")));
 	return status_code;
+}
+
+static int32
+attempt_from_arg(FunctionCallInfo fcinfo, int arg)
+{
+	return PG_ARGISNULL(arg) ? NO_ATTEMPT : checked_attempt(PG_GETARG_INT32(arg));
 }
 
 /* Raise IK413 where a value, toasted or not, is larger than the policy allows. */
@@ -291,7 +293,8 @@ complete_from_args(FunctionCallInfo fcinfo, KeyStatus status)
 	make_known_key(&key, text_from_arg(fcinfo, 0), text_from_arg(fcinfo, 1));
 	completion.response = stored_value_from_arg(fcinfo, 2);
 	completion.resource_id = stored_value_from_arg(fcinfo, 3);
-	completion.status_code = status_code_from_arg(fcinfo, 4);
+	if (!PG_ARGISNULL(4))
+		completion.status_code = checked_status_code(PG_GETARG_INT32(4));
 	completion.attempt = attempt_from_arg(fcinfo, 5);
 	completion.ttl = term_from_arg(fcinfo, 6, "ttl");
 	store_open(&store);

@@ -13,6 +13,7 @@
 #define IDEMPOTENCY_ERROR_H
 
 #define HTTP_OK					200
+#define HTTP_CREATED			201
 #define HTTP_BAD_REQUEST		400
 #define HTTP_NOT_FOUND			404
 #define HTTP_CONFLICT			409

@@ -216,6 +216,79 @@ COMMENT ON FUNCTION idempotency.lookup(text, text) IS
 'what is stored for a key: no row or one; never waits, works on a standby';
 
 -- ---------------------------------------------------------------------------
+-- One call, and batches.
+-- ---------------------------------------------------------------------------
+
+CREATE FUNCTION idempotency.execute(
+	key text,
+	command text,
+	request jsonb DEFAULT NULL,
+	scope text DEFAULT '',
+	ttl interval DEFAULT NULL,
+	wait interval DEFAULT NULL,
+	cache_errors text[] DEFAULT NULL
+) RETURNS idempotency.claim_result
+AS 'MODULE_PATHNAME', 'idempotency_execute'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+
+COMMENT ON FUNCTION idempotency.execute(text, text, jsonb, text, interval, interval, text[]) IS
+'claim a key, call a function jsonb -> jsonb, and store what it returns, in one call';
+
+CREATE FUNCTION idempotency.once(
+	key text,
+	scope text DEFAULT '',
+	ttl interval DEFAULT NULL
+) RETURNS boolean
+AS 'MODULE_PATHNAME', 'idempotency_once'
+LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000;
+
+COMMENT ON FUNCTION idempotency.once(text, text, interval) IS
+'true the first time a key is seen, false ever after';
+
+CREATE FUNCTION idempotency.claim_many(
+	keys text[],
+	scope text DEFAULT '',
+	requests jsonb[] DEFAULT NULL,
+	ttl interval DEFAULT NULL,
+	lease interval DEFAULT NULL,
+	wait interval DEFAULT NULL
+) RETURNS TABLE (
+	ord            bigint,
+	key            text,
+	outcome        text,
+	proceed        boolean,
+	status_code    integer,
+	resource_id    text,
+	response       jsonb,
+	attempt        integer,
+	recovery_point text,
+	state          jsonb,
+	retry_after    interval,
+	claimed_at     timestamptz,
+	completed_at   timestamptz,
+	expires_at     timestamptz
+)
+AS 'MODULE_PATHNAME', 'idempotency_claim_many'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+
+COMMENT ON FUNCTION idempotency.claim_many(text[], text, jsonb[], interval, interval, interval) IS
+'claim many keys: one row for each, in order; batches never deadlock among each other';
+
+CREATE FUNCTION idempotency.complete_many(
+	keys text[],
+	scope text DEFAULT '',
+	responses jsonb[] DEFAULT NULL,
+	resource_ids text[] DEFAULT NULL,
+	status_codes integer[] DEFAULT NULL,
+	attempts integer[] DEFAULT NULL
+) RETURNS bigint
+AS 'MODULE_PATHNAME', 'idempotency_complete_many'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+
+COMMENT ON FUNCTION idempotency.complete_many(text[], text, jsonb[], text[], integer[], integer[]) IS
+'store the results of many claimed keys; returns their number';
+
+-- ---------------------------------------------------------------------------
 -- Privileges: the schema's missing USAGE withholds the functions above; the
 -- tables are for the owner alone.
 -- ---------------------------------------------------------------------------

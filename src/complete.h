@@ -1,0 +1,40 @@
+/*-------------------------------------------------------------------------
+ *
+ * complete.h
+ *	  Ending a claim with a result.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef IDEMPOTENCY_COMPLETE_H
+#define IDEMPOTENCY_COMPLETE_H
+
+#include "policy.h"
+#include "store.h"
+
+#define NO_ATTEMPT	0
+
+typedef struct Completion
+{
+	KeyStatus	status;			/* KEY_COMPLETED or KEY_FAILED */
+	Jsonb	   *response;		/* may be toasted, as resource_id; or NULL */
+	text	   *resource_id;
+	int32		status_code;	/* or NO_STATUS_CODE */
+	int32		attempt;		/* or NO_ATTEMPT: claimed in this transaction */
+	Interval   *ttl;			/* NULL: as the claim said */
+} Completion;
+
+/*
+ * Store the result of the caller's claim.  Completing again with the same
+ * result changes nothing.  Raises IK404 where there is no claim to complete,
+ * IK413 where the response is too large, IK423 where the attempt was
+ * superseded, IK428 where the attempt is needed and missing.  The store is
+ * closed for the time of a wait; the caller closes it in the end.
+ */
+extern void complete_key(const IdempotencyKey *key, const Completion *completion,
+						 Store *store);
+
+/* The value, if it is a possible one; raises IK400 otherwise. */
+extern int32 checked_attempt(int32 attempt);
+extern int32 checked_status_code(int32 status_code);
+
+#endif							/* IDEMPOTENCY_COMPLETE_H */

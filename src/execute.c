@@ -1,0 +1,316 @@
+/*-------------------------------------------------------------------------
+ *
+ * execute.c
+ *	  Claim, work and result in one call.
+ *
+ * execute() claims the key, calls the command, and stores what it returned;
+ * all in the caller's transaction, so that an error of the command undoes the
+ * claim with the work.  Only where some errors are to be remembered does the
+ * command run in a subtransaction of its own: the claim stays, the work is
+ * rolled back, and the error is stored as the result.
+ *
+ * The command runs as its caller would run it: looked up by the caller's
+ * search_path, with the caller's privileges.
+ *
+ * once() is a claim that is its own result: one row version, written as
+ * completed.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/objectaccess.h"
+#include "catalog/pg_type.h"
+#include "claim.h"
+#include "compat.h"
+#include "complete.h"
+#include "error.h"
+#include "fingerprint.h"
+#include "miscadmin.h"
+#include "problem.h"
+#include "terms.h"
+#include "utils/acl.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/snapmgr.h"
+
+PG_FUNCTION_INFO_V1(idempotency_execute);
+PG_FUNCTION_INFO_V1(idempotency_once);
+
+/* SQLSTATEs of errors to be stored, or classes of them. */
+typedef struct ErrorFilter
+{
+	int			count;
+	Datum	   *entries;		/* text, five characters or two */
+} ErrorFilter;
+
+static void
+error_filter_from_arg(ErrorFilter *filter, FunctionCallInfo fcinfo, int arg)
+{
+	bool	   *isnull;
+
+	filter->count = 0;
+	if (PG_ARGISNULL(arg))
+		return;
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(arg), TEXTOID, -1, false,
+					  TYPALIGN_INT, &filter->entries, &isnull, &filter->count);
+	for (int i = 0; i < filter->count; i++)
+	{
+		int			length = isnull[i] ? 0 :
+			VARSIZE_ANY_EXHDR(DatumGetPointer(filter->entries[i]));
+
+		if (length != 5 && length != 2)
+			ereport(ERROR,
+					(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
+					 errmsg("cache_errors must hold SQLSTATEs or classes of them"),
+					 errdetail("Element %d has %d characters.", i + 1, length),
+					 errhint("Give five characters, such as 23505, or the two of a class, such as 23.")));
+	}
+}
+
+/*
+ * Whether an error is to be stored.  Never one that a retry is meant for, nor
+ * one by which the session or its statement is being ended.
+ */
+static bool
+is_stored(const ErrorFilter *filter, int sqlerrcode)
+{
+	const char *sqlstate = unpack_sql_state(sqlerrcode);
+
+	if (sqlerrcode == ERRCODE_T_R_SERIALIZATION_FAILURE ||
+		sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED ||
+		ERRCODE_TO_CATEGORY(sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION)
+		return false;
+	for (int i = 0; i < filter->count; i++)
+	{
+		const char *entry = DatumGetPointer(filter->entries[i]);
+
+		if (strncmp(sqlstate, VARDATA_ANY(entry), VARSIZE_ANY_EXHDR(entry)) == 0)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Find the function that a command names: by its signature or, left out, as
+ * the one that takes jsonb.  Raises UNDEFINED_FUNCTION, IK400 for one of
+ * another type, and INSUFFICIENT_PRIVILEGE as a call of it would.
+ */
+static Oid
+command_function(const char *command)
+{
+	const char *signature = strchr(command, '(') != NULL ? command :
+		psprintf("%s(pg_catalog.jsonb)", command);
+	Oid			function = DatumGetObjectId(DirectFunctionCall1(regprocedurein,
+																CStringGetDatum(signature)));
+	Oid		   *argument_types;
+	int			narguments;
+	AclResult	allowed;
+
+	if (OidIsValid(function) && get_func_rettype(function) == JSONBOID &&
+		!get_func_retset(function) &&
+		get_func_prokind(function) == PROKIND_FUNCTION)
+	{
+		(void) get_func_signature(function, &argument_types, &narguments);
+		if (narguments == 1 && argument_types[0] == JSONBOID)
+		{
+			allowed = function_aclcheck(function, GetUserId());
+			if (allowed != ACLCHECK_OK)
+				aclcheck_error(allowed, OBJECT_FUNCTION, get_func_name(function));
+			return function;
+		}
+	}
+	ereport(ERROR,
+			(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
+			 errmsg("command \"%s\" is not a function of jsonb that returns jsonb",
+					command),
+			 errhint("Name a function such as one created by CREATE FUNCTION pay(request jsonb) RETURNS jsonb.")));
+}
+
+/* Call the function.  Returns NULL where it does. */
+static Jsonb *
+call_command(Oid function, bool request_isnull, Datum request)
+{
+	LOCAL_FCINFO(call, 1);
+	FmgrInfo	flinfo;
+	Datum		result;
+
+	InvokeFunctionExecuteHook(function);
+	fmgr_info(function, &flinfo);
+	if (flinfo.fn_strict && request_isnull)
+		return NULL;
+
+	/* What the wait for a concurrent owner let pass is for the command to see. */
+	PushActiveSnapshot(GetTransactionSnapshot());
+	InitFunctionCallInfoData(*call, &flinfo, 1, InvalidOid, NULL, NULL);
+	call->args[0].value = request;
+	call->args[0].isnull = request_isnull;
+	result = FunctionCallInvoke(call);
+	PopActiveSnapshot();
+	return call->isnull ? NULL : (Jsonb *) DatumGetPointer(result);
+}
+
+/*
+ * The same in a subtransaction.  An error that is to be stored is returned,
+ * with the work rolled back; any other is raised.
+ */
+static Jsonb *
+try_command(Oid function, bool request_isnull, Datum request,
+			const ErrorFilter *filter, ErrorData **error)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	Jsonb	   *volatile response = NULL;
+
+	*error = NULL;
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		response = call_command(function, request_isnull, request);
+		ReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		*error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+		if (!is_stored(filter, (*error)->sqlerrcode))
+			ReThrowError(*error);
+	}
+	PG_END_TRY();
+	return response;
+}
+
+/* response->>'id', where the response is an object that has one. */
+static text *
+resource_id_of(Jsonb *response)
+{
+	Jsonb	   *object;
+	JsonbValue	buffer;
+	JsonbValue *id;
+
+	if (response == NULL)
+		return NULL;
+	object = DatumGetJsonbP(PointerGetDatum(response));
+	if (!JB_ROOT_IS_OBJECT(object))
+		return NULL;
+	id = getKeyJsonValueFromContainer(&object->root, "id", 2, &buffer);
+	if (id == NULL || id->type == jbvNull)
+		return NULL;
+	if (id->type == jbvString)
+		return cstring_to_text_with_len(id->val.string.val, id->val.string.len);
+	return cstring_to_text(JsonbToCString(NULL, &JsonbValueToJsonb(id)->root, 0));
+}
+
+/*
+ * execute(key text, command text, request jsonb, scope text, ttl interval,
+ *		   wait interval, cache_errors text[]) returns claim_result
+ *
+ * Claims the key, calls the command with the request, and completes the key
+ * with what it returned.  A key that can't be claimed is answered as claim()
+ * answers it.  Raises what claim() and complete() raise, and what the command
+ * raises but for what cache_errors says to store.
+ */
+Datum
+idempotency_execute(PG_FUNCTION_ARGS)
+{
+	Claim		claim = {.first_sent = NO_TIME};
+	Completion	completion = {.status = KEY_COMPLETED};
+	Store		store;
+	ErrorFilter filter;
+	ErrorData  *error = NULL;
+	Interval   *wait;
+	Oid			function;
+
+	PreventCommandIfReadOnly("idempotency.execute()");
+	make_new_key(&claim.key, text_from_arg(fcinfo, 0), text_from_arg(fcinfo, 3));
+	if (PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
+				 errmsg("command must not be null"),
+				 errhint("Name the function that does the work.")));
+	claim.fingerprint = fingerprint_of(PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2));
+	claim.ttl = term_from_arg(fcinfo, 4, "ttl");
+	wait = wait_from_arg(fcinfo, 5);
+	error_filter_from_arg(&filter, fcinfo, 6);
+	policy_of_scope(&claim.policy, claim.key.scope);
+	wait_at_most(&claim.limit, wait ? wait : &claim.policy.wait);
+
+	store_open(&store);
+	claim_key(&claim, &store);
+	store_close(&store);
+	if (claim.outcome != OUTCOME_NEW && claim.outcome != OUTCOME_RECOVERED)
+		PG_RETURN_DATUM(claim_result_datum(&claim));
+
+	function = command_function(text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	if (filter.count == 0)
+		completion.response = call_command(function, PG_ARGISNULL(2), PG_GETARG_DATUM(2));
+	else
+		completion.response = try_command(function, PG_ARGISNULL(2), PG_GETARG_DATUM(2),
+										  &filter, &error);
+	if (error == NULL)
+		completion.resource_id = resource_id_of(completion.response);
+	else
+	{
+		completion.status = KEY_FAILED;
+		completion.status_code = problem_status(error);
+		completion.response = problem_document(error);
+	}
+	complete_key(&claim.key, &completion, &store);
+	store_close(&store);
+
+	claim.completion = &completion;
+	PG_RETURN_DATUM(claim_result_datum(&claim));
+}
+
+/*
+ * once(key text, scope text, ttl interval) returns boolean
+ *
+ * True for the first caller, false for every later one.  Waits for a
+ * concurrent first as the policy and settings say.  Raises IK409 where that
+ * does not end in time or the key is under a lease, IK422 where the key was
+ * claimed with a request, IK400 for a bad key or ttl.
+ */
+Datum
+idempotency_once(PG_FUNCTION_ARGS)
+{
+	Claim		claim = {.first_sent = NO_TIME, .once = true};
+	Store		store;
+
+	PreventCommandIfReadOnly("idempotency.once()");
+	make_new_key(&claim.key, text_from_arg(fcinfo, 0), text_from_arg(fcinfo, 1));
+	claim.ttl = term_from_arg(fcinfo, 2, "ttl");
+	policy_of_scope(&claim.policy, claim.key.scope);
+	wait_at_most(&claim.limit, &claim.policy.wait);
+
+	store_open(&store);
+	claim_key(&claim, &store);
+	store_close(&store);
+
+	if (claim.outcome == OUTCOME_IN_PROGRESS)
+		ereport(ERROR,
+				(errcode(idempotency_sqlstate(HTTP_CONFLICT)),
+				 errmsg("idempotency key \"%s\" is in progress elsewhere",
+						text_to_cstring(claim.key.name)),
+				 errdetail("It is not known yet whether the other transaction commits."),
+				 errhint("Try again later, or raise idempotency.default_wait.")));
+	if (claim.outcome == OUTCOME_MISMATCH)
+		ereport(ERROR,
+				(errcode(idempotency_sqlstate(HTTP_UNPROCESSABLE)),
+				 errmsg("idempotency key \"%s\" was used with a request",
+						text_to_cstring(claim.key.name)),
+				 errdetail("The key was claimed by claim() or execute(), whose request once() does not have."),
+				 errhint("Use a scope of its own for each operation.")));
+	PG_RETURN_BOOL(claim.outcome != OUTCOME_REPLAY);
+}
