@@ -24,7 +24,6 @@
 #include "complete.h"
 #include "error.h"
 #include "executor/tuptable.h"
-#include "fingerprint.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "terms.h"
@@ -115,8 +114,7 @@ key_name(const Elements *keys, int element)
 
 /* The elements in the order in which every batch takes them. */
 static Turn *
-lock_order(const Elements *keys, text *scope,
-		   void (*make_key) (IdempotencyKey *, text *, text *))
+lock_order(const Elements *keys, text *scope)
 {
 	Turn	   *turns = palloc(Max(keys->count, 1) * sizeof(Turn));
 
@@ -158,11 +156,13 @@ idempotency_claim_many(PG_FUNCTION_ARGS)
 	};
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	text	   *scope = text_from_arg(fcinfo, 1);
-	Claim		claim = {.first_sent = NO_TIME};
 	Store		store;
 	Elements	keys;
 	Elements	requests;
+	Interval   *ttl;
+	Interval   *lease;
 	Interval   *wait;
+	WaitLimit	limit;
 	Turn	   *turns;
 	AttrNumber	sort_column = COLUMN_ORD + 1;
 	Oid			sort_operator = Int8LessOperator;
@@ -177,13 +177,10 @@ idempotency_claim_many(PG_FUNCTION_ARGS)
 	keys_from_arg(&keys, fcinfo, 0);
 	elements_from_arg(&requests, fcinfo, 2, JSONBOID, -1, false, TYPALIGN_INT);
 	check_count(&requests, &keys, "requests");
-	claim.ttl = term_from_arg(fcinfo, 3, "ttl");
-	claim.lease = term_from_arg(fcinfo, 4, "lease");
+	ttl = term_from_arg(fcinfo, 3, "ttl");
+	lease = term_from_arg(fcinfo, 4, "lease");
 	wait = wait_from_arg(fcinfo, 5);
-	turns = lock_order(&keys, scope, make_new_key);
-	if (keys.count > 0)
-		policy_of_scope(&claim.policy, scope);
-	wait_at_most(&claim.limit, wait ? wait : &claim.policy.wait);
+	turns = lock_order(&keys, scope);
 
 	InitMaterializedSRF(fcinfo, 0);
 	sort = tuplesort_begin_heap(result->setDesc, 1, &sort_column, &sort_operator,
@@ -195,12 +192,22 @@ idempotency_claim_many(PG_FUNCTION_ARGS)
 	for (int i = 0; i < keys.count; i++)
 	{
 		int			element = turns[i].element;
+		Claim		claim;
 
 		CHECK_FOR_INTERRUPTS();
 		MemoryContextSwitchTo(per_element);
-		make_new_key(&claim.key, key_name(&keys, element), scope);
-		claim.fingerprint = has_element(&requests, element) ?
-			fingerprint_of(DatumGetJsonbP(requests.values[element])) : NULL;
+		claim_init(&claim, key_name(&keys, element), scope);
+		claim_request(&claim, has_element(&requests, element) ?
+					  DatumGetJsonbP(requests.values[element]) : NULL);
+		claim.ttl = ttl;
+		claim.lease = lease;
+
+		/* The limit begins to run with the first element. */
+		if (i == 0)
+			limit = claim.limit;
+		if (i == 0 && wait != NULL)
+			wait_at_most(&limit, wait);
+		claim.limit = limit;
 		claim_key(&claim, &store);
 
 		ExecClearTuple(slot);
@@ -260,7 +267,7 @@ idempotency_complete_many(PG_FUNCTION_ARGS)
 	check_count(&status_codes, &keys, "status_codes");
 	elements_from_arg(&attempts, fcinfo, 5, INT4OID, sizeof(int32), true, TYPALIGN_INT);
 	check_count(&attempts, &keys, "attempts");
-	turns = lock_order(&keys, scope, make_known_key);
+	turns = lock_order(&keys, scope);
 
 	store_open(&store);
 	per_element = element_context();
@@ -272,7 +279,7 @@ idempotency_complete_many(PG_FUNCTION_ARGS)
 
 		CHECK_FOR_INTERRUPTS();
 		MemoryContextSwitchTo(per_element);
-		make_known_key(&key, key_name(&keys, element), scope);
+		make_key(&key, key_name(&keys, element), scope);
 		if (has_element(&responses, element))
 			completion.response = (Jsonb *) DatumGetPointer(responses.values[element]);
 		if (has_element(&resource_ids, element))

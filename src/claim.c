@@ -115,6 +115,50 @@ judge(const Probe *probe, const bytea *fingerprint, TimestampTz now)
 	return in_doubt ? VERDICT_IN_DOUBT : VERDICT_RECOVER;
 }
 
+void
+claim_init(Claim *claim, text *name, text *scope)
+{
+	memset(claim, 0, sizeof(*claim));
+	make_key(&claim->key, name, scope);
+	policy_of_scope(&claim->policy, claim->key.scope);
+	check_key_length(&claim->key, claim->policy.min_key_length);
+	claim->first_sent = NO_TIME;
+	wait_at_most(&claim->limit, &claim->policy.wait);
+}
+
+void
+claim_request(Claim *claim, Jsonb *request)
+{
+	claim->fingerprint = fingerprint_of(request);
+}
+
+static void
+check_request_given(const Claim *claim)
+{
+	if (claim->policy.require_request && claim->fingerprint == NULL)
+		ereport(ERROR,
+				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
+				 errmsg("request is missing for idempotency key \"%s\"",
+						text_to_cstring(claim->key.name)),
+				 errdetail("The policy of scope \"%s\" requires one.",
+						   text_to_cstring(claim->key.scope)),
+				 errhint("Pass the payload of the request as jsonb.")));
+}
+
+/* A key that is not stored has not been issued, or no longer. */
+static void
+check_key_issued(const Claim *claim)
+{
+	if (claim->policy.require_issued)
+		ereport(ERROR,
+				(errcode(idempotency_sqlstate(HTTP_NOT_FOUND)),
+				 errmsg("idempotency key \"%s\" was not issued",
+						text_to_cstring(claim->key.name)),
+				 errdetail("The policy of scope \"%s\" requires keys that issue() handed out and that have not expired.",
+						   text_to_cstring(claim->key.scope)),
+				 errhint("Call issue() and use the key that it returns.")));
+}
+
 /* Take an outcome that leaves the key as it is. */
 static void
 answer(Claim *claim, Outcome outcome, const Probe *probe)
@@ -191,6 +235,7 @@ claim_key(Claim *claim, Store *store)
 	const Interval *ttl = claim->ttl ? claim->ttl : &claim->policy.ttl;
 	bool		locked = false;
 
+	check_request_given(claim);
 	for (;;)
 	{
 		TimestampTz now = GetCurrentTimestamp();
@@ -230,6 +275,7 @@ claim_key(Claim *claim, Store *store)
 					done = locked;
 					break;
 				}
+				check_key_issued(claim);
 				/* FALLTHROUGH */
 			case VERDICT_RECOVER:
 			case VERDICT_RECLAIM:
@@ -284,20 +330,20 @@ claim_key(Claim *claim, Store *store)
 Datum
 idempotency_claim(PG_FUNCTION_ARGS)
 {
-	Claim		claim = {0};
+	Claim		claim;
 	Store		store;
 	Interval   *wait;
 
 	PreventCommandIfReadOnly("idempotency.claim()");
-	make_new_key(&claim.key, text_from_arg(fcinfo, 0), text_from_arg(fcinfo, 1));
-	claim.fingerprint = fingerprint_of(PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2));
+	claim_init(&claim, text_from_arg(fcinfo, 0), text_from_arg(fcinfo, 1));
+	claim_request(&claim, PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2));
 	claim.ttl = term_from_arg(fcinfo, 3, "ttl");
 	claim.lease = term_from_arg(fcinfo, 4, "lease");
 	wait = wait_from_arg(fcinfo, 5);
-	claim.first_sent = PG_ARGISNULL(6) ? NO_TIME :
-		Max(PG_GETARG_TIMESTAMPTZ(6), MIN_TIMESTAMP);
-	policy_of_scope(&claim.policy, claim.key.scope);
-	wait_at_most(&claim.limit, wait ? wait : &claim.policy.wait);
+	if (wait != NULL)
+		wait_at_most(&claim.limit, wait);
+	if (!PG_ARGISNULL(6))
+		claim.first_sent = Max(PG_GETARG_TIMESTAMPTZ(6), MIN_TIMESTAMP);
 
 	store_open(&store);
 	claim_key(&claim, &store);

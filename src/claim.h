@@ -45,10 +45,20 @@ typedef struct Claim
 } Claim;
 
 /*
+ * Prepare a claim of a key by the rules of its scope's policy, with the
+ * policy's terms and no request.  Raises IK400 where the key breaks a rule.
+ */
+extern void claim_init(Claim *claim, text *name, text *scope);
+
+/* Set the fingerprint of the request, NULL for none. */
+extern void claim_request(Claim *claim, Jsonb *request);
+
+/*
  * Claim the key: sets the outcome, waiting for a concurrent owner as long as
  * the limit allows.  Where the outcome is new or recovered, the row has been
  * written and the caller owns the key.  The store is closed for the time of a
- * wait; the caller closes it in the end.
+ * wait; the caller closes it in the end.  Raises IK400 where the policy asks
+ * for a request and IK404 where it asks for an issued key.
  */
 extern void claim_key(Claim *claim, Store *store);
 

@@ -290,7 +290,7 @@ complete_from_args(FunctionCallInfo fcinfo, KeyStatus status)
 	Store		store;
 	Completion	completion = {.status = status};
 
-	make_known_key(&key, text_from_arg(fcinfo, 0), text_from_arg(fcinfo, 1));
+	make_key(&key, text_from_arg(fcinfo, 0), text_from_arg(fcinfo, 1));
 	completion.response = stored_value_from_arg(fcinfo, 2);
 	completion.resource_id = stored_value_from_arg(fcinfo, 3);
 	if (!PG_ARGISNULL(4))
@@ -342,7 +342,7 @@ idempotency_release(PG_FUNCTION_ARGS)
 	int32		attempt;
 
 	PreventCommandIfReadOnly("idempotency.release()");
-	make_known_key(&key, text_from_arg(fcinfo, 0), text_from_arg(fcinfo, 1));
+	make_key(&key, text_from_arg(fcinfo, 0), text_from_arg(fcinfo, 1));
 	attempt = attempt_from_arg(fcinfo, 2);
 
 	store_open(&store);
@@ -386,7 +386,7 @@ idempotency_heartbeat(PG_FUNCTION_ARGS)
 	Interval   *lease;
 
 	PreventCommandIfReadOnly("idempotency.heartbeat()");
-	make_known_key(&key, text_from_arg(fcinfo, 0), text_from_arg(fcinfo, 1));
+	make_key(&key, text_from_arg(fcinfo, 0), text_from_arg(fcinfo, 1));
 	attempt = attempt_from_arg(fcinfo, 2);
 	lease = term_from_arg(fcinfo, 3, "lease");
 
@@ -416,7 +416,7 @@ idempotency_checkpoint(PG_FUNCTION_ARGS)
 	Interval   *lease;
 
 	PreventCommandIfReadOnly("idempotency.checkpoint()");
-	make_known_key(&key, text_from_arg(fcinfo, 0), text_from_arg(fcinfo, 1));
+	make_key(&key, text_from_arg(fcinfo, 0), text_from_arg(fcinfo, 1));
 	attempt = attempt_from_arg(fcinfo, 4);
 	lease = term_from_arg(fcinfo, 5, "lease");
 

@@ -26,7 +26,7 @@
 #include "compat.h"
 #include "complete.h"
 #include "error.h"
-#include "fingerprint.h"
+#include "errorfilter.h"
 #include "miscadmin.h"
 #include "problem.h"
 #include "terms.h"
@@ -41,60 +41,6 @@
 
 PG_FUNCTION_INFO_V1(idempotency_execute);
 PG_FUNCTION_INFO_V1(idempotency_once);
-
-/* SQLSTATEs of errors to be stored, or classes of them. */
-typedef struct ErrorFilter
-{
-	int			count;
-	Datum	   *entries;		/* text, five characters or two */
-} ErrorFilter;
-
-static void
-error_filter_from_arg(ErrorFilter *filter, FunctionCallInfo fcinfo, int arg)
-{
-	bool	   *isnull;
-
-	filter->count = 0;
-	if (PG_ARGISNULL(arg))
-		return;
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(arg), TEXTOID, -1, false,
-					  TYPALIGN_INT, &filter->entries, &isnull, &filter->count);
-	for (int i = 0; i < filter->count; i++)
-	{
-		int			length = isnull[i] ? 0 :
-			VARSIZE_ANY_EXHDR(DatumGetPointer(filter->entries[i]));
-
-		if (length != 5 && length != 2)
-			ereport(ERROR,
-					(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
-					 errmsg("cache_errors must hold SQLSTATEs or classes of them"),
-					 errdetail("Element %d has %d characters.", i + 1, length),
-					 errhint("Give five characters, such as 23505, or the two of a class, such as 23.")));
-	}
-}
-
-/*
- * Whether an error is to be stored.  Never one that a retry is meant for, nor
- * one by which the session or its statement is being ended.
- */
-static bool
-is_stored(const ErrorFilter *filter, int sqlerrcode)
-{
-	const char *sqlstate = unpack_sql_state(sqlerrcode);
-
-	if (sqlerrcode == ERRCODE_T_R_SERIALIZATION_FAILURE ||
-		sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED ||
-		ERRCODE_TO_CATEGORY(sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION)
-		return false;
-	for (int i = 0; i < filter->count; i++)
-	{
-		const char *entry = DatumGetPointer(filter->entries[i]);
-
-		if (strncmp(sqlstate, VARDATA_ANY(entry), VARSIZE_ANY_EXHDR(entry)) == 0)
-			return true;
-	}
-	return false;
-}
 
 /*
  * Find the function that a command names: by its signature or, left out, as
@@ -161,7 +107,7 @@ call_command(Oid function, bool request_isnull, Datum request)
  */
 static Jsonb *
 try_command(Oid function, bool request_isnull, Datum request,
-			const ErrorFilter *filter, ErrorData **error)
+			const ArrayType *filter, ErrorData **error)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -185,7 +131,7 @@ try_command(Oid function, bool request_isnull, Datum request,
 		RollbackAndReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(context);
 		CurrentResourceOwner = owner;
-		if (!is_stored(filter, (*error)->sqlerrcode))
+		if (!stores_error(filter, (*error)->sqlerrcode))
 			ReThrowError(*error);
 	}
 	PG_END_TRY();
@@ -225,27 +171,30 @@ resource_id_of(Jsonb *response)
 Datum
 idempotency_execute(PG_FUNCTION_ARGS)
 {
-	Claim		claim = {.first_sent = NO_TIME};
+	Claim		claim;
 	Completion	completion = {.status = KEY_COMPLETED};
 	Store		store;
-	ErrorFilter filter;
+	ArrayType  *filter = NULL;
 	ErrorData  *error = NULL;
 	Interval   *wait;
 	Oid			function;
 
 	PreventCommandIfReadOnly("idempotency.execute()");
-	make_new_key(&claim.key, text_from_arg(fcinfo, 0), text_from_arg(fcinfo, 3));
+	claim_init(&claim, text_from_arg(fcinfo, 0), text_from_arg(fcinfo, 3));
 	if (PG_ARGISNULL(1))
 		ereport(ERROR,
 				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
 				 errmsg("command must not be null"),
 				 errhint("Name the function that does the work.")));
-	claim.fingerprint = fingerprint_of(PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2));
+	claim_request(&claim, PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2));
 	claim.ttl = term_from_arg(fcinfo, 4, "ttl");
 	wait = wait_from_arg(fcinfo, 5);
-	error_filter_from_arg(&filter, fcinfo, 6);
-	policy_of_scope(&claim.policy, claim.key.scope);
-	wait_at_most(&claim.limit, wait ? wait : &claim.policy.wait);
+	if (wait != NULL)
+		wait_at_most(&claim.limit, wait);
+	if (!PG_ARGISNULL(6))
+		check_error_filter(filter = PG_GETARG_ARRAYTYPE_P(6));
+	if (filter == NULL && claim.policy.cache_errors != NULL)
+		filter = DatumGetArrayTypePCopy(PointerGetDatum(claim.policy.cache_errors));
 
 	store_open(&store);
 	claim_key(&claim, &store);
@@ -254,11 +203,11 @@ idempotency_execute(PG_FUNCTION_ARGS)
 		PG_RETURN_DATUM(claim_result_datum(&claim));
 
 	function = command_function(text_to_cstring(PG_GETARG_TEXT_PP(1)));
-	if (filter.count == 0)
+	if (filter == NULL || ArrayGetNItems(ARR_NDIM(filter), ARR_DIMS(filter)) == 0)
 		completion.response = call_command(function, PG_ARGISNULL(2), PG_GETARG_DATUM(2));
 	else
 		completion.response = try_command(function, PG_ARGISNULL(2), PG_GETARG_DATUM(2),
-										  &filter, &error);
+										  filter, &error);
 	if (error == NULL)
 		completion.resource_id = resource_id_of(completion.response);
 	else
@@ -285,14 +234,13 @@ idempotency_execute(PG_FUNCTION_ARGS)
 Datum
 idempotency_once(PG_FUNCTION_ARGS)
 {
-	Claim		claim = {.first_sent = NO_TIME, .once = true};
+	Claim		claim;
 	Store		store;
 
 	PreventCommandIfReadOnly("idempotency.once()");
-	make_new_key(&claim.key, text_from_arg(fcinfo, 0), text_from_arg(fcinfo, 1));
+	claim_init(&claim, text_from_arg(fcinfo, 0), text_from_arg(fcinfo, 1));
+	claim.once = true;
 	claim.ttl = term_from_arg(fcinfo, 2, "ttl");
-	policy_of_scope(&claim.policy, claim.key.scope);
-	wait_at_most(&claim.limit, &claim.policy.wait);
 
 	store_open(&store);
 	claim_key(&claim, &store);

@@ -289,8 +289,89 @@ COMMENT ON FUNCTION idempotency.complete_many(text[], text, jsonb[], text[], int
 'store the results of many claimed keys; returns their number';
 
 -- ---------------------------------------------------------------------------
+-- Policies.
+-- ---------------------------------------------------------------------------
+
+CREATE FUNCTION idempotency.announce_change()
+RETURNS trigger
+AS 'MODULE_PATHNAME', 'idempotency_announce_change'
+LANGUAGE C;
+
+COMMENT ON FUNCTION idempotency.announce_change() IS
+'trigger: makes every backend drop what it knows of the table';
+
+CREATE TABLE idempotency.policy (
+	scope              text PRIMARY KEY,
+	ttl                interval,
+	lease              interval,
+	wait               interval,
+	require_request    boolean,
+	require_issued     boolean,
+	min_key_length     integer,
+	max_response_bytes integer,
+	cache_errors       text[]
+) USING heap;
+
+COMMENT ON TABLE idempotency.policy IS
+'what holds for the keys of a scope and of those below it; NULL is inherited';
+COMMENT ON COLUMN idempotency.policy.scope IS 'the scope, or a prefix of scopes that ends at a slash; empty for the database';
+COMMENT ON COLUMN idempotency.policy.ttl IS 'how long a key is remembered';
+COMMENT ON COLUMN idempotency.policy.lease IS 'how long an unfinished, committed claim stays protected';
+COMMENT ON COLUMN idempotency.policy.wait IS 'how long a claim waits for a concurrent owner';
+COMMENT ON COLUMN idempotency.policy.require_request IS 'refuse a claim that gives no request';
+COMMENT ON COLUMN idempotency.policy.require_issued IS 'refuse a key that issue() has not handed out';
+COMMENT ON COLUMN idempotency.policy.min_key_length IS 'length in bytes under which a key is refused';
+COMMENT ON COLUMN idempotency.policy.max_response_bytes IS 'size over which a response is refused';
+COMMENT ON COLUMN idempotency.policy.cache_errors IS 'SQLSTATEs, or classes of them, that execute() stores as results';
+
+SELECT pg_catalog.pg_extension_config_dump('idempotency.policy', '');
+
+CREATE TRIGGER announce_change
+	AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON idempotency.policy
+	FOR EACH STATEMENT EXECUTE FUNCTION idempotency.announce_change();
+
+CREATE TRIGGER announce_change
+	AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON idempotency.wheel
+	FOR EACH STATEMENT EXECUTE FUNCTION idempotency.announce_change();
+
+CREATE FUNCTION idempotency.set_policy(
+	scope text,
+	ttl interval DEFAULT NULL,
+	lease interval DEFAULT NULL,
+	wait interval DEFAULT NULL,
+	require_request boolean DEFAULT NULL,
+	require_issued boolean DEFAULT NULL,
+	min_key_length integer DEFAULT NULL,
+	max_response_bytes integer DEFAULT NULL,
+	cache_errors text[] DEFAULT NULL
+) RETURNS void
+AS 'MODULE_PATHNAME', 'idempotency_set_policy'
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+
+COMMENT ON FUNCTION idempotency.set_policy(text, interval, interval, interval, boolean, boolean, integer, integer, text[]) IS
+'make or replace the policy of a scope; what is NULL is inherited';
+
+CREATE FUNCTION idempotency.drop_policy(scope text)
+RETURNS boolean
+LANGUAGE sql VOLATILE PARALLEL UNSAFE
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+	WITH dropped AS (
+		DELETE FROM idempotency.policy AS p WHERE p.scope = drop_policy.scope RETURNING 1
+	)
+	SELECT EXISTS (SELECT FROM dropped);
+$$;
+
+COMMENT ON FUNCTION idempotency.drop_policy(text) IS
+'drop the policy of a scope; returns whether there was one';
+
+-- ---------------------------------------------------------------------------
 -- Privileges: the schema's missing USAGE withholds the functions above; the
 -- tables are for the owner alone.
 -- ---------------------------------------------------------------------------
 
-REVOKE ALL ON TABLE idempotency.keys, idempotency.wheel FROM PUBLIC;
+REVOKE ALL ON TABLE idempotency.keys, idempotency.wheel, idempotency.policy FROM PUBLIC;
+REVOKE ALL ON FUNCTION idempotency.announce_change() FROM PUBLIC;
+REVOKE ALL ON FUNCTION idempotency.set_policy(text, interval, interval, interval, boolean, boolean, integer, integer, text[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION idempotency.drop_policy(text) FROM PUBLIC;

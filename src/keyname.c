@@ -56,7 +56,7 @@ hash_key(IdempotencyKey *key)
 }
 
 void
-make_known_key(IdempotencyKey *key, text *name, text *scope)
+make_key(IdempotencyKey *key, text *name, text *scope)
 {
 	if (name == NULL)
 		ereport(ERROR,
@@ -79,12 +79,10 @@ make_known_key(IdempotencyKey *key, text *name, text *scope)
 }
 
 void
-make_new_key(IdempotencyKey *key, text *name, text *scope)
+check_key_length(const IdempotencyKey *key, int min_length)
 {
-	int			length;
+	int			length = VARSIZE_ANY_EXHDR(key->name);
 
-	make_known_key(key, name, scope);
-	length = VARSIZE_ANY_EXHDR(key->name);
 	if (length > max_key_length)
 		ereport(ERROR,
 				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
@@ -92,12 +90,12 @@ make_new_key(IdempotencyKey *key, text *name, text *scope)
 				 errdetail("The key has %d bytes, the most allowed is %d.",
 						   length, max_key_length),
 				 errhint("Shorten the key, or raise idempotency.max_key_length.")));
-	if (length < min_key_length)
+	if (length < min_length)
 		ereport(ERROR,
 				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
 				 errmsg("idempotency key is too short"),
 				 errdetail("The key has %d bytes, the least allowed is %d.",
-						   length, min_key_length),
+						   length, min_length),
 				 errhint("Use a key that can't be guessed or met by chance, a UUID for instance.")));
 }
 

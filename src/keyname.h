@@ -19,17 +19,16 @@ typedef struct IdempotencyKey
 } IdempotencyKey;
 
 /*
- * Make a key, by the rules that a new key must keep.  A name or scope that is
- * NULL is one that the user left out or gave as NULL.  Raises IK400 where a
- * rule is broken.
+ * Make a key.  A name or scope that is NULL is one that the user left out or
+ * gave as NULL.  Raises IK400 for these and for an empty name.
  */
-extern void make_new_key(IdempotencyKey *key, text *name, text *scope);
+extern void make_key(IdempotencyKey *key, text *name, text *scope);
 
 /*
- * The same for a key that was claimed before: the settings that bound its
- * length may have changed since, so they do not apply.
+ * See that a key has the length that a new one must have.  Not for a key that
+ * was claimed before: the bounds may have changed since.  Raises IK400.
  */
-extern void make_known_key(IdempotencyKey *key, text *name, text *scope);
+extern void check_key_length(const IdempotencyKey *key, int min_length);
 
 /* An argument of type text, NULL where it is NULL. */
 extern text *text_from_arg(FunctionCallInfo fcinfo, int arg);

@@ -16,10 +16,15 @@
 
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "fmgr.h"
 #include "objects.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
 #include "utils/syscache.h"
+
+PG_FUNCTION_INFO_V1(idempotency_announce_change);
 
 static Objects known;
 static bool known_valid = false;
@@ -29,7 +34,7 @@ static void
 forget_objects(Datum arg, Oid relid)
 {
 	bool		ours = relid == InvalidOid || !known_valid ||
-		relid == known.keys || relid == known.wheel;
+		relid == known.keys || relid == known.wheel || relid == known.policy;
 
 	for (int leaf = 0; leaf < LEAVES && !ours; leaf++)
 		ours = relid == known.leaf[leaf] || relid == known.leaf_index[leaf];
@@ -84,6 +89,21 @@ type_named(Oid schema, const char *name)
 	return typid;
 }
 
+/*
+ * Statement trigger on the tables that backends keep in memory: on commit,
+ * makes all of them read the table again.
+ */
+Datum
+idempotency_announce_change(PG_FUNCTION_ARGS)
+{
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("announce_change() must be called as a trigger")));
+	CacheInvalidateRelcache(((TriggerData *) fcinfo->context)->tg_relation);
+	return PointerGetDatum(NULL);
+}
+
 const Objects *
 objects(void)
 {
@@ -101,6 +121,7 @@ objects(void)
 			not_installed();
 		found.keys = relation_named(schema, "keys");
 		found.wheel = relation_named(schema, "wheel");
+		found.policy = relation_named(schema, "policy");
 		for (int leaf = 0; leaf < LEAVES; leaf++)
 		{
 			char		suffix[8] = "long";

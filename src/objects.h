@@ -18,6 +18,7 @@ typedef struct Objects
 {
 	Oid			keys;
 	Oid			wheel;
+	Oid			policy;
 	Oid			leaf[LEAVES];
 	Oid			leaf_index[LEAVES];
 	Oid			keys_type;		/* row type of keys */

@@ -9,16 +9,25 @@
 #define IDEMPOTENCY_POLICY_H
 
 #include "datatype/timestamp.h"
+#include "utils/array.h"
 
 typedef struct Policy
 {
 	Interval	ttl;
 	Interval	lease;
 	Interval	wait;
+	bool		require_request;
+	bool		require_issued;
+	int			min_key_length; /* bytes */
 	Size		max_response_bytes;
+	const ArrayType *cache_errors;	/* of text, or NULL; valid as Policy is */
 } Policy;
 
-/* The policy of a scope: where nothing says otherwise, the settings. */
+/*
+ * The policy of a scope, with what no policy says taken from the settings.
+ * Changes that were committed before the call count.  Good until the next
+ * call.
+ */
 extern void policy_of_scope(Policy *policy, const text *scope);
 
 #endif							/* IDEMPOTENCY_POLICY_H */
