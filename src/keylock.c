@@ -158,26 +158,39 @@ keylock_tag(LOCKTAG *tag, const IdempotencyKey *key)
 	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, half[0], half[1], KEYLOCK_CLASS);
 }
 
+/*
+ * The lock belongs to the transaction, not to the portal that runs the caller:
+ * a lock taken in the subtransaction of a wait passes to the surrounding
+ * transaction when that subtransaction ends, and can only be let go on behalf
+ * of its owner.
+ */
 bool
 keylock_acquire(const IdempotencyKey *key, const WaitLimit *limit)
 {
 	LOCKTAG		tag;
 	WaitTarget	target = {.keylock = &tag};
+	ResourceOwner owner = CurrentResourceOwner;
+	bool		acquired;
 
 	keylock_tag(&tag, key);
-	if (LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL)
-		return true;
-	return wait_within(limit, &target);
+	CurrentResourceOwner = CurTransactionResourceOwner;
+	acquired = LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL ||
+		wait_within(limit, &target);
+	CurrentResourceOwner = owner;
+	return acquired;
 }
 
 void
 keylock_release(const IdempotencyKey *key)
 {
 	LOCKTAG		tag;
+	ResourceOwner owner = CurrentResourceOwner;
 
 	keylock_tag(&tag, key);
+	CurrentResourceOwner = CurTransactionResourceOwner;
 	if (!LockRelease(&tag, ExclusiveLock, false))
 		elog(ERROR, "lock of idempotency key is not held");
+	CurrentResourceOwner = owner;
 }
 
 bool
