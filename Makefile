@@ -12,6 +12,14 @@ ISOLATION = $(patsubst specs/%.spec,%,$(sort $(wildcard specs/*.spec)))
 ISOLATION_OPTS = --load-extension=idempotency
 TAP_TESTS = $(if $(wildcard t/*.pl),1)
 
+# Finds or installs a PostgreSQL by itself, and writes nothing outside .build/.
+.DEFAULT_GOAL = all
+.PHONY: test
+test:
+	test/throwaway-server.sh -o .build/test -c 'max_prepared_transactions = 20' test/run.sh
+
+ifneq ($(filter-out test,$(or $(MAKECMDGOALS),all)),)
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
+endif

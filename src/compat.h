@@ -18,6 +18,11 @@
 #error "idempotency supports PostgreSQL 15 to 19"
 #endif
 
+/* 16 moved the access to variable-length values out of postgres.h. */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
 /* 16 tells which indexes an update must enter; 15 only whether any. */
 #if PG_VERSION_NUM >= 160000
 typedef TU_UpdateIndexes IndexesToUpdate;

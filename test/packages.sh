@@ -108,26 +108,32 @@ apt_update() {
 
 # install_packages PACKAGE...: in a subshell, for its trap's sake.
 install_packages() (
+	local no_cluster directory existed simulated log
 	no_cluster=/etc/postgresql-common/createcluster.d/no-main-cluster-for-tests.conf
 	directory=$(dirname "$no_cluster")
 	existed=$([ ! -d "$directory" ] || echo yes)
 
-	simulated=$(apt_get install -s -qq --no-install-recommends "$@") ||
+	simulated=$(apt-get install -s -qq --no-install-recommends "$@") ||
 		{ packages_say "apt cannot install: $*"; exit 1; }
+	log=$(mktemp)
 	packages_say "Missing here: $*"
 	packages_say "apt is going to install:" \
 		"$(sed -nE 's/^Inst ([^ ]+).*/\1/p' <<<"$simulated" | sort | tr '\n' ' ')"
 
 	clean_up() {
+		rm -f "$log"
 		as_root rm -f "$no_cluster"
 		[ -n "$existed" ] || as_root rmdir --ignore-fail-on-non-empty "$directory"
 	}
 	trap clean_up EXIT
 	trap 'exit 130' INT
 	trap 'exit 143' TERM
-	as_root mkdir -p "$directory"
-	as_root sh -c 'echo "create_main_cluster = false" >"$1"' - "$no_cluster"
-	apt_get install -y -qq --no-install-recommends "$@" >&2
+	as_root mkdir -p "$directory" || exit
+	as_root sh -c 'echo "create_main_cluster = false" >"$1"' - "$no_cluster" || exit
+	if ! apt_get install -y -qq --no-install-recommends "$@" >"$log" 2>&1 </dev/null; then
+		cat "$log" >&2
+		exit 1
+	fi
 )
 
 ensure_packages() {
@@ -139,7 +145,7 @@ ensure_packages() {
 	else
 		pg_config=$(newest_complete_server)
 		if [ -z "$pg_config" ]; then
-			apt_update
+			apt_update || return
 			major=$(distribution_major)
 			[ -n "$major" ] ||
 				{ packages_say "apt knows no package postgresql. Set PG_CONFIG to an installed server's pg_config."; return 1; }
@@ -160,7 +166,7 @@ ensure_packages() {
 	fi
 	packages="$packages $(missing_packages "$@")"
 	if [ -n "${packages//[[:space:]]/}" ]; then
-		apt_update
+		apt_update || return
 		# shellcheck disable=SC2086 # one word a package
 		install_packages $packages || return
 		hash -r
