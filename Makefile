@@ -12,13 +12,17 @@ ISOLATION = $(patsubst specs/%.spec,%,$(sort $(wildcard specs/*.spec)))
 ISOLATION_OPTS = --load-extension=idempotency
 TAP_TESTS = $(if $(wildcard t/*.pl),1)
 
-# Finds or installs a PostgreSQL by itself, and writes nothing outside .build/.
+# These find or install a PostgreSQL by themselves, and write nothing outside
+# .build/.
 .DEFAULT_GOAL = all
-.PHONY: test
+.PHONY: test demo
 test:
 	test/throwaway-server.sh -o .build/test -c 'max_prepared_transactions = 20' test/run.sh
 
-ifneq ($(filter-out test,$(or $(MAKECMDGOALS),all)),)
+demo:
+	test/throwaway-server.sh -c "log_line_prefix = '%m [%p] %e '" demo/run.sh
+
+ifneq ($(filter-out test demo,$(or $(MAKECMDGOALS),all)),)
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)

@@ -25,8 +25,9 @@
  * often, and whether each receipt that a caller holds is there.  The exit
  * status is 0 where pay() kept its promises, else 1.
  *
- * One process, one loop: libpq's asynchronous interface and poll().  What is
- * sent when depends on the seed alone; how it interleaves, on the machine.
+ * One process, one loop: libpq's asynchronous interface and poll().  What each
+ * payment is and what befalls its callers depends on the seed alone; how many
+ * payments there are and how they interleave, on the machine.
  *
  * It sends signals to backends, so it runs on the server's machine as the
  * server's user.  Where to connect comes from the environment (PGHOST, ..);
@@ -55,7 +56,8 @@
 #define ACCOUNTS			500
 #define FAULTY_TRIES		3	/* a caller's later tries are left in peace */
 #define RECONNECT_AFTER		(50 * MILLISECOND)
-#define TERMINATE_EVERY		(60 * MILLISECOND)
+#define TERMINATE_EVERY		(80 * MILLISECOND)
+#define TOLERATED_DELAY		(200 * MILLISECOND)
 #define LONGEST_DRAIN		(30 * SECOND)
 
 enum
@@ -141,6 +143,7 @@ typedef struct Connection
 	State		state;
 	PGconn	   *conn;
 	PostgresPollingStatusType polling;	/* CONNECTING */
+	int64_t		opened;
 	int64_t		due;			/* DOWN, THINKING */
 	PGresult   *result;			/* first result of the present statement */
 	bool		failed;			/* another one was an error */
@@ -236,7 +239,7 @@ fault_of(const Caller *caller)
 
 	if (caller->tries > FAULTY_TRIES)
 		return NO_FAULT;
-	return percent < 14 ? REPLY_LOST : percent < 22 ? CLIENT_DIES : NO_FAULT;
+	return percent < 8 ? REPLY_LOST : percent < 12 ? CLIENT_DIES : NO_FAULT;
 }
 
 /* ----------------------------------------------------------------
@@ -304,31 +307,41 @@ allocated(size_t number, size_t size)
 	return memory;
 }
 
+/* Enough room for the fastest storm. */
 static void
-plan_service(Service *service, int64_t start)
+prepare(Service *service)
 {
-	Caller	   *caller = allocated((size_t) npayments * MAX_CALLERS, sizeof(Caller));
+	size_t		most_payments = (size_t) duration * rate;
 
-	service->callers = caller;
-	service->payments = allocated(npayments, sizeof(Payment));
-	service->due = allocated((size_t) npayments * MAX_CALLERS, sizeof(struct Due));
-	for (int payment = 0; payment < npayments; payment++)
+	service->payments = allocated(most_payments, sizeof(Payment));
+	service->callers = allocated(most_payments * MAX_CALLERS, sizeof(Caller));
+	service->due = allocated(most_payments * MAX_CALLERS, sizeof(struct Due));
+}
+
+/* One more payment; its callers know when they are going to send it. */
+static void
+admit_payment(Service *service, int payment, int64_t now)
+{
+	int			at_once = 1 + drawn(FOR_CALLERS_AT_ONCE, payment, 0, 0, 3);
+	int			later = 1 + drawn(FOR_CALLERS_LATER, payment, 0, 0, 2);
+
+	for (int number = 0; number < at_once + later; number++)
 	{
-		int			at_once = 1 + drawn(FOR_CALLERS_AT_ONCE, payment, 0, 0, 3);
-		int			later = 1 + drawn(FOR_CALLERS_LATER, payment, 0, 0, 2);
-		int64_t		time = start + payment * SECOND / rate;
+		Caller	   *caller = &service->callers[service->ncallers++];
+		int			spread = number < at_once ? 3 * MILLISECOND : 1500 * MILLISECOND;
 
-		for (int number = 0; number < at_once + later; number++, caller++)
-		{
-			caller->payment = payment;
-			caller->number = number;
-			put_due(service, caller,
-					number < at_once ?
-					time + drawn(FOR_TIME, payment, number, 0, 3 * MILLISECOND) :
-					time + drawn(FOR_TIME, payment, number, 0, 1500 * MILLISECOND));
-		}
+		caller->payment = payment;
+		caller->number = number;
+		put_due(service, caller, now + drawn(FOR_TIME, payment, number, 0, spread));
+		service->unanswered++;
 	}
-	service->ncallers = service->unanswered = caller - service->callers;
+}
+
+/* Whether callers have to wait for a connection. */
+static bool
+is_overloaded(const Service *service, int64_t now)
+{
+	return service->ndue > 0 && service->due[0].at < now - TOLERATED_DELAY;
 }
 
 /* ----------------------------------------------------------------
@@ -366,6 +379,18 @@ show_event(const char *event)
 {
 	printf("%s%s\n", on_terminal() ? "\r\033[K" : "", event);
 	fflush(stdout);
+}
+
+/* The first answer from the server that has come back. */
+static void
+show_recovery(int64_t now)
+{
+	char		event[100];
+
+	recovered = true;
+	snprintf(event, sizeof(event), "server is back: first answer %d ms after the crash",
+			 (int) ((now - crashed_at) / MILLISECOND));
+	show_event(event);
 }
 
 /* An error that the traffic does not explain. */
@@ -449,7 +474,7 @@ ignore_notice(void *unused, const char *message)
 }
 
 static void
-connect_to_server(Connection *c)
+connect_to_server(Connection *c, int64_t now)
 {
 	static const char *const keywords[] = {"user", "application_name", NULL};
 	static const char *const values[] = {"shop", "storm", NULL};
@@ -457,6 +482,7 @@ connect_to_server(Connection *c)
 	c->conn = PQconnectStartParams(keywords, values, 0);
 	PQsetNoticeProcessor(c->conn, ignore_notice, NULL);
 	c->polling = PGRES_POLLING_WRITING;
+	c->opened = now;
 	c->state = CONNECTING;
 }
 
@@ -470,15 +496,6 @@ go_on_connecting(Connection *c, int64_t now)
 	{
 		PQsetnonblocking(c->conn, 1);
 		c->state = IDLE;
-		if (crashed_at != 0 && !recovered)
-		{
-			char		event[100];
-
-			recovered = true;
-			snprintf(event, sizeof(event), "server accepts connections again, %d ms after the crash",
-					 (int) ((now - crashed_at) / MILLISECOND));
-			show_event(event);
-		}
 	}
 }
 
@@ -550,6 +567,8 @@ end_try(Connection *c, int64_t now)
 			service->replays++;
 		else
 			service->firsts++;
+		if (crashed_at != 0 && !recovered && c->opened > crashed_at)
+			show_recovery(now);
 		c->caller->receipt = atoll(PQgetvalue(c->answer, 0, 4));
 		if (payment->answer == NULL)
 			payment->answer = strdup(body);
@@ -691,7 +710,7 @@ proceed(Connection *c, int64_t now)
 	{
 		case DOWN:
 			if (c->due <= now)
-				connect_to_server(c);
+				connect_to_server(c, now);
 			break;
 		case IDLE:
 			caller = take_due(c->service, now);
@@ -800,18 +819,30 @@ run_storm(void)
 {
 	struct pollfd *fds = allocated(nconnections, sizeof(struct pollfd));
 	int64_t		start = time_now();
+	int64_t		end = start + duration * SECOND;
+	int64_t		next_payment = start;
 	int64_t		next_report = start + SECOND;
 	int64_t		next_termination = start + TERMINATE_EVERY;
 	int			terminations = 0;
-	int64_t		now;
+	int64_t		now = start;
 
-	for (int i = 0; i < SERVICES; i++)
-		plan_service(&services[i], start);
-
-	while (unanswered_callers() > 0)
+	while (now < end || unanswered_callers() > 0)
 	{
 		wait_for_events(fds);
 		now = time_now();
+
+		/* Both services get it now, or neither. */
+		if (now >= next_payment && now < end && npayments < duration * rate &&
+			!is_overloaded(&services[WITH_KEYS], now) &&
+			!is_overloaded(&services[WITHOUT_KEYS], now))
+		{
+			for (int i = 0; i < SERVICES; i++)
+				admit_payment(&services[i], npayments, now);
+			npayments++;
+			next_payment += SECOND / rate;
+			if (next_payment < now - TOLERATED_DELAY)
+				next_payment = now;
+		}
 		for (int i = 0; i < nconnections; i++)
 		{
 			Connection *c = &connections[i];
@@ -832,7 +863,7 @@ run_storm(void)
 			crashed_at = now;
 			show_event("server crashes: a backend was killed in the middle of a payment");
 		}
-		if (now >= next_termination && now - start < duration * SECOND)
+		if (now >= next_termination && now < end)
 		{
 			next_termination = now + TERMINATE_EVERY;
 			terminate_a_backend(&services[terminations % SERVICES], terminations);
@@ -843,7 +874,7 @@ run_storm(void)
 			next_report += SECOND;
 			show_progress(now - start);
 		}
-		if (now - start > duration * SECOND + LONGEST_DRAIN)
+		if (now > end + LONGEST_DRAIN)
 			break;
 	}
 	show_progress(time_now() - start);
@@ -942,7 +973,7 @@ show_table(int64_t owed)
 	printf("\n  %-46s %12s %12s\n", "", "with keys", "without");
 	show_numbers("distinct payments", npayments, npayments);
 	SHOW("requests sent", requests);
-	SHOW("  reply lost (cut after COMMIT was sent)", replies_lost);
+	SHOW("  reply lost (cut when all had been sent)", replies_lost);
 	SHOW("  client died before its COMMIT", clients_died);
 	SHOW("  backend terminated in the transaction", terminated);
 	SHOW("  answered: paid now", firsts);
@@ -1016,18 +1047,24 @@ main(int argc, char **argv)
 				seed = strtoull(optarg, NULL, 10);
 				break;
 			default:
-				fprintf(stderr, "usage: storm [-d seconds] [-r payments per second] [-c connections per service] [-s seed]\n");
-				return 2;
+				duration = 0;
 		}
 	}
-	npayments = duration * rate;
+	if (duration < 1 || duration > 86400 || rate < 1 || rate > 10000 || connections_each < 1)
+	{
+		fprintf(stderr, "usage: storm [-d seconds] [-r payments per second] [-c connections per service] [-s seed]\n");
+		return 2;
+	}
+	for (int i = 0; i < SERVICES; i++)
+		prepare(&services[i]);
 	nconnections = connections_each * SERVICES;
 	connections = allocated(nconnections, sizeof(Connection));
 	for (int i = 0; i < nconnections; i++)
 		connections[i].service = &services[i % SERVICES];
 
-	printf("%d payments a second for %d seconds, each sent by two to five callers who retry until they\n"
-		   "are answered; %d connections to each service.  Figures are with/without the extension.\n",
+	printf("Up to %d payments a second for %d seconds, to a service with the extension and to one\n"
+		   "without it.  Each payment is sent by two to five callers who retry until answered, over\n"
+		   "%d connections to each service.  Pairs of figures are with/without the extension.\n\n",
 		   rate, duration, connections_each);
 	run_storm();
 	return audit() ? 0 : 1;
