@@ -12,9 +12,21 @@ ISOLATION = $(patsubst specs/%.spec,%,$(sort $(wildcard specs/*.spec)))
 ISOLATION_OPTS = --load-extension=idempotency
 TAP_TESTS = $(if $(wildcard t/*.pl),1)
 
+# These find or install a PostgreSQL by themselves, and write nothing outside
+# .build/.
+.DEFAULT_GOAL = all
+.PHONY: test demo
+test:
+	test/throwaway-server.sh -o .build/test -c 'max_prepared_transactions = 20' test/run.sh
+
+demo:
+	test/throwaway-server.sh -c "log_line_prefix = '%m [%p] %e '" demo/run.sh
+
+ifneq ($(filter-out test demo,$(or $(MAKECMDGOALS),all)),)
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
 # PGXS tracks no headers.
 $(OBJS): $(wildcard src/*.h)
+endif

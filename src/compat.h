@@ -20,7 +20,7 @@
 #error "idempotency supports PostgreSQL 15 to 19"
 #endif
 
-/* 16 moved the macros for variable-length values out of postgres.h. */
+/* 16 moved the access to variable-length values out of postgres.h. */
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"
 #endif

@@ -22,6 +22,7 @@
 #include "postgres.h"
 
 #include "common/hashfn.h"
+#include "compat.h"
 #include "fingerprint.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"

@@ -105,7 +105,7 @@ wait_within(const WaitLimit *limit, const WaitTarget *target)
 	int			session_timeout = LockTimeout;
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
-	bool		ended = false;
+	volatile bool ended = false;
 
 	if (left == 0)
 		return false;
@@ -158,33 +158,52 @@ keylock_tag(LOCKTAG *tag, const IdempotencyKey *key)
 	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, half[0], half[1], KEYLOCK_CLASS);
 }
 
+/*
+ * The lock belongs to the transaction, not to the portal that runs the caller:
+ * a lock taken in the subtransaction of a wait passes to the surrounding
+ * transaction when that subtransaction ends, and can only be let go on behalf
+ * of its owner.
+ */
+static bool
+acquire(const IdempotencyKey *key, const WaitLimit *limit)
+{
+	ResourceOwner caller = CurrentResourceOwner;
+	LOCKTAG		tag;
+	WaitTarget	target = {.keylock = &tag};
+	bool		acquired;
+
+	keylock_tag(&tag, key);
+	CurrentResourceOwner = CurTransactionResourceOwner;
+	acquired = limit == NULL ?
+		LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL :
+		wait_within(limit, &target);
+	CurrentResourceOwner = caller;
+	return acquired;
+}
+
 bool
 keylock_try(const IdempotencyKey *key)
 {
-	LOCKTAG		tag;
-
-	keylock_tag(&tag, key);
-	return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
+	return acquire(key, NULL);
 }
 
 bool
 keylock_wait(const IdempotencyKey *key, const WaitLimit *limit)
 {
-	LOCKTAG		tag;
-	WaitTarget	target = {.keylock = &tag};
-
-	keylock_tag(&tag, key);
-	return wait_within(limit, &target);
+	return acquire(key, limit);
 }
 
 void
 keylock_release(const IdempotencyKey *key)
 {
 	LOCKTAG		tag;
+	ResourceOwner owner = CurrentResourceOwner;
 
 	keylock_tag(&tag, key);
+	CurrentResourceOwner = CurTransactionResourceOwner;
 	if (!LockRelease(&tag, ExclusiveLock, false))
 		elog(ERROR, "lock of idempotency key is not held");
+	CurrentResourceOwner = owner;
 }
 
 bool

@@ -1,0 +1,95 @@
+#!/bin/bash
+#
+# run.sh: run every test of the checkout, and count.
+#
+# To be run by throwaway-server.sh, whose variables it uses.  Its three parts
+# are PostgreSQL's own: pg_regress on sql/, pg_isolation_regress on specs/, and
+# prove on t/.  All are run, whatever fails.  What went wrong is shown, what was
+# written is left in $RESULTS, and the last line says how many passed and
+# failed: of sql/ and specs/ the runner's own count, of t/ the files.  A part
+# that breaks off without its closing line counts as one that failed.
+
+set -uo pipefail
+read -ra make_extension <<<"$MAKE_EXTENSION"
+
+passed=0
+failed=0
+closing=()
+output=$RESULTS/output
+diffs=(regression.diffs output_iso/regression.diffs)
+
+# run_part NAME VARIABLE...: run installcheck with variables that leave one part.
+run_part() {
+	local name=$1
+	shift
+	"${make_extension[@]}" installcheck "$@" </dev/null 2>&1 | tee "$output"
+	status=$?
+	closing+=("$name: $(grep -E '^#? ?(All [0-9]+ tests? passed|[0-9]+ of [0-9]+ tests? failed)|^Files=|^Result: ' "$output" |
+		tr '\n' ' ' | sed -E 's/^[# ]+| +$//g')")
+}
+
+# count PASSED FAILED
+count() {
+	passed=$((passed + $1))
+	failed=$((failed + $2))
+	# A runner that breaks off may not have counted what broke it.
+	if [ "$status" != 0 ] && [ "$2" = 0 ]; then
+		failed=$((failed + 1))
+		closing[-1]+=" broke off with status $status"
+	elif [ $(($1 + $2)) = 0 ]; then
+		closing[-1]+="skipped: $(tail -n 1 "$output" | grep . || echo there are no tests of this kind)"
+	fi
+}
+
+# The same two lines end a run of pg_regress and of pg_isolation_regress.
+count_regress() {
+	local all_passed some_failed
+	all_passed=$(sed -nE 's/^#? ?All ([0-9]+) tests? passed.*/\1/p' "$output")
+	some_failed=$(sed -nE 's/^#? ?([0-9]+) of ([0-9]+) tests? failed.*/\1 \2/p' "$output")
+	if [ -n "$some_failed" ]; then
+		read -r bad all <<<"$some_failed"
+		count $((all - bad)) "$bad"
+	else
+		count "${all_passed:-0}" 0
+	fi
+}
+
+count_files() {
+	local files good skipped
+	files=$(sed -nE 's/^Files=([0-9]+),.*/\1/p' "$output")
+	good=$(grep -cE '^t/[^ ]+ \.+ ok$' "$output")
+	skipped=$(grep -cE '^t/[^ ]+ \.+ skipped' "$output")
+	count "$good" $((${files:-0} - good - skipped))
+	if [ "$skipped" -gt 0 ]; then
+		closing+=("$(grep -E '^t/[^ ]+ \.+ skipped' "$output")")
+	fi
+}
+
+run_part regress ISOLATION= TAP_TESTS=
+count_regress
+run_part isolation REGRESS= TAP_TESTS=
+count_regress
+run_part TAP REGRESS= ISOLATION=
+count_files
+
+for file in "${diffs[@]}"; do
+	[ ! -s "$file" ] || cat "$file"
+done
+for file in t/*.pl; do
+	log=tmp_check/log/regress_log_$(basename "$file" .pl)
+	if [ -f "$log" ] && ! grep -qE "^$file \.+ (ok|skipped)" "$output"; then
+		printf '== the end of %s\n' "$log"
+		tail -n 60 "$log"
+	fi
+done
+
+rm "$output"
+for what in results output_iso tmp_check/log "${diffs[@]}"; do
+	[ ! -e "$what" ] || cp -R --parents "$what" "$RESULTS"
+done
+
+echo
+psql -XAtc 'SELECT version()'
+printf '%s\n' "${closing[@]}"
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ] && [ "$passed" -gt 0 ]
