@@ -268,15 +268,18 @@ claim_key(Claim *claim, Store *store)
 			case VERDICT_IN_DOUBT:
 				break;
 			case VERDICT_FREE:
+				if (!locked)
+					break;
+				check_key_issued(claim);
 				if (claim->first_sent != NO_TIME &&
 					claim->first_sent < time_before(now, ttl))
 				{
 					answer(claim, OUTCOME_EXPIRED, NULL);
-					done = locked;
-					break;
+					done = true;
 				}
-				check_key_issued(claim);
-				/* FALLTHROUGH */
+				else
+					done = take(claim, store, verdict, &probe, now, expires_at);
+				break;
 			case VERDICT_RECOVER:
 			case VERDICT_RECLAIM:
 				if (locked)

@@ -34,7 +34,7 @@ typedef bool IndexesToUpdate;
 #define UPDATE_NEEDS_INDEX_ENTRY(indexes) (indexes)
 #endif
 
-/* 18 added the instrumentation of a scan, 19 its flags. */
+/* 18 added the instrumentation of an index scan, 19 the flags of any scan. */
 static inline IndexScanDesc
 begin_index_scan(Relation heap, Relation index, Snapshot snapshot, int nkeys)
 {
