@@ -25,6 +25,7 @@
 #include "access/xact.h"
 #include "complete.h"
 #include "error.h"
+#include "hold.h"
 #include "keylock.h"
 #include "miscadmin.h"
 #include "terms.h"
@@ -37,64 +38,8 @@ PG_FUNCTION_INFO_V1(idempotency_release);
 PG_FUNCTION_INFO_V1(idempotency_heartbeat);
 PG_FUNCTION_INFO_V1(idempotency_checkpoint);
 
-/* A claim under the key's lock, in an open store. */
-typedef struct HeldClaim
-{
-	IdempotencyKey key;
-	Policy		policy;
-	Store	   *store;
-	TimestampTz now;
-	bool		found;
-	KeyRow		row;
-} HeldClaim;
-
-/* Find the claim, waiting for the end of any other transaction at work on it. */
 static void
-hold_claim(HeldClaim *held, const IdempotencyKey *key, Store *store)
-{
-	WaitLimit	unlimited;
-
-	wait_unlimited(&unlimited);
-	held->key = *key;
-	held->store = store;
-	policy_of_scope(&held->policy, key->scope);
-	for (;;)
-	{
-		Probe		probe;
-
-		CHECK_FOR_INTERRUPTS();
-		if (!keylock_try(key))
-		{
-			store_close(store);
-			(void) keylock_wait(key, &unlimited);
-		}
-		held->now = GetCurrentTimestamp();
-		store_refresh(store);
-		store_probe(store, key, held->now,
-					time_after(held->now, &held->policy.ttl), &probe);
-		if (!TransactionIdIsValid(probe.writer))
-		{
-			held->found = probe.found;
-			held->row = probe.row;
-			return;
-		}
-		keylock_release(key);
-		store_close(store);
-		(void) wait_for_transaction(probe.writer, &unlimited);
-	}
-}
-
-/* Write the row that hold_claim() found. */
-static void
-write_claim(HeldClaim *held)
-{
-	if (!store_write(held->store, &held->key, &held->row))
-		elog(ERROR, "idempotency key is stored twice");
-	keylock_release(&held->key);
-}
-
-static void
-no_such_claim(const HeldClaim *held, const char *detail)
+no_such_claim(const HeldKey *held, const char *detail)
 {
 	ereport(ERROR,
 			(errcode(idempotency_sqlstate(HTTP_NOT_FOUND)),
@@ -119,7 +64,7 @@ claimed_in_this_transaction(const KeyRow *row)
  * made by the current transaction can't have expired: nobody else has seen it.
  */
 static void
-owned_claim(const HeldClaim *held, int32 attempt)
+owned_claim(const HeldKey *held, int32 attempt)
 {
 	const KeyRow *row = &held->row;
 	bool		own = held->found && claimed_in_this_transaction(row);
@@ -147,7 +92,7 @@ owned_claim(const HeldClaim *held, int32 attempt)
 
 /* The same for callers who need the claim unfinished. */
 static void
-owned_claim_in_progress(const HeldClaim *held, int32 attempt)
+owned_claim_in_progress(const HeldKey *held, int32 attempt)
 {
 	owned_claim(held, attempt);
 	switch (held->row.status)
@@ -243,10 +188,10 @@ void
 complete_key(const IdempotencyKey *key, const Completion *completion,
 			 Store *store)
 {
-	HeldClaim	held;
+	HeldKey	held;
 	KeyRow	   *row = &held.row;
 
-	hold_claim(&held, key, store);
+	hold_key(&held, key, store);
 	check_size(completion->response, "response", &held.policy);
 	owned_claim(&held, completion->attempt);
 
@@ -280,7 +225,7 @@ complete_key(const IdempotencyKey *key, const Completion *completion,
 		row->expires_at = time_after(claimed_in_this_transaction(row) ?
 									 row->claimed_at : held.now,
 									 row->ttl ? row->ttl : &held.policy.ttl);
-	write_claim(&held);
+	write_held_key(&held);
 }
 
 static void
@@ -337,7 +282,7 @@ idempotency_release(PG_FUNCTION_ARGS)
 {
 	IdempotencyKey key;
 	Store		store;
-	HeldClaim	held;
+	HeldKey	held;
 	KeyRow	   *row = &held.row;
 	int32		attempt;
 
@@ -346,21 +291,21 @@ idempotency_release(PG_FUNCTION_ARGS)
 	attempt = attempt_from_arg(fcinfo, 2);
 
 	store_open(&store);
-	hold_claim(&held, &key, &store);
+	hold_key(&held, &key, &store);
 	owned_claim_in_progress(&held, attempt);
 	row->status = KEY_RELEASED;
 	row->fingerprint = NULL;
 	row->recovery_point = NULL;
 	row->state = NULL;
 	row->lease_until = NO_TIME;
-	write_claim(&held);
+	write_held_key(&held);
 	store_close(&store);
 	PG_RETURN_VOID();
 }
 
 /* Let the lease of a held claim run from now. */
 static void
-renew_lease(HeldClaim *held, const Interval *lease)
+renew_lease(HeldKey *held, const Interval *lease)
 {
 	KeyRow	   *row = &held->row;
 
@@ -381,7 +326,7 @@ idempotency_heartbeat(PG_FUNCTION_ARGS)
 {
 	IdempotencyKey key;
 	Store		store;
-	HeldClaim	held;
+	HeldKey	held;
 	int32		attempt;
 	Interval   *lease;
 
@@ -391,10 +336,10 @@ idempotency_heartbeat(PG_FUNCTION_ARGS)
 	lease = term_from_arg(fcinfo, 3, "lease");
 
 	store_open(&store);
-	hold_claim(&held, &key, &store);
+	hold_key(&held, &key, &store);
 	owned_claim_in_progress(&held, attempt);
 	renew_lease(&held, lease);
-	write_claim(&held);
+	write_held_key(&held);
 	store_close(&store);
 	PG_RETURN_TIMESTAMPTZ(held.row.lease_until);
 }
@@ -411,7 +356,7 @@ idempotency_checkpoint(PG_FUNCTION_ARGS)
 {
 	IdempotencyKey key;
 	Store		store;
-	HeldClaim	held;
+	HeldKey	held;
 	int32		attempt;
 	Interval   *lease;
 
@@ -421,13 +366,13 @@ idempotency_checkpoint(PG_FUNCTION_ARGS)
 	lease = term_from_arg(fcinfo, 5, "lease");
 
 	store_open(&store);
-	hold_claim(&held, &key, &store);
+	hold_key(&held, &key, &store);
 	owned_claim_in_progress(&held, attempt);
 	held.row.recovery_point = stored_value_from_arg(fcinfo, 2);
 	held.row.state = stored_value_from_arg(fcinfo, 3);
 	check_size(held.row.state, "state", &held.policy);
 	renew_lease(&held, lease);
-	write_claim(&held);
+	write_held_key(&held);
 	store_close(&store);
 	PG_RETURN_VOID();
 }

@@ -367,6 +367,26 @@ COMMENT ON FUNCTION idempotency.drop_policy(text) IS
 'drop the policy of a scope; returns whether there was one';
 
 -- ---------------------------------------------------------------------------
+-- Operation.
+-- ---------------------------------------------------------------------------
+
+CREATE FUNCTION idempotency.forget(key text, scope text DEFAULT '')
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'idempotency_forget'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+
+COMMENT ON FUNCTION idempotency.forget(text, text) IS
+'remove a key, whatever its state; returns whether it was there';
+
+CREATE FUNCTION idempotency.erase(key text, scope text DEFAULT '')
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'idempotency_erase'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+
+COMMENT ON FUNCTION idempotency.erase(text, text) IS
+'drop response, state and fingerprint of a key and keep the fact; a retry replays status 410';
+
+-- ---------------------------------------------------------------------------
 -- Privileges: the schema's missing USAGE withholds the functions above; the
 -- tables are for the owner alone.
 -- ---------------------------------------------------------------------------
@@ -375,3 +395,5 @@ REVOKE ALL ON TABLE idempotency.keys, idempotency.wheel, idempotency.policy FROM
 REVOKE ALL ON FUNCTION idempotency.announce_change() FROM PUBLIC;
 REVOKE ALL ON FUNCTION idempotency.set_policy(text, interval, interval, interval, boolean, boolean, integer, integer, text[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION idempotency.drop_policy(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION idempotency.forget(text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION idempotency.erase(text, text) FROM PUBLIC;

@@ -518,3 +518,13 @@ store_write(Store *store, const IdempotencyKey *key, KeyRow *row)
 	row->own = true;
 	return written;
 }
+
+void
+store_delete(Store *store, KeyRow *row)
+{
+	open_heap(store, row->leaf);
+	store->written[row->leaf] = true;
+	simple_table_tuple_delete(store->heap[row->leaf],
+							  &row->tid, InvalidSnapshot);
+	CommandCounterIncrement();
+}

@@ -130,6 +130,12 @@ extern void store_probe(Store *store, const IdempotencyKey *key,
 extern bool store_write(Store *store, const IdempotencyKey *key, KeyRow *row);
 
 /*
+ * Delete a row that was probed.  The caller holds the key's lock, has probed
+ * under it, and found no other transaction at work.
+ */
+extern void store_delete(Store *store, KeyRow *row);
+
+/*
  * Fetch the row's out-of-line values, so that it can be read after the store
  * is closed and the tables may be emptied.
  */

@@ -1,0 +1,67 @@
+/*-------------------------------------------------------------------------
+ *
+ * hold.c
+ *	  A key under its lock, with nobody else at work on it.
+ *
+ * For those who change a row whatever its state: they judge by the latest
+ * version, so they wait for whoever has written one and not ended.  The lock
+ * is let go before the wait and taken again after it; what was probed before
+ * is forgotten.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "hold.h"
+#include "keylock.h"
+#include "miscadmin.h"
+#include "terms.h"
+
+void
+hold_key(HeldKey *held, const IdempotencyKey *key, Store *store)
+{
+	WaitLimit	unlimited;
+
+	wait_unlimited(&unlimited);
+	held->key = *key;
+	held->store = store;
+	policy_of_scope(&held->policy, key->scope);
+	for (;;)
+	{
+		Probe		probe;
+
+		CHECK_FOR_INTERRUPTS();
+		if (!keylock_try(key))
+		{
+			store_close(store);
+			(void) keylock_wait(key, &unlimited);
+		}
+		held->now = GetCurrentTimestamp();
+		store_refresh(store);
+		store_probe(store, key, held->now,
+					time_after(held->now, &held->policy.ttl), &probe);
+		if (!TransactionIdIsValid(probe.writer))
+		{
+			held->found = probe.found;
+			held->row = probe.row;
+			return;
+		}
+		keylock_release(key);
+		store_close(store);
+		(void) wait_for_transaction(probe.writer, &unlimited);
+	}
+}
+
+void
+write_held_key(HeldKey *held)
+{
+	if (!store_write(held->store, &held->key, &held->row))
+		elog(ERROR, "idempotency key is stored twice");
+	let_go_of_key(held);
+}
+
+void
+let_go_of_key(const HeldKey *held)
+{
+	keylock_release(&held->key);
+}

@@ -1,0 +1,37 @@
+/*-------------------------------------------------------------------------
+ *
+ * hold.h
+ *	  A key under its lock, with nobody else at work on it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef IDEMPOTENCY_HOLD_H
+#define IDEMPOTENCY_HOLD_H
+
+#include "policy.h"
+#include "store.h"
+
+typedef struct HeldKey
+{
+	IdempotencyKey key;
+	Policy		policy;
+	Store	   *store;
+	TimestampTz now;
+	bool		found;
+	KeyRow		row;
+} HeldKey;
+
+/*
+ * Lock the key and find its latest version, waiting for the end of any other
+ * transaction that has written it, as long as the session's timeouts allow.
+ * The store is closed for the time of a wait.
+ */
+extern void hold_key(HeldKey *held, const IdempotencyKey *key, Store *store);
+
+/* Write the row that was found, as the caller has changed it, and let go. */
+extern void write_held_key(HeldKey *held);
+
+/* Let go of the key as it is. */
+extern void let_go_of_key(const HeldKey *held);
+
+#endif							/* IDEMPOTENCY_HOLD_H */
