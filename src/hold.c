@@ -12,6 +12,7 @@
  */
 #include "postgres.h"
 
+#include "access/transam.h"
 #include "hold.h"
 #include "keylock.h"
 #include "miscadmin.h"

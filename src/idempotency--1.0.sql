@@ -386,6 +386,54 @@ LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION idempotency.erase(text, text) IS
 'drop response, state and fingerprint of a key and keep the fact; a retry replays status 410';
 
+CREATE FUNCTION idempotency.unfinished_claims(
+	OUT scope text,
+	OUT key text,
+	OUT attempt integer,
+	OUT claimed_at timestamptz,
+	OUT lease_until timestamptz,
+	OUT holder xid
+) RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'idempotency_unfinished_claims'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+
+COMMENT ON FUNCTION idempotency.unfinished_claims() IS
+'unfinished claims, committed or not, and the transaction in progress that holds them; reads all keys';
+
+CREATE VIEW idempotency.in_flight AS
+SELECT DISTINCT ON (claim.scope, claim.key)
+	claim.scope,
+	claim.key,
+	claim.attempt,
+	held.pid,
+	activity.application_name,
+	claim.claimed_at AS since,
+	(SELECT count(*)
+	 FROM pg_catalog.pg_locks AS waiting
+	 WHERE waiting.locktype = 'transactionid'
+	   AND waiting.transactionid = claim.holder
+	   AND NOT waiting.granted) AS waiters,
+	claim.lease_until
+FROM idempotency.unfinished_claims() AS claim
+LEFT JOIN pg_catalog.pg_locks AS held
+	ON held.locktype = 'transactionid'
+	AND held.transactionid = claim.holder
+	AND held.mode = 'ExclusiveLock'
+	AND held.granted
+LEFT JOIN pg_catalog.pg_stat_activity AS activity ON activity.pid = held.pid
+ORDER BY claim.scope, claim.key, claim.holder IS NULL, claim.attempt DESC, claim.lease_until DESC;
+
+COMMENT ON VIEW idempotency.in_flight IS
+'who holds a key now: a session whose transaction runs (pid; none for a prepared one), or a committed lease; reads all keys';
+COMMENT ON COLUMN idempotency.in_flight.scope IS 'scope of the key';
+COMMENT ON COLUMN idempotency.in_flight.key IS 'the key';
+COMMENT ON COLUMN idempotency.in_flight.attempt IS 'attempt of the owner';
+COMMENT ON COLUMN idempotency.in_flight.pid IS 'session whose transaction has written the claim and not ended';
+COMMENT ON COLUMN idempotency.in_flight.application_name IS 'its application_name';
+COMMENT ON COLUMN idempotency.in_flight.since IS 'when the attempt began';
+COMMENT ON COLUMN idempotency.in_flight.waiters IS 'sessions that wait for the end of its transaction';
+COMMENT ON COLUMN idempotency.in_flight.lease_until IS 'until when the claim is protected once committed';
+
 -- ---------------------------------------------------------------------------
 -- Privileges: the schema's missing USAGE withholds the functions above; the
 -- tables are for the owner alone.
@@ -397,3 +445,5 @@ REVOKE ALL ON FUNCTION idempotency.set_policy(text, interval, interval, interval
 REVOKE ALL ON FUNCTION idempotency.drop_policy(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION idempotency.forget(text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION idempotency.erase(text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION idempotency.unfinished_claims() FROM PUBLIC;
+REVOKE ALL ON TABLE idempotency.in_flight FROM PUBLIC;

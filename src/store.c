@@ -55,6 +55,7 @@
 #include "store.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/typcache.h"
@@ -527,4 +528,71 @@ store_delete(Store *store, KeyRow *row)
 	simple_table_tuple_delete(store->heap[row->leaf],
 							  &row->tid, InvalidSnapshot);
 	CommandCounterIncrement();
+}
+
+/* ----------------------------------------------------------------
+ *		Reading everything
+ * ----------------------------------------------------------------
+ */
+
+static void
+scan_leaf(StoreScan *scan)
+{
+	scan->heap = table_open(objects()->leaf[scan->leaf], AccessShareLock);
+	scan->slot = table_slot_create(scan->heap, NULL);
+	scan->scan = begin_table_scan(scan->heap, &scan->dirty);
+}
+
+static void
+leave_leaf(StoreScan *scan)
+{
+	table_endscan(scan->scan);
+	ExecDropSingleTupleTableSlot(scan->slot);
+	table_close(scan->heap, AccessShareLock);
+}
+
+void
+store_scan_begin(StoreScan *scan)
+{
+	InitDirtySnapshot(scan->dirty);
+	scan->per_row = AllocSetContextCreate(CurrentMemoryContext,
+										  "idempotency key being read",
+										  ALLOCSET_DEFAULT_SIZES);
+	scan->leaf = 0;
+	scan_leaf(scan);
+}
+
+bool
+store_scan_next(StoreScan *scan, IdempotencyKey *key, KeyRow *row,
+				TransactionId *writer)
+{
+	MemoryContext caller;
+	bool		isnull;
+
+	CHECK_FOR_INTERRUPTS();
+	while (!table_scan_getnextslot(scan->scan, ForwardScanDirection, scan->slot))
+	{
+		if (scan->leaf == LEAVES - 1)
+			return false;
+		leave_leaf(scan);
+		scan->leaf++;
+		scan_leaf(scan);
+	}
+	MemoryContextReset(scan->per_row);
+	caller = MemoryContextSwitchTo(scan->per_row);
+	row_from_slot(row, scan->slot);
+	row->leaf = scan->leaf;
+	key->scope = DatumGetTextPCopy(slot_getattr(scan->slot, KEYS_SCOPE + 1, &isnull));
+	key->name = DatumGetTextPCopy(slot_getattr(scan->slot, KEYS_KEY + 1, &isnull));
+	key->hash = *DatumGetUUIDP(slot_getattr(scan->slot, KEYS_HASH + 1, &isnull));
+	*writer = TransactionIdIsValid(scan->dirty.xmin) ? scan->dirty.xmin : scan->dirty.xmax;
+	MemoryContextSwitchTo(caller);
+	return true;
+}
+
+void
+store_scan_end(StoreScan *scan)
+{
+	leave_leaf(scan);
+	MemoryContextDelete(scan->per_row);
 }

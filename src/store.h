@@ -15,6 +15,7 @@
 #include "storage/itemptr.h"
 #include "utils/jsonb.h"
 #include "utils/relcache.h"
+#include "utils/snapshot.h"
 #include "utils/timestamp.h"
 #include "wheel.h"
 
@@ -143,5 +144,27 @@ extern void store_detach(KeyRow *row);
 
 /* The probed row as a row of type idempotency.keys. */
 extern Datum store_row_datum(const IdempotencyKey *key, const KeyRow *row);
+
+/*
+ * All rows that are committed, the current transaction's own, or another's
+ * that has not ended, expired ones among them; a row that a transaction in
+ * progress has replaced is there in both versions.  Key and row are valid
+ * until the next is asked for; writer is the other transaction at work, if
+ * any.  Tables are read under AccessShareLock.
+ */
+typedef struct StoreScan
+{
+	int			leaf;
+	Relation	heap;
+	struct TableScanDescData *scan;
+	SnapshotData dirty;
+	TupleTableSlot *slot;
+	MemoryContext per_row;
+} StoreScan;
+
+extern void store_scan_begin(StoreScan *scan);
+extern bool store_scan_next(StoreScan *scan, IdempotencyKey *key, KeyRow *row,
+							TransactionId *writer);
+extern void store_scan_end(StoreScan *scan);
 
 #endif							/* IDEMPOTENCY_STORE_H */
