@@ -82,7 +82,17 @@ void
 known_key_from_args(IdempotencyKey *key, FunctionCallInfo fcinfo,
 					int name_arg, int scope_arg)
 {
+	int			length;
+
 	key_from_args(key, fcinfo, name_arg, scope_arg);
+	length = VARSIZE_ANY_EXHDR(key->name);
+	if (length > KEY_LENGTH_LIMIT)
+		ereport(ERROR,
+				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
+				 errmsg("idempotency key is too long"),
+				 errdetail("The key has %d bytes, the most that can be allowed is %d.",
+						   length, KEY_LENGTH_LIMIT),
+				 errhint("Pass the key that was claimed.")));
 }
 
 void

@@ -11,6 +11,9 @@
 #include "fmgr.h"
 #include "utils/uuid.h"
 
+/* The longest key, in bytes, that the settings can be made to allow. */
+#define KEY_LENGTH_LIMIT	8192
+
 typedef struct IdempotencyKey
 {
 	text	   *scope;
@@ -27,7 +30,8 @@ extern void new_key_from_args(IdempotencyKey *key, FunctionCallInfo fcinfo,
 
 /*
  * The same for a key that was claimed before: the settings that bound its
- * length may have changed since, so they do not apply.
+ * length may have changed since, so they do not apply.  Raises IK400 where no
+ * setting would have allowed it.
  */
 extern void known_key_from_args(IdempotencyKey *key, FunctionCallInfo fcinfo,
 								int name_arg, int scope_arg);
