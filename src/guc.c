@@ -18,6 +18,8 @@
 
 #include "error.h"
 #include "guc.h"
+#include "keyname.h"
+#include "terms.h"
 #include "utils/datetime.h"
 #include "utils/guc.h"
 #include "utils/timestamp.h"
@@ -58,25 +60,16 @@ parse_interval(const char *text, Interval *result)
 	char		buffer[MAX_INTERVAL_TEXT];
 	int			nfields;
 	int			dtype;
+	int			error;
 
-	if (ParseDateTime(text, buffer, sizeof(buffer), field, ftype,
-					  MAXDATEFIELDS, &nfields) != 0)
-		return false;
-	if (DecodeInterval(field, ftype, nfields, INTERVAL_FULL_RANGE,
-					   &dtype, &itm) != 0)
-		return false;
-	return dtype == DTK_DELTA && itmin2interval(&itm, result) == 0;
-}
-
-/* Whether an interval is under, at or over zero, a month counting 30 days. */
-static int
-interval_sign(const Interval *interval)
-{
-	double		usecs;
-
-	usecs = (double) interval->time +
-		((double) interval->month * DAYS_PER_MONTH + interval->day) * USECS_PER_DAY;
-	return usecs < 0 ? -1 : usecs > 0 ? 1 : 0;
+	error = ParseDateTime(text, buffer, sizeof(buffer), field, ftype,
+						  MAXDATEFIELDS, &nfields);
+	if (error == 0)
+		error = DecodeInterval(field, ftype, nfields, INTERVAL_FULL_RANGE,
+							   &dtype, &itm);
+	if (error == DTERR_BAD_FORMAT)
+		error = DecodeISO8601Interval(unconstify(char *, text), &dtype, &itm);
+	return error == 0 && dtype == DTK_DELTA && itmin2interval(&itm, result) == 0;
 }
 
 static bool
@@ -84,9 +77,11 @@ check_positive_interval(char **newval, void **extra, GucSource source)
 {
 	Interval	interval;
 
-	if (parse_interval(*newval, &interval) && interval_sign(&interval) > 0)
+	if (parse_interval(*newval, &interval) && term_length(&interval) > 0 &&
+		term_length(&interval) <= MAX_TERM_LENGTH)
 		return true;
-	GUC_check_errdetail("The value must be an interval longer than zero.");
+	GUC_check_errdetail("The value must be an interval longer than zero, of at most %d years.",
+						MAX_TERM_YEARS);
 	return false;
 }
 
@@ -95,9 +90,11 @@ check_wait(char **newval, void **extra, GucSource source)
 {
 	Interval	interval;
 
-	if (parse_interval(*newval, &interval) && interval_sign(&interval) >= 0)
+	if (parse_interval(*newval, &interval) && term_length(&interval) >= 0 &&
+		term_length(&interval) <= MAX_TERM_LENGTH)
 		return true;
-	GUC_check_errdetail("The value must be an interval, zero or longer.");
+	GUC_check_errdetail("The value must be an interval, zero or longer, of at most %d years.",
+						MAX_TERM_YEARS);
 	return false;
 }
 
@@ -159,11 +156,11 @@ define_settings(void)
 							   check_wait, assign_default_wait, NULL);
 	DefineCustomIntVariable("idempotency.min_key_length",
 							"Length in bytes under which a key is refused.",
-							NULL, &min_key_length, 1, 1, 8192, PGC_USERSET,
+							NULL, &min_key_length, 1, 1, KEY_LENGTH_LIMIT, PGC_USERSET,
 							GUC_UNIT_BYTE, NULL, NULL, NULL);
 	DefineCustomIntVariable("idempotency.max_key_length",
 							"Length in bytes over which a key is refused.",
-							NULL, &max_key_length, 255, 1, 8192, PGC_USERSET,
+							NULL, &max_key_length, 255, 1, KEY_LENGTH_LIMIT, PGC_USERSET,
 							GUC_UNIT_BYTE, NULL, NULL, NULL);
 	DefineCustomIntVariable("idempotency.max_response_size",
 							"Size over which a response is refused.",

@@ -11,6 +11,9 @@
 #include "fmgr.h"
 #include "utils/uuid.h"
 
+/* The longest key, in bytes, that the settings can be made to allow. */
+#define KEY_LENGTH_LIMIT	8192
+
 typedef struct IdempotencyKey
 {
 	text	   *scope;
@@ -20,7 +23,8 @@ typedef struct IdempotencyKey
 
 /*
  * Make a key.  A name or scope that is NULL is one that the user left out or
- * gave as NULL.  Raises IK400 for these and for an empty name.
+ * gave as NULL.  Raises IK400 for these, for an empty name, and for one of a
+ * length that no setting allows.
  */
 extern void make_key(IdempotencyKey *key, text *name, text *scope);
 

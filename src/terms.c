@@ -11,11 +11,7 @@
 #include "terms.h"
 #include "utils/builtins.h"
 
-/* Beyond this, sums of times and intervals could leave the calendar. */
-#define MAX_TERM_YEARS	5000
-
-/* Length in microseconds, with months of 30 days. */
-static double
+double
 term_length(const Interval *interval)
 {
 	return (double) interval->time +
@@ -39,7 +35,7 @@ check_length(const Interval *interval, const char *name, bool zero_allowed)
 				 zero_allowed ?
 				 errhint("Give an interval of zero to be answered at once.") :
 				 errhint("Leave the argument out for the default.")));
-	if (length > (double) MAX_TERM_YEARS * DAYS_PER_YEAR * USECS_PER_DAY)
+	if (length > MAX_TERM_LENGTH)
 		ereport(ERROR,
 				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
 				 errmsg("%s is too long", name),

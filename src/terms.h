@@ -12,8 +12,19 @@
 #include "utils/timestamp.h"
 
 /*
+ * Beyond this, sums of times and intervals could leave the calendar.  Holds for
+ * what callers give and for the settings that stand in for it.
+ */
+#define MAX_TERM_YEARS	5000
+#define MAX_TERM_LENGTH ((double) MAX_TERM_YEARS * DAYS_PER_YEAR * USECS_PER_DAY)
+
+/* Length in microseconds, with months of 30 days. */
+extern double term_length(const Interval *interval);
+
+/*
  * The interval at the given position of a function call, NULL where it is
- * NULL.  Raises IK400 where it is negative or, for a ttl or lease, zero.
+ * NULL.  Raises IK400 where it is negative, too long or, for a ttl or lease,
+ * zero.
  */
 extern Interval *term_from_arg(FunctionCallInfo fcinfo, int arg, const char *name);
 extern Interval *wait_from_arg(FunctionCallInfo fcinfo, int arg);

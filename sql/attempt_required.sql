@@ -1,0 +1,69 @@
+-- The attempt may be left out in the transaction that claimed, and nowhere
+-- else.
+CREATE PROCEDURE pg_temp.show_error(statement text) LANGUAGE plpgsql AS $$
+DECLARE
+	message text;
+	detail text;
+	hint text;
+BEGIN
+	EXECUTE statement;
+	RAISE INFO 'no error';
+EXCEPTION WHEN OTHERS THEN
+	GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+	RAISE INFO '%', concat_ws(E'\n', SQLSTATE || ': ' || message,
+							  'DETAIL: ' || nullif(detail, ''), 'HINT: ' || nullif(hint, ''));
+END $$;
+
+BEGIN;
+SELECT outcome FROM idempotency.claim('here', 'attempt_required');
+SELECT idempotency.heartbeat('here', 'attempt_required') > clock_timestamp() AS renewed;
+SELECT idempotency.checkpoint('here', 'attempt_required', 'step');
+SAVEPOINT inner_transaction;
+SELECT idempotency.heartbeat('here', 'attempt_required') > clock_timestamp() AS renewed;
+ROLLBACK TO inner_transaction;
+SELECT idempotency.complete('here', 'attempt_required');
+COMMIT;
+
+SELECT outcome, attempt FROM idempotency.claim('later', 'attempt_required');
+CALL pg_temp.show_error($$ SELECT idempotency.complete('later', 'attempt_required') $$);
+CALL pg_temp.show_error($$ SELECT idempotency.fail('later', 'attempt_required') $$);
+CALL pg_temp.show_error($$ SELECT idempotency.release('later', 'attempt_required') $$);
+CALL pg_temp.show_error($$ SELECT idempotency.heartbeat('later', 'attempt_required') $$);
+CALL pg_temp.show_error($$ SELECT idempotency.checkpoint('later', 'attempt_required', 'step') $$);
+
+-- Whoever renews the lease in a transaction has not claimed in it.
+BEGIN;
+SELECT idempotency.heartbeat('later', 'attempt_required', 1) > clock_timestamp() AS renewed;
+CALL pg_temp.show_error($$ SELECT idempotency.complete('later', 'attempt_required') $$);
+SELECT idempotency.checkpoint('later', 'attempt_required', 'step', attempt => 1);
+CALL pg_temp.show_error($$ SELECT idempotency.complete('later', 'attempt_required') $$);
+ROLLBACK;
+
+-- Nor has one whose claim was answered with in progress.
+BEGIN;
+SELECT outcome, attempt FROM idempotency.claim('later', 'attempt_required');
+CALL pg_temp.show_error($$ SELECT idempotency.complete('later', 'attempt_required') $$);
+ROLLBACK;
+SELECT status, attempt, recovery_point FROM idempotency.lookup('later', 'attempt_required');
+
+-- Nor has one whose claim was rolled back to a savepoint.
+SELECT idempotency.release('later', 'attempt_required', 1);
+BEGIN;
+SAVEPOINT before;
+SELECT outcome, attempt FROM idempotency.claim('later', 'attempt_required');
+ROLLBACK TO before;
+CALL pg_temp.show_error($$ SELECT idempotency.complete('later', 'attempt_required') $$);
+CALL pg_temp.show_error($$ SELECT idempotency.complete('later', 'attempt_required', attempt => 2) $$);
+COMMIT;
+
+-- A takeover and a claim after a release are claims of this transaction.
+BEGIN;
+SELECT outcome, attempt FROM idempotency.claim('later', 'attempt_required');
+SELECT idempotency.complete('later', 'attempt_required', '2');
+SELECT outcome, response FROM idempotency.claim('later', 'attempt_required');
+COMMIT;
+
+-- A completed key in a later transaction: still required.
+CALL pg_temp.show_error($$ SELECT idempotency.complete('later', 'attempt_required', '2') $$);
+CALL pg_temp.show_error($$ SELECT idempotency.complete('later', 'attempt_required', '3') $$);
+SELECT status, attempt, response FROM idempotency.lookup('later', 'attempt_required');
