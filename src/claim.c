@@ -121,7 +121,7 @@ claim_init(Claim *claim, text *name, text *scope)
 	memset(claim, 0, sizeof(*claim));
 	make_key(&claim->key, name, scope);
 	policy_of_scope(&claim->policy, claim->key.scope);
-	check_key_length(&claim->key, claim->policy.min_key_length);
+	check_new_key_length(&claim->key, claim->policy.min_key_length);
 	claim->first_sent = NO_TIME;
 	wait_at_most(&claim->limit, &claim->policy.wait);
 }

@@ -23,6 +23,7 @@ hold_key(HeldKey *held, const IdempotencyKey *key, Store *store)
 {
 	WaitLimit	unlimited;
 
+	check_known_key_length(key);
 	wait_unlimited(&unlimited);
 	held->key = *key;
 	held->store = store;

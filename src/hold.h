@@ -24,7 +24,8 @@ typedef struct HeldKey
 /*
  * Lock the key and find its latest version, waiting for the end of any other
  * transaction that has written it, as long as the session's timeouts allow.
- * The store is closed for the time of a wait.
+ * The store is closed for the time of a wait.  Raises IK400 for a key that
+ * can't have been claimed.
  */
 extern void hold_key(HeldKey *held, const IdempotencyKey *key, Store *store);
 

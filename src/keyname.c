@@ -73,20 +73,27 @@ make_key(IdempotencyKey *key, text *name, text *scope)
 				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
 				 errmsg("idempotency key is empty"),
 				 errhint("Pass the key that the client sent; a UUID made for each operation serves well.")));
-	if (VARSIZE_ANY_EXHDR(name) > KEY_LENGTH_LIMIT)
-		ereport(ERROR,
-				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
-				 errmsg("idempotency key is too long"),
-				 errdetail("The key has %d bytes, the most that can be allowed is %d.",
-						   (int) VARSIZE_ANY_EXHDR(name), KEY_LENGTH_LIMIT),
-				 errhint("Pass the key that was claimed.")));
 	key->name = name;
 	key->scope = scope;
 	hash_key(key);
 }
 
 void
-check_key_length(const IdempotencyKey *key, int min_length)
+check_known_key_length(const IdempotencyKey *key)
+{
+	int			length = VARSIZE_ANY_EXHDR(key->name);
+
+	if (length > KEY_LENGTH_LIMIT)
+		ereport(ERROR,
+				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
+				 errmsg("idempotency key is too long"),
+				 errdetail("The key has %d bytes, the most that can be allowed is %d.",
+						   length, KEY_LENGTH_LIMIT),
+				 errhint("Pass the key that was claimed.")));
+}
+
+void
+check_new_key_length(const IdempotencyKey *key, int min_length)
 {
 	int			length = VARSIZE_ANY_EXHDR(key->name);
 

@@ -23,16 +23,17 @@ typedef struct IdempotencyKey
 
 /*
  * Make a key.  A name or scope that is NULL is one that the user left out or
- * gave as NULL.  Raises IK400 for these, for an empty name, and for one of a
- * length that no setting allows.
+ * gave as NULL.  Raises IK400 for these and for an empty name.
  */
 extern void make_key(IdempotencyKey *key, text *name, text *scope);
 
 /*
- * See that a key has the length that a new one must have.  Not for a key that
- * was claimed before: the bounds may have changed since.  Raises IK400.
+ * See that a key has a length that is allowed to a new one; or, where it was
+ * claimed before and the bounds may have changed since, that any setting would
+ * allow.  Raises IK400.
  */
-extern void check_key_length(const IdempotencyKey *key, int min_length);
+extern void check_new_key_length(const IdempotencyKey *key, int min_length);
+extern void check_known_key_length(const IdempotencyKey *key);
 
 /* An argument of type text, NULL where it is NULL. */
 extern text *text_from_arg(FunctionCallInfo fcinfo, int arg);

@@ -82,6 +82,7 @@ idempotency_lookup(PG_FUNCTION_ARGS)
 		context = SRF_FIRSTCALL_INIT();
 		caller = MemoryContextSwitchTo(context->multi_call_memory_ctx);
 		make_key(&key, text_from_arg(fcinfo, 0), text_from_arg(fcinfo, 1));
+		check_known_key_length(&key);
 		if (find_row(&key, &row))
 			context->user_fctx = DatumGetPointer(store_row_datum(&key, &row));
 		MemoryContextSwitchTo(caller);
