@@ -158,26 +158,39 @@ keylock_tag(LOCKTAG *tag, const IdempotencyKey *key)
 	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, half[0], half[1], KEYLOCK_CLASS);
 }
 
+/*
+ * The lock is the (sub)transaction's, not the calling query's: it passes to
+ * the former anyway where it is taken in the subtransaction of a wait, and
+ * only its owner can let go of it.
+ */
 bool
 keylock_acquire(const IdempotencyKey *key, const WaitLimit *limit)
 {
+	ResourceOwner caller = CurrentResourceOwner;
 	LOCKTAG		tag;
 	WaitTarget	target = {.keylock = &tag};
+	bool		acquired;
 
 	keylock_tag(&tag, key);
-	if (LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL)
-		return true;
-	return wait_within(limit, &target);
+	CurrentResourceOwner = CurTransactionResourceOwner;
+	acquired =
+		LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL ||
+		wait_within(limit, &target);
+	CurrentResourceOwner = caller;
+	return acquired;
 }
 
 void
 keylock_release(const IdempotencyKey *key)
 {
+	ResourceOwner caller = CurrentResourceOwner;
 	LOCKTAG		tag;
 
 	keylock_tag(&tag, key);
+	CurrentResourceOwner = CurTransactionResourceOwner;
 	if (!LockRelease(&tag, ExclusiveLock, false))
 		elog(ERROR, "lock of idempotency key is not held");
+	CurrentResourceOwner = caller;
 }
 
 bool
