@@ -13,6 +13,12 @@
 
 #include "access/genam.h"
 #include "access/tableam.h"
+#include "utils/fmgrprotos.h"
+#include "utils/jsonb.h"
+
+#if PG_VERSION_NUM >= 160000
+#include "nodes/miscnodes.h"
+#endif
 
 #if PG_VERSION_NUM < 150000 || PG_VERSION_NUM >= 200000
 #error "idempotency supports PostgreSQL 15 to 19"
@@ -37,6 +43,45 @@ begin_index_scan(Relation heap, Relation index, Snapshot snapshot, int nkeys)
 	return index_beginscan(heap, index, snapshot, NULL, nkeys, 0);
 #else
 	return index_beginscan(heap, index, snapshot, nkeys, 0);
+#endif
+}
+
+/*
+ * Read JSON; false where it is not.  16 has input functions report that
+ * without raising an error.  Catching the error outside a subtransaction, as
+ * 15 needs it, is sound for a function that only reads its argument and
+ * allocates memory.
+ */
+static inline bool
+read_jsonb(char *text, Jsonb **result)
+{
+#if PG_VERSION_NUM >= 160000
+	ErrorSaveContext refusal = {T_ErrorSaveContext};
+	Datum		datum;
+
+	if (!DirectInputFunctionCallSafe(jsonb_in, text, InvalidOid, -1,
+									 (fmNodePtr) &refusal, &datum))
+		return false;
+	*result = DatumGetJsonbP(datum);
+	return true;
+#else
+	MemoryContext context = CurrentMemoryContext;
+	volatile bool read = false;
+
+	PG_TRY();
+	{
+		*result = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
+		read = true;
+	}
+	PG_CATCH();
+	{
+		if (ERRCODE_TO_CATEGORY(geterrcode()) != ERRCODE_DATA_EXCEPTION)
+			PG_RE_THROW();
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	return read;
 #endif
 }
 

@@ -216,6 +216,38 @@ COMMENT ON FUNCTION idempotency.lookup(text, text) IS
 'what is stored for a key: no row or one; never waits, works on a standby';
 
 -- ---------------------------------------------------------------------------
+-- Keys.
+-- ---------------------------------------------------------------------------
+
+CREATE FUNCTION idempotency.parse_header(
+	header text,
+	strict boolean DEFAULT false
+) RETURNS text
+AS 'MODULE_PATHNAME', 'idempotency_parse_header'
+LANGUAGE C STABLE PARALLEL SAFE;
+
+COMMENT ON FUNCTION idempotency.parse_header(text, boolean) IS
+'the key in an Idempotency-Key header: an RFC 9651 string or, unless strict, a key without quotes';
+
+CREATE FUNCTION idempotency.request_key()
+RETURNS text
+AS 'MODULE_PATHNAME', 'idempotency_request_key'
+LANGUAGE C STABLE PARALLEL SAFE;
+
+COMMENT ON FUNCTION idempotency.request_key() IS
+'the key in the Idempotency-Key header of the current PostgREST request';
+
+CREATE FUNCTION idempotency.derive(
+	key text,
+	purpose text
+) RETURNS text
+AS 'MODULE_PATHNAME', 'idempotency_derive'
+LANGUAGE C IMMUTABLE PARALLEL SAFE;
+
+COMMENT ON FUNCTION idempotency.derive(text, text) IS
+'the key for a call to another service, always the same for the same key and purpose';
+
+-- ---------------------------------------------------------------------------
 -- Privileges: the schema's missing USAGE withholds the functions above; the
 -- tables are for the owner alone.
 -- ---------------------------------------------------------------------------

@@ -54,6 +54,14 @@ hash_key(IdempotencyKey *key)
 	memcpy(key->hash.data, half, UUID_LEN);
 }
 
+void
+make_key(IdempotencyKey *key, text *scope, text *name)
+{
+	key->scope = scope;
+	key->name = name;
+	hash_key(key);
+}
+
 static void
 key_from_args(IdempotencyKey *key, FunctionCallInfo fcinfo,
 			  int name_arg, int scope_arg)
@@ -86,13 +94,10 @@ known_key_from_args(IdempotencyKey *key, FunctionCallInfo fcinfo,
 }
 
 void
-new_key_from_args(IdempotencyKey *key, FunctionCallInfo fcinfo,
-				  int name_arg, int scope_arg)
+check_key_length(const text *name)
 {
-	int			length;
+	int			length = VARSIZE_ANY_EXHDR(name);
 
-	key_from_args(key, fcinfo, name_arg, scope_arg);
-	length = VARSIZE_ANY_EXHDR(key->name);
 	if (length > max_key_length)
 		ereport(ERROR,
 				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
@@ -107,6 +112,30 @@ new_key_from_args(IdempotencyKey *key, FunctionCallInfo fcinfo,
 				 errdetail("The key has %d bytes, the least allowed is %d.",
 						   length, min_key_length),
 				 errhint("Use a key that can't be guessed or met by chance, a UUID for instance.")));
+}
+
+static void
+check_scope_not_reserved(const text *scope)
+{
+	Size		length = strlen(RESERVED_SCOPE);
+
+	if (VARSIZE_ANY_EXHDR(scope) >= length &&
+		memcmp(VARDATA_ANY(scope), RESERVED_SCOPE, length) == 0)
+		ereport(ERROR,
+				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
+				 errmsg("scope of the idempotency key is reserved"),
+				 errdetail("Scopes that begin with \"%s\" belong to issue().",
+						   RESERVED_SCOPE),
+				 errhint("Use the scope that was passed to issue().")));
+}
+
+void
+new_key_from_args(IdempotencyKey *key, FunctionCallInfo fcinfo,
+				  int name_arg, int scope_arg)
+{
+	key_from_args(key, fcinfo, name_arg, scope_arg);
+	check_scope_not_reserved(key->scope);
+	check_key_length(key->name);
 }
 
 /*

@@ -19,6 +19,18 @@ typedef struct IdempotencyKey
 } IdempotencyKey;
 
 /*
+ * Scopes that begin so hold what issue() knows of its subjects; no key can be
+ * claimed there.
+ */
+#define RESERVED_SCOPE	"idempotency.issue/"
+
+/* Make a key of a scope and a name that are known to be good. */
+extern void make_key(IdempotencyKey *key, text *scope, text *name);
+
+/* Raise IK400 where a new key's name is longer or shorter than the settings allow. */
+extern void check_key_length(const text *name);
+
+/*
  * Make a key of the arguments at the given positions of a function call, by
  * the rules that a new key must keep.  Raises IK400 where it breaks one.
  */
