@@ -133,11 +133,20 @@ take(Claim *claim, Store *store, Verdict verdict, const Probe *probe,
 	 TimestampTz now, TimestampTz expires_at)
 {
 	KeyRow		row;
+	Interval   *ttl = claim->ttl;
 
 	if (probe->found)
 		row = probe->row;
 	else
 		memset(&row, 0, sizeof(row));
+
+	/* A key issued for a time of its own keeps that, unless told otherwise. */
+	if (verdict == VERDICT_RECLAIM && row.status == KEY_ISSUED &&
+		ttl == NULL && row.ttl != NULL)
+	{
+		ttl = row.ttl;
+		expires_at = time_after(now, ttl);
+	}
 
 	switch (verdict)
 	{
@@ -160,7 +169,7 @@ take(Claim *claim, Store *store, Verdict verdict, const Probe *probe,
 	row.status_code = NO_STATUS_CODE;
 	row.resource_id = NULL;
 	row.response = NULL;
-	row.ttl = claim->ttl;
+	row.ttl = ttl;
 	row.lease_until = time_after(now, claim->lease ? claim->lease : &claim->policy.lease);
 	row.claimed_at = now;
 	row.completed_at = NO_TIME;

@@ -16,12 +16,13 @@
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
 
-#if PG_VERSION_NUM >= 160000
-#include "nodes/miscnodes.h"
-#endif
-
 #if PG_VERSION_NUM < 150000 || PG_VERSION_NUM >= 200000
 #error "idempotency supports PostgreSQL 15 to 19"
+#endif
+
+/* 16 moved the macros for variable-length values out of postgres.h. */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
 #endif
 
 /* 16 tells which indexes an update must enter; 15 only whether any. */
@@ -46,6 +47,10 @@ begin_index_scan(Relation heap, Relation index, Snapshot snapshot, int nkeys)
 #endif
 }
 
+#if PG_VERSION_NUM >= 160000
+#include "nodes/miscnodes.h"
+#endif
+
 /*
  * Read JSON; false where it is not.  16 has input functions report that
  * without raising an error.  Catching the error outside a subtransaction, as
@@ -60,7 +65,7 @@ read_jsonb(char *text, Jsonb **result)
 	Datum		datum;
 
 	if (!DirectInputFunctionCallSafe(jsonb_in, text, InvalidOid, -1,
-									 (fmNodePtr) &refusal, &datum))
+									 (struct Node *) &refusal, &datum))
 		return false;
 	*result = DatumGetJsonbP(datum);
 	return true;

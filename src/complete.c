@@ -23,11 +23,10 @@
 
 #include "access/detoast.h"
 #include "access/xact.h"
+#include "complete.h"
 #include "error.h"
-#include "keylock.h"
 #include "miscadmin.h"
 #include "policy.h"
-#include "store.h"
 #include "terms.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -37,8 +36,6 @@ PG_FUNCTION_INFO_V1(idempotency_fail);
 PG_FUNCTION_INFO_V1(idempotency_release);
 PG_FUNCTION_INFO_V1(idempotency_heartbeat);
 PG_FUNCTION_INFO_V1(idempotency_checkpoint);
-
-#define NO_ATTEMPT	0
 
 /* A claim under the key's lock, in an open store. */
 typedef struct HeldClaim
@@ -51,20 +48,21 @@ typedef struct HeldClaim
 	KeyRow		row;
 } HeldClaim;
 
-/* Find the claim, waiting for the end of any other transaction at work on it. */
-static void
-hold_claim(HeldClaim *held)
+/*
+ * Find the claim, waiting for the end of any other transaction at work on it.
+ * Returns false, holding nothing, where the limit ran out first.
+ */
+static bool
+hold_claim_within(HeldClaim *held, const WaitLimit *limit)
 {
-	WaitLimit	unlimited;
-
-	wait_unlimited(&unlimited);
 	policy_of_scope(&held->policy, held->key.scope);
 	for (;;)
 	{
 		Probe		probe;
 
 		CHECK_FOR_INTERRUPTS();
-		(void) keylock_acquire(&held->key, &unlimited);
+		if (!keylock_acquire(&held->key, limit))
+			return false;
 		held->now = GetCurrentTimestamp();
 		store_open(&held->store);
 		store_probe(&held->store, &held->key, held->now,
@@ -73,12 +71,22 @@ hold_claim(HeldClaim *held)
 		{
 			held->found = probe.found;
 			held->row = probe.row;
-			return;
+			return true;
 		}
 		store_close(&held->store);
 		keylock_release(&held->key);
-		(void) wait_for_transaction(probe.writer, &unlimited);
+		if (!wait_for_transaction(probe.writer, limit))
+			return false;
 	}
+}
+
+static void
+hold_claim(HeldClaim *held)
+{
+	WaitLimit	unlimited;
+
+	wait_unlimited(&unlimited);
+	(void) hold_claim_within(held, &unlimited);
 }
 
 static void
@@ -239,43 +247,31 @@ same_nullable_text(text *a, text *b)
 					 DatumGetTextPP(PointerGetDatum(b)));
 }
 
-/* Store a result, of which status tells the kind. */
-static void
-end_claim(FunctionCallInfo fcinfo, KeyStatus status)
+void
+end_claim(const IdempotencyKey *key, const Result *result,
+		  int32 attempt, const Interval *ttl)
 {
-	HeldClaim	held;
+	HeldClaim	held = {.key = *key};
 	KeyRow	   *row = &held.row;
-	Jsonb	   *response;
-	text	   *resource_id;
-	int32		status_code;
-	int32		attempt;
-	Interval   *ttl;
-
-	known_key_from_args(&held.key, fcinfo, 0, 1);
-	policy_of_scope(&held.policy, held.key.scope);
-	response = stored_json_from_arg(fcinfo, 2, "response", &held.policy);
-	resource_id = PG_ARGISNULL(3) ? NULL : (text *) PG_GETARG_POINTER(3);
-	status_code = status_code_from_arg(fcinfo, 4);
-	attempt = attempt_from_arg(fcinfo, 5);
-	ttl = term_from_arg(fcinfo, 6, "ttl");
 
 	hold_claim(&held);
 	owned_claim(&held, attempt);
 
 	/* The reply to an earlier call may have been lost. */
-	if (row->status == status && row->status_code == status_code &&
-		same_nullable_text(row->resource_id, resource_id) &&
-		same_json(row->response, response))
+	if (row->status == result->status &&
+		row->status_code == result->status_code &&
+		same_nullable_text(row->resource_id, result->resource_id) &&
+		same_json(row->response, result->response))
 	{
 		let_go(&held);
 		return;
 	}
 	owned_claim_in_progress(&held, attempt);
 
-	row->status = status;
-	row->status_code = status_code;
-	row->resource_id = resource_id;
-	row->response = response;
+	row->status = result->status;
+	row->status_code = result->status_code;
+	row->resource_id = result->resource_id;
+	row->response = result->response;
 	row->recovery_point = NULL;
 	row->state = NULL;
 	row->lease_until = NO_TIME;
@@ -294,6 +290,59 @@ end_claim(FunctionCallInfo fcinfo, KeyStatus status)
 	write_claim(&held);
 }
 
+/* Make the row of a held claim one that can be claimed again. */
+static void
+write_released(HeldClaim *held)
+{
+	KeyRow	   *row = &held->row;
+
+	row->status = KEY_RELEASED;
+	row->status_code = NO_STATUS_CODE;
+	row->fingerprint = NULL;
+	row->resource_id = NULL;
+	row->response = NULL;
+	row->recovery_point = NULL;
+	row->state = NULL;
+	row->lease_until = NO_TIME;
+	row->completed_at = NO_TIME;
+	write_claim(held);
+}
+
+bool
+reopen_claim(const IdempotencyKey *key, int32 attempt, const WaitLimit *limit)
+{
+	HeldClaim	held = {.key = *key};
+
+	if (!hold_claim_within(&held, limit))
+		return false;
+	if (held.found && held.row.attempt == attempt &&
+		held.row.status != KEY_IN_PROGRESS && held.row.status != KEY_RELEASED)
+		write_released(&held);
+	else
+		let_go(&held);
+	return true;
+}
+
+/* complete() and fail(), of which status tells the one. */
+static void
+end_claim_from_args(FunctionCallInfo fcinfo, KeyStatus status)
+{
+	IdempotencyKey key;
+	Policy		policy;
+	Result		result = {.status = status};
+	int32		attempt;
+	Interval   *ttl;
+
+	known_key_from_args(&key, fcinfo, 0, 1);
+	policy_of_scope(&policy, key.scope);
+	result.response = stored_json_from_arg(fcinfo, 2, "response", &policy);
+	result.resource_id = PG_ARGISNULL(3) ? NULL : (text *) PG_GETARG_POINTER(3);
+	result.status_code = status_code_from_arg(fcinfo, 4);
+	attempt = attempt_from_arg(fcinfo, 5);
+	ttl = term_from_arg(fcinfo, 6, "ttl");
+	end_claim(&key, &result, attempt, ttl);
+}
+
 /*
  * complete(key text, scope text, response jsonb, resource_id text,
  *			status_code integer, attempt integer, ttl interval)
@@ -308,7 +357,7 @@ Datum
 idempotency_complete(PG_FUNCTION_ARGS)
 {
 	PreventCommandIfReadOnly("idempotency.complete()");
-	end_claim(fcinfo, KEY_COMPLETED);
+	end_claim_from_args(fcinfo, KEY_COMPLETED);
 	PG_RETURN_VOID();
 }
 
@@ -317,7 +366,7 @@ Datum
 idempotency_fail(PG_FUNCTION_ARGS)
 {
 	PreventCommandIfReadOnly("idempotency.fail()");
-	end_claim(fcinfo, KEY_FAILED);
+	end_claim_from_args(fcinfo, KEY_FAILED);
 	PG_RETURN_VOID();
 }
 
@@ -331,7 +380,6 @@ Datum
 idempotency_release(PG_FUNCTION_ARGS)
 {
 	HeldClaim	held;
-	KeyRow	   *row = &held.row;
 	int32		attempt;
 
 	PreventCommandIfReadOnly("idempotency.release()");
@@ -340,12 +388,7 @@ idempotency_release(PG_FUNCTION_ARGS)
 
 	hold_claim(&held);
 	owned_claim_in_progress(&held, attempt);
-	row->status = KEY_RELEASED;
-	row->fingerprint = NULL;
-	row->recovery_point = NULL;
-	row->state = NULL;
-	row->lease_until = NO_TIME;
-	write_claim(&held);
+	write_released(&held);
 	PG_RETURN_VOID();
 }
 

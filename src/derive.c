@@ -19,11 +19,11 @@
 
 #include "common/cryptohash.h"
 #include "common/sha2.h"
+#include "compat.h"
 #include "error.h"
 #include "fmgr.h"
 #include "port/pg_bswap.h"
 #include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
 #include "utils/uuid.h"
 
 PG_FUNCTION_INFO_V1(idempotency_derive);
@@ -51,7 +51,7 @@ hash_pair(const text *key, const text *purpose, uint8 digest[PG_SHA256_DIGEST_LE
 
 /* The argument, which has to be there and to say something. */
 static text *
-text_from_arg(FunctionCallInfo fcinfo, int arg, const char *name)
+said_in_arg(FunctionCallInfo fcinfo, int arg, const char *name)
 {
 	if (PG_ARGISNULL(arg) || VARSIZE_ANY_EXHDR(PG_GETARG_TEXT_PP(arg)) == 0)
 		ereport(ERROR,
@@ -73,8 +73,8 @@ text_from_arg(FunctionCallInfo fcinfo, int arg, const char *name)
 Datum
 idempotency_derive(PG_FUNCTION_ARGS)
 {
-	text	   *key = text_from_arg(fcinfo, 0, "key");
-	text	   *purpose = text_from_arg(fcinfo, 1, "purpose");
+	text	   *key = said_in_arg(fcinfo, 0, "key");
+	text	   *purpose = said_in_arg(fcinfo, 1, "purpose");
 	uint8		digest[PG_SHA256_DIGEST_LENGTH];
 	pg_uuid_t	uuid;
 

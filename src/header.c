@@ -460,7 +460,7 @@ HeaderKey
 parse_key_header(const char *header, size_t length, bool strict, char *key)
 {
 	Parser		parser = {.input = header,.length = length};
-	HeaderKey	result = {HEADER_OK};
+	HeaderKey	result = {.fault = HEADER_OK};
 
 	if (!parse_item(&parser, strict, key, &result.length))
 	{

@@ -247,6 +247,17 @@ LANGUAGE C IMMUTABLE PARALLEL SAFE;
 COMMENT ON FUNCTION idempotency.derive(text, text) IS
 'the key for a call to another service, always the same for the same key and purpose';
 
+CREATE FUNCTION idempotency.issue(
+	scope text,
+	subject text,
+	ttl interval DEFAULT NULL
+) RETURNS text
+AS 'MODULE_PATHNAME', 'idempotency_issue'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+
+COMMENT ON FUNCTION idempotency.issue(text, text, interval) IS
+'a key made by the server: the same for a subject of a scope until it expires';
+
 -- ---------------------------------------------------------------------------
 -- Privileges: the schema's missing USAGE withholds the functions above; the
 -- tables are for the owner alone.

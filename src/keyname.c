@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include "common/hashfn.h"
+#include "compat.h"
 #include "error.h"
 #include "guc.h"
 #include "keyname.h"
@@ -55,7 +56,7 @@ hash_key(IdempotencyKey *key)
 }
 
 void
-make_key(IdempotencyKey *key, text *scope, text *name)
+make_key(IdempotencyKey *key, text *name, text *scope)
 {
 	key->scope = scope;
 	key->name = name;
@@ -114,7 +115,7 @@ check_key_length(const text *name)
 				 errhint("Use a key that can't be guessed or met by chance, a UUID for instance.")));
 }
 
-static void
+void
 check_scope_not_reserved(const text *scope)
 {
 	Size		length = strlen(RESERVED_SCOPE);

@@ -24,11 +24,14 @@ typedef struct IdempotencyKey
  */
 #define RESERVED_SCOPE	"idempotency.issue/"
 
-/* Make a key of a scope and a name that are known to be good. */
-extern void make_key(IdempotencyKey *key, text *scope, text *name);
+/* Make a key of a name and a scope that are known to be good. */
+extern void make_key(IdempotencyKey *key, text *name, text *scope);
 
 /* Raise IK400 where a new key's name is longer or shorter than the settings allow. */
 extern void check_key_length(const text *name);
+
+/* Raise IK400 where the scope is one that begins with RESERVED_SCOPE. */
+extern void check_scope_not_reserved(const text *scope);
 
 /*
  * Make a key of the arguments at the given positions of a function call, by

@@ -14,20 +14,16 @@
 #include "postgres.h"
 
 #include "funcapi.h"
+#include "lookup.h"
 #include "miscadmin.h"
 #include "policy.h"
 #include "storage/procarray.h"
-#include "store.h"
 #include "terms.h"
 
 PG_FUNCTION_INFO_V1(idempotency_lookup);
 
-/*
- * Find the key's committed row, or the current transaction's own.  A row that
- * only exists for a transaction in progress is none.
- */
-static bool
-find_row(const IdempotencyKey *key, KeyRow *row)
+bool
+lookup_key(const IdempotencyKey *key, KeyRow *row)
 {
 	Policy		policy;
 	int			absent = 0;
@@ -81,7 +77,7 @@ idempotency_lookup(PG_FUNCTION_ARGS)
 		context = SRF_FIRSTCALL_INIT();
 		caller = MemoryContextSwitchTo(context->multi_call_memory_ctx);
 		known_key_from_args(&key, fcinfo, 0, 1);
-		if (find_row(&key, &row))
+		if (lookup_key(&key, &row))
 			context->user_fctx = DatumGetPointer(store_row_datum(&key, &row));
 		MemoryContextSwitchTo(caller);
 	}
