@@ -31,10 +31,11 @@
  * The record is kept for three times the ttl: within the first the key is
  * claimed, within the second the work is done, for the third the result is
  * remembered.  A claim of an issued key that asks for no ttl has that of the
- * key (claim.c), so the record can only end too early where a claim or a
- * completion asks for a longer one, or work takes longer than a ttl.  To keep
- * it up to date at each claim and completion was ruled out: work on a key
- * would then stand in the way of everybody who asks for it.
+ * key (claim.c), or, after a release, that of the policy; the longer of the
+ * two counts.  So the record ends before the key only where a claim or a
+ * completion asks for a longer ttl, or work takes longer than one.  To keep it
+ * up to date at each claim and completion was ruled out: work on a key would
+ * then stand in the way of everybody who asks for it.
  *
  *-------------------------------------------------------------------------
  */
@@ -109,8 +110,13 @@ issue_key(const Request *request)
 static Interval *
 record_ttl(const Request *request)
 {
-	const Interval *ttl = request->ttl ? request->ttl : &request->policy.ttl;
+	const Interval *ttl = &request->policy.ttl;
 
+	if (request->ttl != NULL &&
+		DatumGetBool(DirectFunctionCall2(interval_gt,
+										 IntervalPGetDatum(request->ttl),
+										 IntervalPGetDatum(ttl))))
+		ttl = request->ttl;
 	return DatumGetIntervalP(DirectFunctionCall2(interval_mul,
 												 IntervalPGetDatum(ttl),
 												 Float8GetDatum(RECORD_TTLS)));
