@@ -112,6 +112,8 @@ COMMIT;
 SELECT idempotency.issue(NULL, 'cart-1');
 SELECT idempotency.issue('issue/pay', NULL);
 SELECT idempotency.issue('issue/pay', '');
+SELECT idempotency.issue('issue/pay', repeat('s', 8193));
+SELECT idempotency.issue('issue/pay', repeat('s', 8192)) = idempotency.issue('issue/pay', repeat('s', 8192)) AS same;
 SELECT idempotency.issue('issue/pay', 'cart-10', ttl => '0');
 SELECT idempotency.issue('issue/pay', 'cart-10', ttl => '-1 day');
 -- A key that was issued and not claimed has nothing to complete.

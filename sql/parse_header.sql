@@ -115,13 +115,19 @@ FROM (VALUES
 ) AS example (n, header), LATERAL refused(header)
 ORDER BY n;
 
--- The settings bound the key's length, quotes and escapes not counted.
+-- A setting bounds the key's length, quotes and escapes not counted.
 SELECT length(idempotency.parse_header('"' || repeat('k', 255) || '"'));
 SELECT length(idempotency.parse_header('"' || repeat('\\', 255) || '"'));
 SELECT code, message, detail FROM refused('"' || repeat('k', 256) || '"');
 SELECT code, message, detail FROM refused(repeat('k', 256));
-SET idempotency.min_key_length = 16;
+SET idempotency.max_key_length = 7;
 SELECT code, message, detail FROM refused('"8e03978e"');
+RESET idempotency.max_key_length;
+
+-- Whether it is too short is for the claim to say, by the scope's policy.
+SET idempotency.min_key_length = 16;
+SELECT idempotency.parse_header('"8e03978e"');
+SELECT idempotency.claim(idempotency.parse_header('"8e03978e"'), 'parse_header');
 RESET idempotency.min_key_length;
 
 -- Its errors take the prefix of the setting, as all do.

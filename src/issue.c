@@ -55,6 +55,9 @@ PG_FUNCTION_INFO_V1(idempotency_issue);
 
 #define RECORD_TTLS		3.0
 
+/* A subject is stored as a key, and bounded as the longest of them. */
+#define MAX_SUBJECT_LENGTH	8192
+
 /* What is asked for. */
 typedef struct Request
 {
@@ -217,6 +220,13 @@ check_arguments(FunctionCallInfo fcinfo)
 				 errmsg("subject must not be null") :
 				 errmsg("subject must not be empty"),
 				 errhint("Pass what the key is for, the id of a cart or payment intent for instance.")));
+	if (VARSIZE_ANY_EXHDR(PG_GETARG_TEXT_PP(1)) > MAX_SUBJECT_LENGTH)
+		ereport(ERROR,
+				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
+				 errmsg("subject is too long"),
+				 errdetail("It has %d bytes, the most allowed is %d.",
+						   (int) VARSIZE_ANY_EXHDR(PG_GETARG_TEXT_PP(1)), MAX_SUBJECT_LENGTH),
+				 errhint("Pass the id of what the key is for, not its content.")));
 	check_scope_not_reserved(PG_GETARG_TEXT_PP(0));
 }
 

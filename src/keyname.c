@@ -95,7 +95,7 @@ known_key_from_args(IdempotencyKey *key, FunctionCallInfo fcinfo,
 }
 
 void
-check_key_length(const text *name)
+check_key_not_too_long(const text *name)
 {
 	int			length = VARSIZE_ANY_EXHDR(name);
 
@@ -106,6 +106,14 @@ check_key_length(const text *name)
 				 errdetail("The key has %d bytes, the most allowed is %d.",
 						   length, max_key_length),
 				 errhint("Shorten the key, or raise idempotency.max_key_length.")));
+}
+
+void
+check_key_length(const text *name)
+{
+	int			length = VARSIZE_ANY_EXHDR(name);
+
+	check_key_not_too_long(name);
 	if (length < min_key_length)
 		ereport(ERROR,
 				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),

@@ -27,8 +27,9 @@ typedef struct IdempotencyKey
 /* Make a key of a name and a scope that are known to be good. */
 extern void make_key(IdempotencyKey *key, text *name, text *scope);
 
-/* Raise IK400 where a new key's name is longer or shorter than the settings allow. */
+/* Raise IK400 where a new key's name is longer, or shorter, than the settings allow. */
 extern void check_key_length(const text *name);
+extern void check_key_not_too_long(const text *name);
 
 /* Raise IK400 where the scope is one that begins with RESERVED_SCOPE. */
 extern void check_scope_not_reserved(const text *scope);

@@ -3,9 +3,10 @@
  * request_key.c
  *	  The key of an HTTP request: parse_header() and request_key().
  *
- * header.c knows the grammar; here are the errors and the lengths allowed.
- * Those are settings, so that the same header may be accepted by one session
- * and refused by another: both functions are stable, not immutable.
+ * header.c knows the grammar; here are the errors.  How long a key may be is a
+ * setting, so that the same header may be accepted by one session and refused
+ * by another: both functions are stable, not immutable.  How short it may be
+ * is for the claim to say, which knows the scope.
  *
  *-------------------------------------------------------------------------
  */
@@ -66,7 +67,7 @@ key_of_header(const char *header, Size length, bool strict)
 	if (parsed.length == 0)
 		header_is_empty();
 	SET_VARSIZE(name, VARHDRSZ + parsed.length);
-	check_key_length(name);
+	check_key_not_too_long(name);
 	return name;
 }
 
@@ -74,7 +75,7 @@ key_of_header(const char *header, Size length, bool strict)
  * parse_header(header text, strict boolean) returns text
  *
  * The key in an Idempotency-Key header.  Raises IK400 where the header is
- * missing, empty or malformed, or the key longer or shorter than allowed.
+ * missing, empty or malformed, or the key longer than allowed.
  */
 Datum
 idempotency_parse_header(PG_FUNCTION_ARGS)
