@@ -29,4 +29,22 @@ include $(PGXS)
 
 # PGXS tracks no headers.
 $(OBJS): $(wildcard src/*.h)
+
+# Fuzzing, with clang and its libFuzzer.  New inputs go to .build; the corpus
+# in the tree is only read.  "make fuzz-replay" needs no libFuzzer: it runs
+# the corpus once.
+FUZZ_CC ?= $(CLANG)
+FUZZ_RUNS ?= 10000000
+FUZZ_FLAGS = -g -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined -Wall -Wextra -Isrc
+
+.PHONY: fuzz fuzz-replay
+fuzz:
+	mkdir -p .build/fuzz/parse_header
+	$(FUZZ_CC) $(FUZZ_FLAGS) -fsanitize=fuzzer fuzz/parse_header.c src/header.c -o .build/fuzz/parse_header.bin
+	.build/fuzz/parse_header.bin -runs=$(FUZZ_RUNS) -max_len=256 -dict=fuzz/parse_header.dict -print_final_stats=1 -artifact_prefix=.build/fuzz/ .build/fuzz/parse_header fuzz/parse_header.corpus
+
+fuzz-replay:
+	mkdir -p .build/fuzz
+	$(CC) $(FUZZ_FLAGS) -DREPLAY fuzz/parse_header.c src/header.c -o .build/fuzz/parse_header.replay
+	.build/fuzz/parse_header.replay fuzz/parse_header.corpus/*
 endif

@@ -120,6 +120,7 @@ claim_init(Claim *claim, text *name, text *scope)
 {
 	memset(claim, 0, sizeof(*claim));
 	make_key(&claim->key, name, scope);
+	check_scope_not_reserved(scope);
 	policy_of_scope(&claim->policy, claim->key.scope);
 	check_new_key_length(&claim->key, claim->policy.min_key_length);
 	claim->first_sent = NO_TIME;
@@ -176,12 +177,21 @@ static bool
 take(Claim *claim, Store *store, Verdict verdict, const Probe *probe,
 	 TimestampTz now, TimestampTz expires_at)
 {
+	Interval   *ttl = claim->ttl;
 	KeyRow		row;
 
 	if (probe->found)
 		row = probe->row;
 	else
 		memset(&row, 0, sizeof(row));
+
+	/* A key issued for a time of its own keeps that, unless told otherwise. */
+	if (verdict == VERDICT_RECLAIM && row.status == KEY_ISSUED &&
+		ttl == NULL && row.ttl != NULL)
+	{
+		ttl = row.ttl;
+		expires_at = time_after(now, ttl);
+	}
 
 	switch (verdict)
 	{
@@ -204,7 +214,7 @@ take(Claim *claim, Store *store, Verdict verdict, const Probe *probe,
 	row.status_code = NO_STATUS_CODE;
 	row.resource_id = NULL;
 	row.response = NULL;
-	row.ttl = claim->ttl;
+	row.ttl = ttl;
 	row.claimed_at = now;
 	row.expires_at = expires_at;
 	if (claim->once)

@@ -15,13 +15,19 @@
 #include "access/tableam.h"
 #include "catalog/pg_proc.h"
 #include "utils/acl.h"
+#include "utils/fmgrprotos.h"
+#include "utils/jsonb.h"
 
 #if PG_VERSION_NUM < 150000 || PG_VERSION_NUM >= 200000
 #error "idempotency supports PostgreSQL 15 to 19"
 #endif
 
-/* 16 moved the access to variable-length values out of postgres.h. */
+/*
+ * 16 moved the access to variable-length values out of postgres.h, and has
+ * input functions that report bad input without raising an error.
+ */
 #if PG_VERSION_NUM >= 160000
+#include "nodes/miscnodes.h"
 #include "varatt.h"
 #endif
 
@@ -65,6 +71,45 @@ function_aclcheck(Oid function, Oid role)
 	return object_aclcheck(ProcedureRelationId, function, role, ACL_EXECUTE);
 #else
 	return pg_proc_aclcheck(function, role, ACL_EXECUTE);
+#endif
+}
+
+/*
+ * Read JSON; false where it is not.  16 has input functions report that
+ * without raising an error.  Catching the error outside a subtransaction, as
+ * 15 needs it, is sound for a function that only reads its argument and
+ * allocates memory.
+ */
+static inline bool
+read_jsonb(char *text, Jsonb **result)
+{
+#if PG_VERSION_NUM >= 160000
+	ErrorSaveContext refusal = {T_ErrorSaveContext};
+	Datum		datum;
+
+	if (!DirectInputFunctionCallSafe(jsonb_in, text, InvalidOid, -1,
+									 (struct Node *) &refusal, &datum))
+		return false;
+	*result = DatumGetJsonbP(datum);
+	return true;
+#else
+	MemoryContext context = CurrentMemoryContext;
+	volatile bool read = false;
+
+	PG_TRY();
+	{
+		*result = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
+		read = true;
+	}
+	PG_CATCH();
+	{
+		if (ERRCODE_TO_CATEGORY(geterrcode()) != ERRCODE_DATA_EXCEPTION)
+			PG_RE_THROW();
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	return read;
 #endif
 }
 

@@ -188,7 +188,7 @@ void
 complete_key(const IdempotencyKey *key, const Completion *completion,
 			 Store *store)
 {
-	HeldKey	held;
+	HeldKey		held;
 	KeyRow	   *row = &held.row;
 
 	hold_key(&held, key, store);
@@ -201,7 +201,7 @@ complete_key(const IdempotencyKey *key, const Completion *completion,
 		same_nullable_text(row->resource_id, completion->resource_id) &&
 		same_json(row->response, completion->response))
 	{
-		keylock_release(key);
+		let_go_of_key(&held);
 		return;
 	}
 	owned_claim_in_progress(&held, completion->attempt);
@@ -226,6 +226,40 @@ complete_key(const IdempotencyKey *key, const Completion *completion,
 									 row->claimed_at : held.now,
 									 row->ttl ? row->ttl : &held.policy.ttl);
 	write_held_key(&held);
+}
+
+/* Make a held row one that can be claimed again; only the attempt is kept. */
+static void
+write_released(HeldKey *held)
+{
+	KeyRow	   *row = &held->row;
+
+	row->status = KEY_RELEASED;
+	row->status_code = NO_STATUS_CODE;
+	row->fingerprint = NULL;
+	row->resource_id = NULL;
+	row->response = NULL;
+	row->recovery_point = NULL;
+	row->state = NULL;
+	row->lease_until = NO_TIME;
+	row->completed_at = NO_TIME;
+	write_held_key(held);
+}
+
+bool
+reopen_key(const IdempotencyKey *key, int32 attempt, Store *store,
+		   const WaitLimit *limit)
+{
+	HeldKey		held;
+
+	if (!hold_key_within(&held, key, store, limit))
+		return false;
+	if (held.found && held.row.attempt == attempt &&
+		held.row.status != KEY_IN_PROGRESS && held.row.status != KEY_RELEASED)
+		write_released(&held);
+	else
+		let_go_of_key(&held);
+	return true;
 }
 
 static void
@@ -282,8 +316,7 @@ idempotency_release(PG_FUNCTION_ARGS)
 {
 	IdempotencyKey key;
 	Store		store;
-	HeldKey	held;
-	KeyRow	   *row = &held.row;
+	HeldKey		held;
 	int32		attempt;
 
 	PreventCommandIfReadOnly("idempotency.release()");
@@ -293,12 +326,7 @@ idempotency_release(PG_FUNCTION_ARGS)
 	store_open(&store);
 	hold_key(&held, &key, &store);
 	owned_claim_in_progress(&held, attempt);
-	row->status = KEY_RELEASED;
-	row->fingerprint = NULL;
-	row->recovery_point = NULL;
-	row->state = NULL;
-	row->lease_until = NO_TIME;
-	write_held_key(&held);
+	write_released(&held);
 	store_close(&store);
 	PG_RETURN_VOID();
 }
@@ -326,7 +354,7 @@ idempotency_heartbeat(PG_FUNCTION_ARGS)
 {
 	IdempotencyKey key;
 	Store		store;
-	HeldKey	held;
+	HeldKey		held;
 	int32		attempt;
 	Interval   *lease;
 
@@ -356,7 +384,7 @@ idempotency_checkpoint(PG_FUNCTION_ARGS)
 {
 	IdempotencyKey key;
 	Store		store;
-	HeldKey	held;
+	HeldKey		held;
 	int32		attempt;
 	Interval   *lease;
 

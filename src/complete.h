@@ -8,6 +8,7 @@
 #ifndef IDEMPOTENCY_COMPLETE_H
 #define IDEMPOTENCY_COMPLETE_H
 
+#include "keylock.h"
 #include "policy.h"
 #include "store.h"
 
@@ -32,6 +33,15 @@ typedef struct Completion
  */
 extern void complete_key(const IdempotencyKey *key, const Completion *completion,
 						 Store *store);
+
+/*
+ * Release a claim that has ended: the key can be claimed again, its result is
+ * dropped.  Nothing happens where the attempt is not the present one any more.
+ * Returns false where the limit ran out before another transaction's work on
+ * the key came to its end.
+ */
+extern bool reopen_key(const IdempotencyKey *key, int32 attempt, Store *store,
+					   const WaitLimit *limit);
 
 /* The value, if it is a possible one; raises IK400 otherwise. */
 extern int32 checked_attempt(int32 attempt);

@@ -14,17 +14,14 @@
 
 #include "access/transam.h"
 #include "hold.h"
-#include "keylock.h"
 #include "miscadmin.h"
 #include "terms.h"
 
-void
-hold_key(HeldKey *held, const IdempotencyKey *key, Store *store)
+bool
+hold_key_within(HeldKey *held, const IdempotencyKey *key, Store *store,
+				const WaitLimit *limit)
 {
-	WaitLimit	unlimited;
-
 	check_known_key_length(key);
-	wait_unlimited(&unlimited);
 	held->key = *key;
 	held->store = store;
 	policy_of_scope(&held->policy, key->scope);
@@ -36,7 +33,8 @@ hold_key(HeldKey *held, const IdempotencyKey *key, Store *store)
 		if (!keylock_try(key))
 		{
 			store_close(store);
-			(void) keylock_wait(key, &unlimited);
+			if (!keylock_wait(key, limit))
+				return false;
 		}
 		held->now = GetCurrentTimestamp();
 		store_refresh(store);
@@ -46,12 +44,22 @@ hold_key(HeldKey *held, const IdempotencyKey *key, Store *store)
 		{
 			held->found = probe.found;
 			held->row = probe.row;
-			return;
+			return true;
 		}
 		keylock_release(key);
 		store_close(store);
-		(void) wait_for_transaction(probe.writer, &unlimited);
+		if (!wait_for_transaction(probe.writer, limit))
+			return false;
 	}
+}
+
+void
+hold_key(HeldKey *held, const IdempotencyKey *key, Store *store)
+{
+	WaitLimit	unlimited;
+
+	wait_unlimited(&unlimited);
+	(void) hold_key_within(held, key, store, &unlimited);
 }
 
 void

@@ -8,6 +8,7 @@
 #ifndef IDEMPOTENCY_HOLD_H
 #define IDEMPOTENCY_HOLD_H
 
+#include "keylock.h"
 #include "policy.h"
 #include "store.h"
 
@@ -28,6 +29,10 @@ typedef struct HeldKey
  * can't have been claimed.
  */
 extern void hold_key(HeldKey *held, const IdempotencyKey *key, Store *store);
+
+/* The same within a limit; false, with nothing held, where it ran out first. */
+extern bool hold_key_within(HeldKey *held, const IdempotencyKey *key, Store *store,
+							const WaitLimit *limit);
 
 /* Write the row that was found, as the caller has changed it, and let go. */
 extern void write_held_key(HeldKey *held);

@@ -435,6 +435,49 @@ COMMENT ON COLUMN idempotency.in_flight.waiters IS 'sessions that wait for the e
 COMMENT ON COLUMN idempotency.in_flight.lease_until IS 'until when the claim is protected once committed';
 
 -- ---------------------------------------------------------------------------
+-- Keys.
+-- ---------------------------------------------------------------------------
+
+CREATE FUNCTION idempotency.parse_header(
+	header text,
+	strict boolean DEFAULT false
+) RETURNS text
+AS 'MODULE_PATHNAME', 'idempotency_parse_header'
+LANGUAGE C STABLE PARALLEL SAFE;
+
+COMMENT ON FUNCTION idempotency.parse_header(text, boolean) IS
+'the key in an Idempotency-Key header: an RFC 9651 string or, unless strict, a key without quotes';
+
+CREATE FUNCTION idempotency.request_key()
+RETURNS text
+AS 'MODULE_PATHNAME', 'idempotency_request_key'
+LANGUAGE C STABLE PARALLEL SAFE;
+
+COMMENT ON FUNCTION idempotency.request_key() IS
+'the key in the Idempotency-Key header of the current PostgREST request';
+
+CREATE FUNCTION idempotency.derive(
+	key text,
+	purpose text
+) RETURNS text
+AS 'MODULE_PATHNAME', 'idempotency_derive'
+LANGUAGE C IMMUTABLE PARALLEL SAFE;
+
+COMMENT ON FUNCTION idempotency.derive(text, text) IS
+'the key for a call to another service, always the same for the same key and purpose';
+
+CREATE FUNCTION idempotency.issue(
+	scope text,
+	subject text,
+	ttl interval DEFAULT NULL
+) RETURNS text
+AS 'MODULE_PATHNAME', 'idempotency_issue'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+
+COMMENT ON FUNCTION idempotency.issue(text, text, interval) IS
+'a key made by the server: the same for a subject of a scope until it expires';
+
+-- ---------------------------------------------------------------------------
 -- Privileges: the schema's missing USAGE withholds the functions above; the
 -- tables are for the owner alone.
 -- ---------------------------------------------------------------------------

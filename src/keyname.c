@@ -93,9 +93,9 @@ check_known_key_length(const IdempotencyKey *key)
 }
 
 void
-check_new_key_length(const IdempotencyKey *key, int min_length)
+check_key_not_too_long(const text *name)
 {
-	int			length = VARSIZE_ANY_EXHDR(key->name);
+	int			length = VARSIZE_ANY_EXHDR(name);
 
 	if (length > max_key_length)
 		ereport(ERROR,
@@ -104,6 +104,14 @@ check_new_key_length(const IdempotencyKey *key, int min_length)
 				 errdetail("The key has %d bytes, the most allowed is %d.",
 						   length, max_key_length),
 				 errhint("Shorten the key, or raise idempotency.max_key_length.")));
+}
+
+void
+check_new_key_length(const IdempotencyKey *key, int min_length)
+{
+	int			length = VARSIZE_ANY_EXHDR(key->name);
+
+	check_key_not_too_long(key->name);
 	if (length < min_length)
 		ereport(ERROR,
 				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
@@ -111,6 +119,21 @@ check_new_key_length(const IdempotencyKey *key, int min_length)
 				 errdetail("The key has %d bytes, the least allowed is %d.",
 						   length, min_length),
 				 errhint("Use a key that can't be guessed or met by chance, a UUID for instance.")));
+}
+
+void
+check_scope_not_reserved(const text *scope)
+{
+	Size		length = strlen(RESERVED_SCOPE);
+
+	if (VARSIZE_ANY_EXHDR(scope) >= length &&
+		memcmp(VARDATA_ANY(scope), RESERVED_SCOPE, length) == 0)
+		ereport(ERROR,
+				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
+				 errmsg("scope of the idempotency key is reserved"),
+				 errdetail("Scopes that begin with \"%s\" belong to issue().",
+						   RESERVED_SCOPE),
+				 errhint("Use the scope that was passed to issue().")));
 }
 
 text *

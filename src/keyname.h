@@ -22,6 +22,15 @@ typedef struct IdempotencyKey
 } IdempotencyKey;
 
 /*
+ * Scopes that begin so hold what issue() knows of its subjects; no key can be
+ * claimed there.
+ */
+#define RESERVED_SCOPE	"idempotency.issue/"
+
+/* Raise IK400 where the scope is one that begins with RESERVED_SCOPE. */
+extern void check_scope_not_reserved(const text *scope);
+
+/*
  * Make a key.  A name or scope that is NULL is one that the user left out or
  * gave as NULL.  Raises IK400 for these and for an empty name.
  */
@@ -33,6 +42,7 @@ extern void make_key(IdempotencyKey *key, text *name, text *scope);
  * allow.  Raises IK400.
  */
 extern void check_new_key_length(const IdempotencyKey *key, int min_length);
+extern void check_key_not_too_long(const text *name);
 extern void check_known_key_length(const IdempotencyKey *key);
 
 /* An argument of type text, NULL where it is NULL. */

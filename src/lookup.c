@@ -14,20 +14,16 @@
 #include "postgres.h"
 
 #include "funcapi.h"
+#include "lookup.h"
 #include "miscadmin.h"
 #include "policy.h"
 #include "storage/procarray.h"
-#include "store.h"
 #include "terms.h"
 
 PG_FUNCTION_INFO_V1(idempotency_lookup);
 
-/*
- * Find the key's committed row, or the current transaction's own.  A row that
- * only exists for a transaction in progress is none.
- */
-static bool
-find_row(const IdempotencyKey *key, KeyRow *row)
+bool
+lookup_key(const IdempotencyKey *key, KeyRow *row)
 {
 	Policy		policy;
 	int			absent = 0;
@@ -83,7 +79,7 @@ idempotency_lookup(PG_FUNCTION_ARGS)
 		caller = MemoryContextSwitchTo(context->multi_call_memory_ctx);
 		make_key(&key, text_from_arg(fcinfo, 0), text_from_arg(fcinfo, 1));
 		check_known_key_length(&key);
-		if (find_row(&key, &row))
+		if (lookup_key(&key, &row))
 			context->user_fctx = DatumGetPointer(store_row_datum(&key, &row));
 		MemoryContextSwitchTo(caller);
 	}

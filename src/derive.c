@@ -1,0 +1,87 @@
+/*-------------------------------------------------------------------------
+ *
+ * derive.c
+ *	  Keys for downstream services.
+ *
+ * Whoever works on a key and calls other services needs a key for each of the
+ * calls, the same one at every retry and by every owner, so that the other
+ * service too runs the call once.  It is computed, not stored: a hash of the
+ * key and of what the call is for.
+ *
+ * SHA-256 is one-way: who is sent a derived key learns neither the key nor
+ * the one derived for somebody else.  The key's length goes in front, so that
+ * no two pairs have the same bytes.  The first 128 bits are written as a UUID
+ * of version 8, a form that every service accepts as a key.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "common/cryptohash.h"
+#include "common/sha2.h"
+#include "compat.h"
+#include "error.h"
+#include "fmgr.h"
+#include "port/pg_bswap.h"
+#include "utils/builtins.h"
+#include "utils/uuid.h"
+
+PG_FUNCTION_INFO_V1(idempotency_derive);
+
+#define UUID_VERSION	0x80	/* version 8, in the upper half of byte 6 */
+#define UUID_VARIANT	0x80	/* in the upper two bits of byte 8 */
+
+static void
+hash_pair(const text *key, const text *purpose, uint8 digest[PG_SHA256_DIGEST_LENGTH])
+{
+	uint64		length = pg_hton64(VARSIZE_ANY_EXHDR(key));
+	pg_cryptohash_ctx *context = pg_cryptohash_create(PG_SHA256);
+
+	if (pg_cryptohash_init(context) < 0 ||
+		pg_cryptohash_update(context, (const uint8 *) &length, sizeof(length)) < 0 ||
+		pg_cryptohash_update(context, (const uint8 *) VARDATA_ANY(key),
+							 VARSIZE_ANY_EXHDR(key)) < 0 ||
+		pg_cryptohash_update(context, (const uint8 *) VARDATA_ANY(purpose),
+							 VARSIZE_ANY_EXHDR(purpose)) < 0 ||
+		pg_cryptohash_final(context, digest, PG_SHA256_DIGEST_LENGTH) < 0)
+		elog(ERROR, "could not compute %s hash: %s", "SHA-256",
+			 pg_cryptohash_error(context));
+	pg_cryptohash_free(context);
+}
+
+/* The argument, which has to be there and to say something. */
+static text *
+said_in_arg(FunctionCallInfo fcinfo, int arg, const char *name)
+{
+	if (PG_ARGISNULL(arg) || VARSIZE_ANY_EXHDR(PG_GETARG_TEXT_PP(arg)) == 0)
+		ereport(ERROR,
+				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
+				 PG_ARGISNULL(arg) ?
+				 errmsg("%s must not be null", name) :
+				 errmsg("%s must not be empty", name),
+				 errhint("Pass the key of the request, and a name for the call that the derived key is for.")));
+	return PG_GETARG_TEXT_PP(arg);
+}
+
+/*
+ * derive(key text, purpose text) returns text
+ *
+ * The key, derived from this one, to use for that purpose.  The same two
+ * texts give the same key in every database of the same encoding, and will
+ * for ever.  Raises IK400 where one of them is null or empty.
+ */
+Datum
+idempotency_derive(PG_FUNCTION_ARGS)
+{
+	text	   *key = said_in_arg(fcinfo, 0, "key");
+	text	   *purpose = said_in_arg(fcinfo, 1, "purpose");
+	uint8		digest[PG_SHA256_DIGEST_LENGTH];
+	pg_uuid_t	uuid;
+
+	hash_pair(key, purpose, digest);
+	memcpy(uuid.data, digest, UUID_LEN);
+	uuid.data[6] = (uuid.data[6] & 0x0f) | UUID_VERSION;
+	uuid.data[8] = (uuid.data[8] & 0x3f) | UUID_VARIANT;
+	PG_RETURN_TEXT_P(cstring_to_text(DatumGetCString(DirectFunctionCall1(uuid_out,
+																		 UUIDPGetDatum(&uuid)))));
+}
