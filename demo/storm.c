@@ -116,7 +116,7 @@ typedef struct Service
 	int			clients_died;
 	int			terminated;
 	int			errors;			/* none of the above */
-	int			answered_otherwise;
+	int			answered_otherwise; /* payments, not answers */
 
 	/* what the audit found */
 	int			rows;
@@ -886,6 +886,7 @@ run_storm(void)
 		PQfinish(connections[i].conn);
 		connections[i].conn = NULL;
 	}
+	free(fds);
 }
 
 /* ----------------------------------------------------------------
