@@ -158,25 +158,39 @@ keylock_tag(LOCKTAG *tag, const IdempotencyKey *key)
 	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, half[0], half[1], KEYLOCK_CLASS);
 }
 
+/*
+ * The lock belongs to the transaction's resource owner, not to that of the
+ * running query: it is there that the end of a wait's subtransaction leaves
+ * it, and keylock_release() has to find it in either case.
+ */
 bool
 keylock_acquire(const IdempotencyKey *key, const WaitLimit *limit)
 {
 	LOCKTAG		tag;
 	WaitTarget	target = {.keylock = &tag};
+	ResourceOwner caller = CurrentResourceOwner;
+	bool		acquired;
 
 	keylock_tag(&tag, key);
-	if (LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL)
-		return true;
-	return wait_within(limit, &target);
+	CurrentResourceOwner = CurTransactionResourceOwner;
+	acquired = LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL ||
+		wait_within(limit, &target);
+	CurrentResourceOwner = caller;
+	return acquired;
 }
 
 void
 keylock_release(const IdempotencyKey *key)
 {
 	LOCKTAG		tag;
+	ResourceOwner caller = CurrentResourceOwner;
+	bool		held;
 
 	keylock_tag(&tag, key);
-	if (!LockRelease(&tag, ExclusiveLock, false))
+	CurrentResourceOwner = CurTransactionResourceOwner;
+	held = LockRelease(&tag, ExclusiveLock, false);
+	CurrentResourceOwner = caller;
+	if (!held)
 		elog(ERROR, "lock of idempotency key is not held");
 }
 
