@@ -219,9 +219,10 @@ claim_key(Claim *claim)
 				{
 					answer(claim, OUTCOME_EXPIRED, NULL);
 					done = locked;
-					break;
 				}
-				/* FALLTHROUGH */
+				else if (locked)
+					done = take(claim, &store, verdict, &probe, now, expires_at);
+				break;
 			case VERDICT_RECOVER:
 			case VERDICT_RECLAIM:
 				if (locked)

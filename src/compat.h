@@ -32,7 +32,7 @@ typedef bool IndexesToUpdate;
 #define UPDATE_NEEDS_INDEX_ENTRY(indexes) (indexes)
 #endif
 
-/* 18 added the instrumentation of a scan, 19 its flags. */
+/* 18 added the instrumentation of an index scan, 19 the flags of any scan. */
 static inline IndexScanDesc
 begin_index_scan(Relation heap, Relation index, Snapshot snapshot, int nkeys)
 {
@@ -42,6 +42,16 @@ begin_index_scan(Relation heap, Relation index, Snapshot snapshot, int nkeys)
 	return index_beginscan(heap, index, snapshot, NULL, nkeys, 0);
 #else
 	return index_beginscan(heap, index, snapshot, nkeys, 0);
+#endif
+}
+
+static inline TableScanDesc
+begin_table_scan(Relation table, Snapshot snapshot)
+{
+#if PG_VERSION_NUM >= 190000
+	return table_beginscan(table, snapshot, 0, NULL, SO_NONE);
+#else
+	return table_beginscan(table, snapshot, 0, NULL);
 #endif
 }
 

@@ -159,24 +159,23 @@ keylock_tag(LOCKTAG *tag, const IdempotencyKey *key)
 }
 
 /*
- * The lock belongs to the transaction, not to the portal that runs the caller:
- * a lock taken in the subtransaction of a wait passes to the surrounding
- * transaction when that subtransaction ends, and can only be let go on behalf
- * of its owner.
+ * The lock belongs to the transaction's resource owner, not to that of the
+ * running query: it is there that the end of a wait's subtransaction leaves
+ * it, and keylock_release() has to find it in either case.
  */
 bool
 keylock_acquire(const IdempotencyKey *key, const WaitLimit *limit)
 {
 	LOCKTAG		tag;
 	WaitTarget	target = {.keylock = &tag};
-	ResourceOwner owner = CurrentResourceOwner;
+	ResourceOwner caller = CurrentResourceOwner;
 	bool		acquired;
 
 	keylock_tag(&tag, key);
 	CurrentResourceOwner = CurTransactionResourceOwner;
 	acquired = LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL ||
 		wait_within(limit, &target);
-	CurrentResourceOwner = owner;
+	CurrentResourceOwner = caller;
 	return acquired;
 }
 
@@ -184,13 +183,15 @@ void
 keylock_release(const IdempotencyKey *key)
 {
 	LOCKTAG		tag;
-	ResourceOwner owner = CurrentResourceOwner;
+	ResourceOwner caller = CurrentResourceOwner;
+	bool		held;
 
 	keylock_tag(&tag, key);
 	CurrentResourceOwner = CurTransactionResourceOwner;
-	if (!LockRelease(&tag, ExclusiveLock, false))
+	held = LockRelease(&tag, ExclusiveLock, false);
+	CurrentResourceOwner = caller;
+	if (!held)
 		elog(ERROR, "lock of idempotency key is not held");
-	CurrentResourceOwner = owner;
 }
 
 bool

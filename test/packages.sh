@@ -129,7 +129,7 @@ install_packages() (
 	trap 'exit 130' INT
 	trap 'exit 143' TERM
 	as_root mkdir -p "$directory" || exit
-	as_root sh -c 'echo "create_main_cluster = false" >"$1"' - "$no_cluster" || exit
+	as_root tee "$no_cluster" <<<"create_main_cluster = false" >/dev/null || exit
 	if ! apt_get install -y -qq --no-install-recommends "$@" >"$log" 2>&1 </dev/null; then
 		cat "$log" >&2
 		exit 1
