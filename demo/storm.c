@@ -116,7 +116,7 @@ typedef struct Service
 	int			clients_died;
 	int			terminated;
 	int			errors;			/* none of the above */
-	int			answered_otherwise;
+	int			answered_otherwise; /* payments, not answers */
 
 	/* what the audit found */
 	int			rows;
@@ -364,7 +364,7 @@ show_progress(int64_t elapsed)
 
 	for (int i = 0; i < SERVICES; i++)
 		faults += services[i].replies_lost + services[i].clients_died + services[i].terminated;
-	printf("%s%3d s  requests %d/%d  faults %d  replays %d  409s %d  charged twice %d/%d",
+	printf("%s%3d s  sent %d/%d  faults %d  replays %d  409 %d  charged twice %d/%d",
 		   on_terminal() ? "\r\033[K" : "", (int) (elapsed / SECOND),
 		   with->requests, without->requests, faults, with->replays,
 		   with->conflicts, with->answered_otherwise, without->answered_otherwise);
@@ -886,6 +886,7 @@ run_storm(void)
 		PQfinish(connections[i].conn);
 		connections[i].conn = NULL;
 	}
+	free(fds);
 }
 
 /* ----------------------------------------------------------------
