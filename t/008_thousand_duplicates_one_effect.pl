@@ -1,0 +1,83 @@
+# A thousand concurrent requests with one key have one effect: one request is
+# told to do the work, and all the others replay its result.  So it is at each
+# isolation level, and where the first owners fail and roll back.
+
+use strict;
+use warnings;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $most = 1000;
+
+my $node = PostgreSQL::Test::Cluster->new('primary');
+$node->init;
+$node->append_conf('postgresql.conf', 'max_connections = ' . ($most + 20));
+$node->start;
+
+# A request as an application makes it.  The owner works until every other
+# request has come to wait for it, so that all thousand are there at once.
+$node->safe_psql('postgres', <<'SQL');
+CREATE EXTENSION idempotency;
+CREATE TABLE payments (id integer GENERATED ALWAYS AS IDENTITY, request text);
+CREATE TABLE answers (request text, outcome text, response jsonb);
+CREATE SEQUENCE tries;
+
+CREATE FUNCTION request(request text, others integer, failures integer) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+	c idempotency.claim_result;
+	payment integer;
+BEGIN
+	c := idempotency.claim(request, 'shop', '{"amount": 10}', wait => '10 minutes');
+	IF c.proceed THEN
+		INSERT INTO payments (request) VALUES (request.request) RETURNING id INTO payment;
+		WHILE (SELECT count(*) FROM pg_stat_get_activity(NULL) WHERE wait_event_type = 'Lock') < others LOOP
+			PERFORM pg_sleep(0.02);
+			PERFORM pg_stat_clear_snapshot();
+		END LOOP;
+		IF nextval('tries') <= failures THEN
+			RAISE EXCEPTION 'the work failed' USING ERRCODE = 'serialization_failure';
+		END IF;
+		PERFORM idempotency.complete(request, 'shop', to_jsonb(payment), payment::text, 201);
+		c.response := to_jsonb(payment);
+	END IF;
+	INSERT INTO answers VALUES (request.request, c.outcome, c.response);
+END
+$$;
+SQL
+
+sub one
+{
+	return $node->safe_psql('postgres', shift);
+}
+
+# Send the requests, all with one key.  pgbench tries again what has failed.
+sub request
+{
+	my ($requests, $key, $isolation, $failures) = @_;
+	my $what = "$isolation, $failures failures";
+	my $script = $node->basedir . "/$key.sql";
+	append_to_file($script, "SELECT request('$key', $requests - 1, $failures);\n");
+	one('ALTER SEQUENCE tries RESTART');
+
+	local $ENV{PGOPTIONS} = '-c default_transaction_isolation=' . ($isolation =~ s/ /\\ /r);
+	$node->command_like(
+		[ 'pgbench', '-n', '-c', $requests, '-j', '2', '-t', '1', '--max-tries', $failures + 1, '-f', $script, 'postgres' ],
+		qr{transactions actually processed: $requests/$requests\n.*failed transactions: 0 }s,
+		"$requests concurrent requests are answered: $what");
+
+	is(one("SELECT count(*) FROM payments WHERE request = '$key'"), '1', "they have one effect: $what");
+	is( one("SELECT outcome, count(*) FROM answers WHERE request = '$key' GROUP BY outcome ORDER BY outcome"),
+		"new|1\nreplay|" . ($requests - 1),
+		"one does the work, all others replay: $what");
+	is( one("SELECT DISTINCT a.response = to_jsonb(p.id) FROM answers AS a JOIN payments AS p USING (request) WHERE request = '$key'"),
+		't', "all have the result of that one effect: $what");
+}
+
+request($most, 'once', 'read committed', 0);
+request(100, 'first owners fail', 'read committed', 3);
+request(100, 'serializable', 'serializable', 0);
+request(100, 'repeatable', 'repeatable read', 3);
+
+done_testing();

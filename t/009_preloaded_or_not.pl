@@ -1,0 +1,70 @@
+# The extension works whether its library is loaded with the server, with the
+# session, or only by the first call; its settings may be set before it is.
+
+use strict;
+use warnings;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = PostgreSQL::Test::Cluster->new('primary');
+$node->init;
+$node->start;
+
+sub works
+{
+	my ($how, $key) = @_;
+	# One session from an unknown library to a replay.
+	is( $node->safe_psql('postgres', qq{
+SET idempotency.default_ttl = '2 days';
+BEGIN;
+SELECT outcome, expires_at - claimed_at FROM idempotency.claim('$key', 'shop', '{"amount": 1}');
+SELECT idempotency.complete('$key', 'shop', '{"id": 1}', '1', 201) \\g /dev/null
+COMMIT;
+SELECT outcome, status_code, response FROM idempotency.claim('$key', 'shop', '{"amount": 1}');
+}),
+		qq{new|2 days\nreplay|201|{"id": 1}}, "claim, complete and replay: $how");
+	is($node->safe_psql('postgres', qq{SELECT status FROM idempotency.lookup('$key', 'shop')}),
+		'completed', "a session finds what another one stored: $how");
+}
+
+$node->safe_psql('postgres', 'CREATE EXTENSION idempotency');
+is($node->safe_psql('postgres', 'SHOW shared_preload_libraries'), '', 'the library is not preloaded');
+works('not preloaded', 'a');
+
+# Before the library is loaded nobody can know that a setting is wrong; it is
+# then said, and the default holds.
+is( $node->safe_psql('postgres', qq{
+SET idempotency.default_ttl = 'soon';
+SELECT expires_at - claimed_at FROM idempotency.claim('wrong setting');
+}),
+	'1 day', 'a wrong setting made before the library is loaded gives way to the default');
+
+for my $preload ('session_preload_libraries', 'shared_preload_libraries')
+{
+	$node->append_conf('postgresql.conf', "$preload = 'idempotency'");
+	$node->restart;
+	is($node->safe_psql('postgres', "SHOW $preload"), 'idempotency', "the library is in $preload");
+	is($node->safe_psql('postgres', 'SHOW idempotency.default_ttl'), '1 day', "its settings are known at once: $preload");
+	works($preload, $preload);
+	is($node->safe_psql('postgres', q{SELECT outcome FROM idempotency.claim('a', 'shop', '{"amount": 1}')}),
+		'replay', "keys stored without preloading are replayed: $preload");
+
+	my ($status, $stdout, $stderr) =
+	  $node->psql('postgres', "\\set VERBOSITY sqlstate\nSET idempotency.default_ttl = 'soon';");
+	is($stderr, 'psql:<stdin>:2: ERROR:  22023', "a wrong setting is refused: $preload");
+
+	# Preloaded in a database that does not have the extension.
+	is($node->safe_psql('template1', 'SELECT 1'), '1', "a database without the extension can be used: $preload");
+	$node->safe_psql('postgres', 'DROP EXTENSION idempotency; CREATE EXTENSION idempotency');
+	works("$preload, extension created again", 'again');
+	is($node->safe_psql('postgres', q{SELECT outcome FROM idempotency.claim('a', 'shop', '{"amount": 1}')}),
+		'new', "dropping the extension drops its keys: $preload");
+	$node->safe_psql('postgres', q{SELECT idempotency.complete('a', 'shop', attempt => 1)});
+	$node->adjust_conf('postgresql.conf', $preload, undef);
+}
+
+$node->stop;
+unlike(slurp_file($node->logfile), qr/PANIC|terminated by signal/, 'no server process has crashed');
+
+done_testing();
