@@ -1,7 +1,10 @@
 \echo Use "CREATE EXTENSION idempotency" to load this file. \quit
 
 -- The schema may belong to an application already; what follows then lives
--- beside its objects.
+-- beside its objects.  None of them is to be taken for one of PostgreSQL's
+-- while this runs with the rights of a superuser, so that the schema is not
+-- searched and everything in it is named in full.
+SET LOCAL search_path = pg_catalog, pg_temp;
 
 -- ---------------------------------------------------------------------------
 -- Storage.  store.c is the only C file that knows these columns, by number.
@@ -217,7 +220,10 @@ COMMENT ON FUNCTION idempotency.lookup(text, text) IS
 
 -- ---------------------------------------------------------------------------
 -- Privileges: the schema's missing USAGE withholds the functions above; the
--- tables are for the owner alone.
+-- tables are for the owner alone, whatever the default privileges say.
 -- ---------------------------------------------------------------------------
 
-REVOKE ALL ON TABLE idempotency.keys, idempotency.wheel FROM PUBLIC;
+REVOKE ALL ON TABLE idempotency.keys, idempotency.keys_0, idempotency.keys_1,
+	idempotency.keys_2, idempotency.keys_3, idempotency.keys_4,
+	idempotency.keys_5, idempotency.keys_6, idempotency.keys_7,
+	idempotency.keys_long, idempotency.wheel FROM PUBLIC;
