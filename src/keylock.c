@@ -105,7 +105,7 @@ wait_within(const WaitLimit *limit, const WaitTarget *target)
 	int			session_timeout = LockTimeout;
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
-	bool		ended = false;
+	volatile bool ended = false;
 
 	if (left == 0)
 		return false;
