@@ -18,6 +18,11 @@
 #error "idempotency supports PostgreSQL 15 to 19"
 #endif
 
+/* 16 moved the macros for values of variable length out of postgres.h. */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
 /* 16 tells which indexes an update must enter; 15 only whether any. */
 #if PG_VERSION_NUM >= 160000
 typedef TU_UpdateIndexes IndexesToUpdate;
@@ -27,7 +32,7 @@ typedef bool IndexesToUpdate;
 #define UPDATE_NEEDS_INDEX_ENTRY(indexes) (indexes)
 #endif
 
-/* 18 added the instrumentation of a scan, 19 its flags. */
+/* 18 added the instrumentation of an index scan, 19 the flags of scans. */
 static inline IndexScanDesc
 begin_index_scan(Relation heap, Relation index, Snapshot snapshot, int nkeys)
 {
@@ -37,6 +42,16 @@ begin_index_scan(Relation heap, Relation index, Snapshot snapshot, int nkeys)
 	return index_beginscan(heap, index, snapshot, NULL, nkeys, 0);
 #else
 	return index_beginscan(heap, index, snapshot, nkeys, 0);
+#endif
+}
+
+static inline TableScanDesc
+begin_table_scan(Relation relation, Snapshot snapshot)
+{
+#if PG_VERSION_NUM >= 190000
+	return table_beginscan(relation, snapshot, 0, NULL, SO_NONE);
+#else
+	return table_beginscan(relation, snapshot, 0, NULL);
 #endif
 }
 

@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include "common/hashfn.h"
+#include "compat.h"
 #include "error.h"
 #include "guc.h"
 #include "keyname.h"

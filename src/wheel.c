@@ -45,6 +45,7 @@
 
 #include "access/table.h"
 #include "access/tableam.h"
+#include "compat.h"
 #include "executor/tuptable.h"
 #include "utils/inval.h"
 #include "utils/rel.h"
@@ -63,7 +64,7 @@ read_table(Wheel *wheel)
 {
 	Relation	relation = table_open(objects()->wheel, AccessShareLock);
 	TupleTableSlot *slot = table_slot_create(relation, NULL);
-	TableScanDesc scan = table_beginscan(relation, SnapshotSelf, 0, NULL);
+	TableScanDesc scan = begin_table_scan(relation, SnapshotSelf);
 
 	for (int i = 0; i < WHEEL_SLOTS; i++)
 		wheel->until[i] = DT_NOBEGIN;
