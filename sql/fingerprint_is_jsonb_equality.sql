@@ -48,9 +48,9 @@ INSERT INTO request VALUES
 SELECT count(*) AS claimed FROM request, idempotency.claim('k' || id, 'fingerprint_is_jsonb_equality', body, lease => '1 day')
 WHERE outcome = 'new';
 
-CREATE FUNCTION pairs_judged_wrongly(equal_outcome text) RETURNS TABLE (stored jsonb, sent jsonb, outcome text)
+CREATE FUNCTION pairs_judged_wrongly(equal_outcome text) RETURNS TABLE (stored integer, sent integer, outcome text)
 BEGIN ATOMIC
-	SELECT a.body, b.body, c.outcome
+	SELECT a.id, b.id, c.outcome
 	FROM request AS a, request AS b,
 		 idempotency.claim('k' || a.id, 'fingerprint_is_jsonb_equality', b.body) AS c
 	WHERE c.outcome <> CASE WHEN a.body IS DISTINCT FROM b.body THEN 'mismatch' ELSE equal_outcome END;
