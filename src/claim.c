@@ -221,7 +221,9 @@ claim_key(Claim *claim)
 					done = locked;
 					break;
 				}
-				/* FALLTHROUGH */
+				if (locked)
+					done = take(claim, &store, verdict, &probe, now, expires_at);
+				break;
 			case VERDICT_RECOVER:
 			case VERDICT_RECLAIM:
 				if (locked)
