@@ -69,6 +69,7 @@ DROP EXTENSION idempotency;
 SET ROLE regress_idempotency_owner;
 CREATE TABLE idempotency.keys (mine integer);
 RESET ROLE;
+\set SHOW_CONTEXT never
 CREATE EXTENSION idempotency;
 SELECT count(*) FROM pg_extension WHERE extname = 'idempotency';
 SELECT count(*) FROM pg_proc WHERE pronamespace = 'idempotency'::regnamespace AND proname IN ('claim', 'key_hash');
