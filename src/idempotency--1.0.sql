@@ -1,7 +1,10 @@
 \echo Use "CREATE EXTENSION idempotency" to load this file. \quit
 
 -- The schema may belong to an application already; what follows then lives
--- beside its objects.
+-- beside its objects.  None of them is to be taken for one of PostgreSQL's
+-- while this runs with the rights of a superuser, so that the schema is not
+-- searched and everything in it is named in full.
+SET LOCAL search_path = pg_catalog, pg_temp;
 
 -- ---------------------------------------------------------------------------
 -- Storage.  store.c is the only C file that knows these columns, by number.
@@ -479,10 +482,13 @@ COMMENT ON FUNCTION idempotency.issue(text, text, interval) IS
 
 -- ---------------------------------------------------------------------------
 -- Privileges: the schema's missing USAGE withholds the functions above; the
--- tables are for the owner alone.
+-- tables are for the owner alone, whatever the default privileges say.
 -- ---------------------------------------------------------------------------
 
-REVOKE ALL ON TABLE idempotency.keys, idempotency.wheel, idempotency.policy FROM PUBLIC;
+REVOKE ALL ON TABLE idempotency.keys, idempotency.keys_0, idempotency.keys_1,
+	idempotency.keys_2, idempotency.keys_3, idempotency.keys_4,
+	idempotency.keys_5, idempotency.keys_6, idempotency.keys_7,
+	idempotency.keys_long, idempotency.wheel, idempotency.policy FROM PUBLIC;
 REVOKE ALL ON FUNCTION idempotency.announce_change() FROM PUBLIC;
 REVOKE ALL ON FUNCTION idempotency.set_policy(text, interval, interval, interval, boolean, boolean, integer, integer, text[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION idempotency.drop_policy(text) FROM PUBLIC;

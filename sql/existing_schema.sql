@@ -1,0 +1,82 @@
+-- The extension installs beside an application that already owns a schema
+-- called idempotency, and leaves it in peace.
+SELECT current_database() AS tested \gset
+SET client_min_messages = warning;
+DROP DATABASE IF EXISTS regress_idempotency_existing_schema;
+CREATE DATABASE regress_idempotency_existing_schema;
+\c regress_idempotency_existing_schema
+CREATE ROLE regress_idempotency_owner;
+CREATE ROLE regress_idempotency_reader;
+CREATE SCHEMA idempotency AUTHORIZATION regress_idempotency_owner;
+SET ROLE regress_idempotency_owner;
+CREATE TABLE idempotency.payment (id integer PRIMARY KEY);
+INSERT INTO idempotency.payment VALUES (1);
+
+-- What the application has called as something of PostgreSQL is not called
+-- during the installation, which runs with the rights of a superuser.
+CREATE FUNCTION idempotency.trap() RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+	RAISE EXCEPTION 'code of the application was run by %', current_user;
+END $$;
+CREATE FUNCTION idempotency.format(text, integer) RETURNS text LANGUAGE sql AS $$ SELECT idempotency.trap() $$;
+CREATE FUNCTION idempotency.times(integer, interval) RETURNS interval LANGUAGE sql AS $$ SELECT idempotency.trap()::interval $$;
+CREATE OPERATOR idempotency.* (FUNCTION = idempotency.times, LEFTARG = integer, RIGHTARG = interval);
+RESET ROLE;
+
+-- Whatever tables are readable by default, these are not.
+ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC;
+
+CREATE EXTENSION idempotency;
+SELECT extname, extnamespace::regnamespace FROM pg_extension WHERE extname = 'idempotency';
+SELECT nspowner::regrole FROM pg_namespace WHERE nspname = 'idempotency';
+SELECT outcome FROM idempotency.claim('key', '', '1');
+SELECT idempotency.complete('key', '', '"result"', attempt => 1);
+SELECT outcome, response FROM idempotency.claim('key', '', '1');
+SELECT count(*) FROM idempotency.keys;
+
+-- the application's own is still there, and its own
+SELECT id FROM idempotency.payment;
+SELECT relowner::regrole FROM pg_class WHERE oid = 'idempotency.payment'::regclass;
+GRANT USAGE ON SCHEMA idempotency TO regress_idempotency_reader;
+SET ROLE regress_idempotency_reader;
+SELECT outcome, response FROM idempotency.claim('key', '', '1');
+SELECT relname AS readable FROM pg_class
+WHERE relnamespace = 'idempotency'::regnamespace AND relkind IN ('r', 'p', 'v') AND has_table_privilege(oid, 'SELECT');
+RESET ROLE;
+
+-- Owning the schema gives no right to the tables.
+SET ROLE regress_idempotency_owner;
+SELECT key FROM idempotency.keys;
+SELECT key FROM idempotency.keys_long;
+RESET ROLE;
+
+-- What goes are the extension's objects; what stays the application's.
+DROP EXTENSION idempotency;
+\set VERBOSITY sqlstate
+SELECT idempotency.claim('key');
+\set VERBOSITY default
+SELECT id FROM idempotency.payment;
+SELECT count(*) FROM pg_class WHERE relnamespace = 'idempotency'::regnamespace AND relkind IN ('r', 'p');
+
+-- Installed again, in the session that knew the tables of before.
+CREATE EXTENSION idempotency;
+SELECT outcome FROM idempotency.claim('key', '', '2');
+SELECT idempotency.complete('key', '', '"new result"', attempt => 1);
+SELECT outcome, response FROM idempotency.claim('key', '', '2');
+DROP EXTENSION idempotency;
+
+-- A name that is taken is an error, and nothing is installed.
+SET ROLE regress_idempotency_owner;
+CREATE TABLE idempotency.keys (mine integer);
+RESET ROLE;
+\set SHOW_CONTEXT never
+CREATE EXTENSION idempotency;
+SELECT count(*) FROM pg_extension WHERE extname = 'idempotency';
+SELECT count(*) FROM pg_proc WHERE pronamespace = 'idempotency'::regnamespace AND proname IN ('claim', 'key_hash');
+
+-- No other schema will do.
+CREATE EXTENSION idempotency SCHEMA public;
+\c :tested
+DROP DATABASE regress_idempotency_existing_schema;
+DROP ROLE regress_idempotency_owner;
+DROP ROLE regress_idempotency_reader;

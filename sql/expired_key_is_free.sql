@@ -1,0 +1,107 @@
+-- A key whose time is up counts as absent, whether or not its row was swept.
+CREATE PROCEDURE pg_temp.show_error(statement text) LANGUAGE plpgsql AS $$
+DECLARE
+	message text;
+	detail text;
+	hint text;
+BEGIN
+	EXECUTE statement;
+	RAISE INFO 'no error';
+EXCEPTION WHEN OTHERS THEN
+	GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+	RAISE INFO '%', concat_ws(E'\n', SQLSTATE || ': ' || message,
+							  'DETAIL: ' || nullif(detail, ''), 'HINT: ' || nullif(hint, ''));
+END $$;
+
+CREATE PROCEDURE pg_temp.await_expiry(key text) LANGUAGE plpgsql AS $$
+DECLARE
+	give_up timestamptz := clock_timestamp() + interval '60 s';
+BEGIN
+	WHILE EXISTS (SELECT FROM idempotency.lookup(key, 'expired')) AND clock_timestamp() < give_up LOOP
+		PERFORM pg_sleep(0.001);
+	END LOOP;
+END $$;
+
+-- completed
+BEGIN;
+SELECT outcome FROM idempotency.claim('completed', 'expired', '1');
+SELECT idempotency.complete('completed', 'expired', '1', ttl => '10 ms');
+COMMIT;
+CALL pg_temp.await_expiry('completed');
+SELECT count(*) FROM idempotency.lookup('completed', 'expired');
+CALL pg_temp.show_error($$ SELECT idempotency.complete('completed', 'expired', '1', attempt => 1) $$);
+CALL pg_temp.show_error($$ SELECT idempotency.complete('completed', 'expired', '1') $$);
+SELECT outcome, proceed, attempt, status_code, response, completed_at FROM idempotency.claim('completed', 'expired', '2');
+SELECT outcome FROM idempotency.claim('completed', 'expired', '1');
+SELECT idempotency.complete('completed', 'expired', '2', attempt => 1);
+SELECT outcome, response FROM idempotency.claim('completed', 'expired', '2');
+
+-- failed
+BEGIN;
+SELECT outcome FROM idempotency.claim('failed', 'expired', '1');
+SELECT idempotency.fail('failed', 'expired', '1', ttl => '10 ms');
+COMMIT;
+CALL pg_temp.await_expiry('failed');
+SELECT outcome, attempt FROM idempotency.claim('failed', 'expired', '2');
+
+-- unfinished: no takeover, since nothing is known of it any more
+SELECT outcome FROM idempotency.claim('unfinished', 'expired', '1', ttl => '10 ms', lease => '10 ms');
+CALL pg_temp.await_expiry('unfinished');
+CALL pg_temp.show_error($$ SELECT idempotency.heartbeat('unfinished', 'expired', 1) $$);
+CALL pg_temp.show_error($$ SELECT idempotency.checkpoint('unfinished', 'expired', 'step', attempt => 1) $$);
+CALL pg_temp.show_error($$ SELECT idempotency.release('unfinished', 'expired', 1) $$);
+SELECT outcome, recovery_point, state FROM idempotency.claim('unfinished', 'expired', '2');
+
+-- released
+BEGIN;
+SELECT outcome FROM idempotency.claim('released', 'expired', '1', ttl => '10 ms', lease => '10 ms');
+SELECT idempotency.release('released', 'expired');
+COMMIT;
+CALL pg_temp.await_expiry('released');
+SELECT outcome, attempt FROM idempotency.claim('released', 'expired', '2');
+
+-- with a first_sent from before
+BEGIN;
+SELECT outcome FROM idempotency.claim('sent before', 'expired', '1');
+SELECT idempotency.complete('sent before', 'expired', '1', ttl => '10 ms');
+COMMIT;
+CALL pg_temp.await_expiry('sent before');
+SELECT outcome, proceed, status_code, response
+FROM idempotency.claim('sent before', 'expired', '1', ttl => '1 us', first_sent => clock_timestamp() - interval '1 s');
+
+-- long remembered, then short: the row is in another table of the wheel than
+-- the claim that finds it
+BEGIN;
+SELECT outcome FROM idempotency.claim('long', 'expired', '1', ttl => '30 days');
+SELECT idempotency.complete('long', 'expired', '1', ttl => '10 ms');
+COMMIT;
+CALL pg_temp.await_expiry('long');
+SELECT outcome FROM idempotency.claim('long', 'expired', '2', ttl => '3 days');
+SELECT idempotency.complete('long', 'expired', '2', attempt => 1);
+SELECT outcome, response FROM idempotency.claim('long', 'expired', '2');
+BEGIN;
+SELECT outcome FROM idempotency.claim('short', 'expired', '1');
+SELECT idempotency.complete('short', 'expired', '1', ttl => '10 ms');
+COMMIT;
+CALL pg_temp.await_expiry('short');
+SELECT outcome FROM idempotency.claim('short', 'expired', '2', ttl => '30 days');
+SELECT idempotency.complete('short', 'expired', '2', attempt => 1);
+SELECT outcome, response FROM idempotency.claim('short', 'expired', '2');
+
+-- over and over, in one transaction and in many
+DO $$
+BEGIN
+	FOR n IN 1 .. 20 LOOP
+		RAISE DEBUG '%', idempotency.claim('often', 'expired', to_jsonb(n));
+		PERFORM idempotency.complete('often', 'expired', to_jsonb(n), ttl => '1 us');
+		PERFORM pg_sleep(0.0001);
+		IF n % 2 = 0 THEN
+			COMMIT;
+		END IF;
+	END LOOP;
+END $$;
+SELECT outcome FROM idempotency.claim('often', 'expired');
+
+-- one live row a key
+SELECT key, count(*) FROM idempotency.keys WHERE scope = 'expired' AND expires_at > clock_timestamp()
+GROUP BY key ORDER BY key COLLATE "C";

@@ -1,0 +1,57 @@
+-- Two keys that shared the whole hash would be an error, never a wrong answer.
+-- There is no such pair at hand, so the owner of the tables forges one.
+
+-- A row whose hash is not that of its key can't get in by accident.
+\set VERBOSITY terse
+INSERT INTO idempotency.keys (scope, key, status, attempt, expires_at, slot, hash)
+VALUES ('hash_collision', 'other', 'completed', 1, 'infinity', -1, idempotency.key_hash('key', 'hash_collision'));
+\echo :LAST_ERROR_SQLSTATE
+INSERT INTO idempotency.keys_long (scope, key, status, attempt, expires_at, slot, hash)
+VALUES ('other', 'key', 'completed', 1, 'infinity', -1, idempotency.key_hash('key', 'hash_collision'));
+\echo :LAST_ERROR_SQLSTATE
+-- nor the same key twice
+INSERT INTO idempotency.keys (scope, key, status, attempt, expires_at, slot, hash)
+SELECT 'hash_collision', 'twice', 'completed', 1, 'infinity', -1, idempotency.key_hash('twice', 'hash_collision')
+FROM generate_series(1, 2);
+\echo :LAST_ERROR_SQLSTATE
+\set VERBOSITY default
+
+BEGIN;
+ALTER TABLE idempotency.keys DROP CONSTRAINT keys_hash;
+SAVEPOINT no_row;
+-- another key of the scope
+INSERT INTO idempotency.keys (scope, key, status, attempt, claimed_at, completed_at, expires_at, slot, hash)
+VALUES ('hash_collision', 'other', 'completed', 1, now(), now(), 'infinity', -1, idempotency.key_hash('key', 'hash_collision'));
+SAVEPOINT forged;
+SELECT outcome FROM idempotency.claim('key', 'hash_collision');
+\echo :LAST_ERROR_SQLSTATE
+ROLLBACK TO forged;
+SELECT idempotency.complete('key', 'hash_collision', attempt => 1);
+\echo :LAST_ERROR_SQLSTATE
+ROLLBACK TO forged;
+SELECT status FROM idempotency.lookup('key', 'hash_collision');
+\echo :LAST_ERROR_SQLSTATE
+ROLLBACK TO no_row;
+-- the same key of another scope, in progress
+INSERT INTO idempotency.keys (scope, key, status, attempt, lease_until, claimed_at, expires_at, slot, hash)
+VALUES ('other', 'key', 'in_progress', 1, 'infinity', now(), 'infinity', -1, idempotency.key_hash('key', 'hash_collision'));
+SAVEPOINT forged;
+SELECT outcome FROM idempotency.claim('key', 'hash_collision');
+\echo :LAST_ERROR_SQLSTATE
+ROLLBACK TO forged;
+-- other keys are as always
+SELECT outcome FROM idempotency.claim('another', 'hash_collision');
+ROLLBACK TO no_row;
+-- the same bytes, divided otherwise
+INSERT INTO idempotency.keys (scope, key, status, attempt, claimed_at, completed_at, expires_at, slot, hash)
+VALUES ('hash_collisionk', 'ey', 'completed', 1, now(), now(), 'infinity', -1, idempotency.key_hash('key', 'hash_collision'));
+SELECT outcome FROM idempotency.claim('key', 'hash_collision');
+ROLLBACK;
+
+-- without the forged row the key is free
+SELECT outcome FROM idempotency.claim('key', 'hash_collision');
+SELECT count(*) FROM pg_constraint WHERE conname = 'keys_hash' AND conrelid = 'idempotency.keys'::regclass;
+
+-- Hashes of 100,000 keys and their scopes are different.
+SELECT count(DISTINCT idempotency.key_hash(n::text, (n % 10)::text)) FROM generate_series(1, 100000) AS n;
+SELECT count(DISTINCT idempotency.key_hash(left('abcdefgh', n), right('abcdefgh', -n))) FROM generate_series(0, 8) AS n;

@@ -1,0 +1,110 @@
+-- A claim that was committed unfinished is a lease: it protects the key until
+-- it ends; then the next request takes over with a higher attempt, and the old
+-- owner can no longer write.
+CREATE PROCEDURE pg_temp.show_error(statement text) LANGUAGE plpgsql AS $$
+DECLARE
+	message text;
+	detail text;
+	hint text;
+BEGIN
+	EXECUTE statement;
+	RAISE INFO 'no error';
+EXCEPTION WHEN OTHERS THEN
+	GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+	RAISE INFO '%', concat_ws(E'\n', SQLSTATE || ': ' || message,
+							  'DETAIL: ' || nullif(detail, ''), 'HINT: ' || nullif(hint, ''));
+END $$;
+
+-- Claim until the key is taken over.
+CREATE FUNCTION pg_temp.take_over(key text, lease interval) RETURNS idempotency.claim_result
+LANGUAGE plpgsql AS $$
+DECLARE
+	claim idempotency.claim_result;
+	give_up timestamptz := clock_timestamp() + interval '60 s';
+BEGIN
+	LOOP
+		claim := idempotency.claim(key, 'leases_and_attempts', '1', lease => lease);
+		EXIT WHEN claim.outcome <> 'in_progress' OR clock_timestamp() > give_up;
+		PERFORM pg_sleep(0.002);
+	END LOOP;
+	RETURN claim;
+END $$;
+
+SELECT outcome, proceed, attempt FROM idempotency.claim('key', 'leases_and_attempts', '1', lease => '1 hour');
+SELECT outcome, proceed, status_code, attempt, completed_at,
+	   retry_after > '59 minutes' AND retry_after <= '1 hour' AS what_is_left,
+	   claimed_at < clock_timestamp() AS claimed, expires_at > clock_timestamp() AS expires
+FROM idempotency.claim('key', 'leases_and_attempts', '1');
+
+-- a committed lease is not waited for
+SET statement_timeout = '30 s';
+SELECT outcome FROM idempotency.claim('key', 'leases_and_attempts', '1', wait => '1 hour');
+RESET statement_timeout;
+
+-- a lease of the claim that asks does not count, but that of the owner
+SELECT outcome FROM idempotency.claim('key', 'leases_and_attempts', '1', lease => '1 us');
+SELECT outcome FROM idempotency.claim('key', 'leases_and_attempts', '1');
+
+-- the owner makes it short, and it is taken over, again and again
+SELECT idempotency.heartbeat('key', 'leases_and_attempts', 1, '20 ms') < clock_timestamp() + interval '1 minute' AS short;
+SELECT outcome, proceed, status_code, attempt, retry_after, response, completed_at FROM pg_temp.take_over('key', '20 ms');
+SELECT outcome, proceed, status_code, attempt FROM pg_temp.take_over('key', '20 ms');
+SELECT outcome, proceed, status_code, attempt FROM pg_temp.take_over('key', '1 hour');
+
+-- superseded attempts change nothing
+CREATE TEMPORARY TABLE stored AS SELECT * FROM idempotency.lookup('key', 'leases_and_attempts');
+CALL pg_temp.show_error($$ SELECT idempotency.complete('key', 'leases_and_attempts', '"late"', attempt => 1) $$);
+CALL pg_temp.show_error($$ SELECT idempotency.complete('key', 'leases_and_attempts', '"late"', attempt => 2) $$);
+CALL pg_temp.show_error($$ SELECT idempotency.complete('key', 'leases_and_attempts', '"late"', attempt => 3) $$);
+CALL pg_temp.show_error($$ SELECT idempotency.fail('key', 'leases_and_attempts', '"late"', attempt => 3) $$);
+CALL pg_temp.show_error($$ SELECT idempotency.release('key', 'leases_and_attempts', 3) $$);
+CALL pg_temp.show_error($$ SELECT idempotency.heartbeat('key', 'leases_and_attempts', 3) $$);
+CALL pg_temp.show_error($$ SELECT idempotency.checkpoint('key', 'leases_and_attempts', 'late', attempt => 3) $$);
+SELECT stored = l AS unchanged FROM stored, idempotency.lookup('key', 'leases_and_attempts') AS l;
+
+-- nor after the key was completed by the one who owns it
+SELECT idempotency.complete('key', 'leases_and_attempts', '"in time"', attempt => 4);
+CALL pg_temp.show_error($$ SELECT idempotency.complete('key', 'leases_and_attempts', '"in time"', attempt => 3) $$);
+CALL pg_temp.show_error($$ SELECT idempotency.complete('key', 'leases_and_attempts', '"late"', attempt => 1) $$);
+SELECT outcome, response, attempt FROM idempotency.claim('key', 'leases_and_attempts', '1');
+SELECT attempt FROM idempotency.lookup('key', 'leases_and_attempts');
+
+-- an owner whose lease has run out but who was not superseded goes on
+SELECT outcome, attempt FROM idempotency.claim('slow', 'leases_and_attempts', lease => '1 us'), pg_sleep(0.001);
+SELECT lease_until < clock_timestamp() AS run_out FROM idempotency.lookup('slow', 'leases_and_attempts');
+SELECT idempotency.checkpoint('slow', 'leases_and_attempts', 'step', '1', 1, '1 us');
+SELECT pg_sleep(0.001);
+SELECT idempotency.heartbeat('slow', 'leases_and_attempts', 1, '1 us') < clock_timestamp() AS run_out;
+SELECT pg_sleep(0.001);
+SELECT idempotency.complete('slow', 'leases_and_attempts', '"slow but first"', attempt => 1);
+SELECT outcome, response FROM idempotency.claim('slow', 'leases_and_attempts');
+
+SELECT outcome, attempt FROM idempotency.claim('slow failure', 'leases_and_attempts', lease => '1 us'), pg_sleep(0.001);
+SELECT idempotency.fail('slow failure', 'leases_and_attempts', '"failed"', attempt => 1);
+SELECT outcome, response FROM idempotency.claim('slow failure', 'leases_and_attempts');
+
+SELECT outcome, attempt FROM idempotency.claim('slow release', 'leases_and_attempts', lease => '1 us'), pg_sleep(0.001);
+SELECT idempotency.release('slow release', 'leases_and_attempts', 1);
+SELECT outcome, attempt FROM idempotency.claim('slow release', 'leases_and_attempts');
+
+-- a heartbeat after the lease has run out protects the key again
+SELECT outcome, attempt FROM idempotency.claim('revived', 'leases_and_attempts', lease => '1 us'), pg_sleep(0.001);
+SELECT idempotency.heartbeat('revived', 'leases_and_attempts', 1) > clock_timestamp() AS renewed;
+SELECT outcome FROM idempotency.claim('revived', 'leases_and_attempts');
+
+-- a takeover that does not commit takes nothing
+SELECT outcome, attempt FROM idempotency.claim('undone', 'leases_and_attempts', '1', lease => '1 us'), pg_sleep(0.001);
+BEGIN;
+SELECT outcome, attempt FROM idempotency.claim('undone', 'leases_and_attempts', '1');
+CALL pg_temp.show_error($$ SELECT idempotency.complete('undone', 'leases_and_attempts', attempt => 1) $$);
+ROLLBACK;
+SELECT idempotency.complete('undone', 'leases_and_attempts', '"first"', attempt => 1);
+SELECT outcome, response FROM idempotency.claim('undone', 'leases_and_attempts', '1');
+
+-- an attempt that was never given
+SELECT outcome, attempt FROM idempotency.claim('never', 'leases_and_attempts');
+CALL pg_temp.show_error($$ SELECT idempotency.complete('never', 'leases_and_attempts', attempt => 2) $$);
+CALL pg_temp.show_error($$ SELECT idempotency.complete('never', 'leases_and_attempts', attempt => 2147483647) $$);
+SELECT status, attempt FROM idempotency.lookup('never', 'leases_and_attempts');
+
+SELECT count(*) AS row_count, count(DISTINCT key) AS keys FROM idempotency.keys WHERE scope = 'leases_and_attempts';

@@ -1,0 +1,77 @@
+-- The step that an owner has passed, and its state, are there for whoever
+-- takes over.
+CREATE PROCEDURE pg_temp.show_error(statement text) LANGUAGE plpgsql AS $$
+DECLARE
+	message text;
+	detail text;
+	hint text;
+BEGIN
+	EXECUTE statement;
+	RAISE INFO 'no error';
+EXCEPTION WHEN OTHERS THEN
+	GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+	RAISE INFO '%', concat_ws(E'\n', SQLSTATE || ': ' || message,
+							  'DETAIL: ' || nullif(detail, ''), 'HINT: ' || nullif(hint, ''));
+END $$;
+
+SELECT outcome, attempt, recovery_point, state FROM idempotency.claim('key', 'recovery_points', '1');
+SELECT idempotency.checkpoint('key', 'recovery_points', 'charged', '{"charge": "ch_1"}', 1);
+SELECT status, attempt, recovery_point, state, lease_until > clock_timestamp() + interval '50 s' AS renewed
+FROM idempotency.lookup('key', 'recovery_points');
+-- nobody else is told before
+SELECT outcome, recovery_point, state FROM idempotency.claim('key', 'recovery_points', '1');
+-- the later step replaces the one before
+SELECT idempotency.checkpoint('key', 'recovery_points', 'mailed', '{"mail": 7}', 1, '1 us');
+SELECT pg_sleep(0.001);
+SELECT outcome, proceed, attempt, recovery_point, state, response, resource_id
+FROM idempotency.claim('key', 'recovery_points', '1', lease => '1 us');
+-- a successor who noted nothing hands on what it found
+SELECT pg_sleep(0.001);
+SELECT outcome, attempt, recovery_point, state FROM idempotency.claim('key', 'recovery_points', '1', lease => '1 us');
+-- a point without a state, a state without a point, neither
+SELECT idempotency.checkpoint('key', 'recovery_points', 'shipped', attempt => 3, lease => '1 us');
+SELECT pg_sleep(0.001);
+SELECT outcome, attempt, recovery_point, state FROM idempotency.claim('key', 'recovery_points', '1', lease => '1 us');
+SELECT idempotency.checkpoint('key', 'recovery_points', state => '[]', attempt => 4, lease => '1 us');
+SELECT pg_sleep(0.001);
+SELECT outcome, attempt, recovery_point, state FROM idempotency.claim('key', 'recovery_points', '1', lease => '1 us');
+SELECT idempotency.checkpoint('key', 'recovery_points', attempt => 5, lease => '1 us');
+SELECT pg_sleep(0.001);
+SELECT outcome, attempt, recovery_point, state FROM idempotency.claim('key', 'recovery_points', '1', lease => '1 us');
+-- empty and jsonb null are values
+SELECT idempotency.checkpoint('key', 'recovery_points', '', 'null', 6, '1 us');
+SELECT pg_sleep(0.001);
+SELECT outcome, attempt, recovery_point = '' AS empty, state FROM idempotency.claim('key', 'recovery_points', '1', lease => '1 us');
+-- a mismatch is told nothing
+SELECT idempotency.checkpoint('key', 'recovery_points', 'secret', '"secret"', 7, '1 us');
+SELECT pg_sleep(0.001);
+SELECT outcome, recovery_point, state FROM idempotency.claim('key', 'recovery_points', '2');
+
+-- noted in the transaction of the claim
+BEGIN;
+SELECT outcome FROM idempotency.claim('own', 'recovery_points');
+SELECT idempotency.checkpoint('own', 'recovery_points', 'one', '1');
+SELECT outcome, recovery_point, state FROM idempotency.claim('own', 'recovery_points');
+SELECT idempotency.checkpoint('own', 'recovery_points', 'two', '2', lease => '1 us');
+COMMIT;
+SELECT outcome, attempt, recovery_point, state FROM idempotency.claim('own', 'recovery_points');
+
+-- what a transaction noted and rolled back was not passed
+SELECT idempotency.checkpoint('own', 'recovery_points', 'three', '3', 2);
+BEGIN;
+SELECT idempotency.checkpoint('own', 'recovery_points', 'four', '4', 2);
+ROLLBACK;
+SELECT recovery_point, state FROM idempotency.lookup('own', 'recovery_points');
+
+-- a release and an end leave none of it
+SELECT idempotency.release('own', 'recovery_points', 2);
+SELECT recovery_point, state FROM idempotency.lookup('own', 'recovery_points');
+SELECT outcome, attempt, recovery_point, state FROM idempotency.claim('own', 'recovery_points');
+CALL pg_temp.show_error($$ SELECT idempotency.checkpoint('own', 'recovery_points', 'late', attempt => 2) $$);
+
+-- a state may be as large as a response
+CALL pg_temp.show_error($$ SELECT idempotency.checkpoint('own', 'recovery_points', 'large', to_jsonb(repeat('x', 1048576)), 3) $$);
+SELECT idempotency.checkpoint('own', 'recovery_points', 'large', to_jsonb(repeat('x', 1000000)), 3);
+SELECT recovery_point, state = to_jsonb(repeat('x', 1000000)) AS equal FROM idempotency.lookup('own', 'recovery_points');
+
+SELECT count(*) AS row_count, count(DISTINCT key) AS keys FROM idempotency.keys WHERE scope = 'recovery_points';

@@ -1,0 +1,62 @@
+-- A released key is free for the next claim, also with another request; only
+-- its attempt is kept.
+CREATE PROCEDURE pg_temp.show_error(statement text) LANGUAGE plpgsql AS $$
+DECLARE
+	message text;
+	detail text;
+	hint text;
+BEGIN
+	EXECUTE statement;
+	RAISE INFO 'no error';
+EXCEPTION WHEN OTHERS THEN
+	GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+	RAISE INFO '%', concat_ws(E'\n', SQLSTATE || ': ' || message,
+							  'DETAIL: ' || nullif(detail, ''), 'HINT: ' || nullif(hint, ''));
+END $$;
+
+SELECT outcome, attempt FROM idempotency.claim('key', 'release', '1', lease => '1 hour');
+SELECT idempotency.checkpoint('key', 'release', 'step', '1', 1);
+SELECT outcome FROM idempotency.claim('key', 'release', '2');
+SELECT idempotency.release('key', 'release', 1);
+SELECT status, attempt, fingerprint, status_code, resource_id, response, recovery_point, state, lease_until, completed_at
+FROM idempotency.lookup('key', 'release');
+
+-- the one who gave it back has nothing more to say
+CALL pg_temp.show_error($$ SELECT idempotency.complete('key', 'release', attempt => 1) $$);
+CALL pg_temp.show_error($$ SELECT idempotency.fail('key', 'release', attempt => 1) $$);
+CALL pg_temp.show_error($$ SELECT idempotency.release('key', 'release', 1) $$);
+CALL pg_temp.show_error($$ SELECT idempotency.heartbeat('key', 'release', 1) $$);
+CALL pg_temp.show_error($$ SELECT idempotency.checkpoint('key', 'release', 'step', attempt => 1) $$);
+
+-- another request, and only it
+SELECT outcome, proceed, status_code, attempt, recovery_point, state FROM idempotency.claim('key', 'release', '2');
+SELECT outcome FROM idempotency.claim('key', 'release', '1');
+CALL pg_temp.show_error($$ SELECT idempotency.complete('key', 'release', '"first"', attempt => 1) $$);
+SELECT idempotency.complete('key', 'release', '"second"', attempt => 2);
+SELECT outcome, response FROM idempotency.claim('key', 'release', '2');
+SELECT outcome, response FROM idempotency.claim('key', 'release', '1');
+
+-- a completed key can't be given back
+CALL pg_temp.show_error($$ SELECT idempotency.release('key', 'release', 2) $$);
+SELECT outcome, response FROM idempotency.claim('key', 'release', '2');
+
+-- claimed and released over and over, the attempt rises
+DO $$
+BEGIN
+	FOR n IN 1 .. 5 LOOP
+		RAISE INFO '%', (SELECT (outcome, attempt) FROM idempotency.claim('often', 'release', to_jsonb(n)));
+		PERFORM idempotency.release('often', 'release');
+	END LOOP;
+END $$;
+SELECT outcome, attempt FROM idempotency.claim('often', 'release');
+
+-- a release that is rolled back was none
+BEGIN;
+SELECT idempotency.release('often', 'release', 6);
+ROLLBACK;
+SELECT outcome FROM idempotency.claim('often', 'release');
+
+-- never claimed
+CALL pg_temp.show_error($$ SELECT idempotency.release('absent', 'release', 1) $$);
+CALL pg_temp.show_error($$ SELECT idempotency.release('absent', 'release') $$);
+SELECT count(*) AS row_count, count(DISTINCT key) AS keys FROM idempotency.keys WHERE scope = 'release';

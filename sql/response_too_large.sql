@@ -1,0 +1,47 @@
+-- A response larger than allowed is refused; the transaction can still
+-- complete with a smaller one after a savepoint.
+BEGIN;
+SELECT outcome FROM idempotency.claim('key', 'response_too_large');
+SAVEPOINT before;
+SELECT idempotency.complete('key', 'response_too_large', to_jsonb(repeat('x', 2000000)), 'id', 201);
+\echo :LAST_ERROR_SQLSTATE
+ROLLBACK TO before;
+SELECT status, response, resource_id FROM idempotency.lookup('key', 'response_too_large');
+SELECT idempotency.complete('key', 'response_too_large', '{"see": "/payments/id"}', 'id', 201);
+COMMIT;
+SELECT outcome, status_code, resource_id, response FROM idempotency.claim('key', 'response_too_large');
+
+-- without a savepoint all is lost, and the key is free
+BEGIN;
+SELECT outcome FROM idempotency.claim('lost', 'response_too_large');
+SELECT idempotency.complete('lost', 'response_too_large', to_jsonb(repeat('x', 2000000)));
+COMMIT;
+SELECT count(*) FROM idempotency.lookup('lost', 'response_too_large');
+
+-- in a later transaction the claim stays as it was
+SELECT outcome FROM idempotency.claim('later', 'response_too_large');
+SELECT idempotency.complete('later', 'response_too_large', to_jsonb(repeat('x', 2000000)), attempt => 1);
+SELECT idempotency.fail('later', 'response_too_large', to_jsonb(repeat('x', 2000000)), attempt => 1);
+SELECT idempotency.checkpoint('later', 'response_too_large', 'step', to_jsonb(repeat('x', 2000000)), attempt => 1);
+SELECT status, attempt, recovery_point, state, response FROM idempotency.lookup('later', 'response_too_large');
+
+-- What is measured is the jsonb, not the room it takes compressed, and the
+-- last byte counts.
+CREATE TABLE response (body jsonb);
+INSERT INTO response VALUES (to_jsonb(repeat('x', 1048576 - 8))), (to_jsonb(repeat('x', 1048576 - 7))), (to_jsonb(repeat('x', 10000000)));
+SELECT count(*) AS compressed FROM response WHERE pg_column_size(body) < 200000;
+SELECT idempotency.complete('later', 'response_too_large', body, attempt => 1) FROM response WHERE length(body #>> '{}') = 10000000;
+SELECT idempotency.complete('later', 'response_too_large', body, attempt => 1) FROM response WHERE length(body #>> '{}') = 1048576 - 7;
+SELECT idempotency.complete('later', 'response_too_large', body, attempt => 1) FROM response WHERE length(body #>> '{}') = 1048576 - 8;
+SELECT outcome, length(response #>> '{}') FROM idempotency.claim('later', 'response_too_large');
+DROP TABLE response;
+
+-- the setting
+SET idempotency.max_response_size = '3MB';
+SELECT outcome, idempotency.complete('allowed', 'response_too_large', to_jsonb(repeat('x', 2000000)))
+FROM idempotency.claim('allowed', 'response_too_large');
+-- what is stored is replayed, whatever the setting says now
+SET idempotency.max_response_size = '1kB';
+SELECT outcome, length(response #>> '{}') FROM idempotency.claim('allowed', 'response_too_large');
+RESET idempotency.max_response_size;
+SELECT count(*) AS row_count, count(DISTINCT key) AS keys FROM idempotency.keys WHERE scope = 'response_too_large';
