@@ -105,7 +105,7 @@ wait_within(const WaitLimit *limit, const WaitTarget *target)
 	int			session_timeout = LockTimeout;
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
-	bool		ended = false;
+	volatile bool ended = false;
 
 	if (left == 0)
 		return false;
@@ -159,22 +159,21 @@ keylock_tag(LOCKTAG *tag, const IdempotencyKey *key)
 }
 
 /*
- * The lock is the (sub)transaction's, not the calling query's: it passes to
- * the former anyway where it is taken in the subtransaction of a wait, and
- * only its owner can let go of it.
+ * The lock belongs to the transaction's resource owner, not to that of the
+ * running query: it is there that the end of a wait's subtransaction leaves
+ * it, and keylock_release() has to find it in either case.
  */
 bool
 keylock_acquire(const IdempotencyKey *key, const WaitLimit *limit)
 {
-	ResourceOwner caller = CurrentResourceOwner;
 	LOCKTAG		tag;
 	WaitTarget	target = {.keylock = &tag};
+	ResourceOwner caller = CurrentResourceOwner;
 	bool		acquired;
 
 	keylock_tag(&tag, key);
 	CurrentResourceOwner = CurTransactionResourceOwner;
-	acquired =
-		LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL ||
+	acquired = LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL ||
 		wait_within(limit, &target);
 	CurrentResourceOwner = caller;
 	return acquired;
@@ -183,14 +182,16 @@ keylock_acquire(const IdempotencyKey *key, const WaitLimit *limit)
 void
 keylock_release(const IdempotencyKey *key)
 {
-	ResourceOwner caller = CurrentResourceOwner;
 	LOCKTAG		tag;
+	ResourceOwner caller = CurrentResourceOwner;
+	bool		held;
 
 	keylock_tag(&tag, key);
 	CurrentResourceOwner = CurTransactionResourceOwner;
-	if (!LockRelease(&tag, ExclusiveLock, false))
-		elog(ERROR, "lock of idempotency key is not held");
+	held = LockRelease(&tag, ExclusiveLock, false);
 	CurrentResourceOwner = caller;
+	if (!held)
+		elog(ERROR, "lock of idempotency key is not held");
 }
 
 bool
