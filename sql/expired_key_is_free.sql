@@ -15,7 +15,7 @@ END $$;
 
 CREATE PROCEDURE pg_temp.await_expiry(key text) LANGUAGE plpgsql AS $$
 DECLARE
-	give_up timestamptz := clock_timestamp() + interval '60 s';
+	give_up timestamptz := clock_timestamp() + interval '5 s';
 BEGIN
 	WHILE EXISTS (SELECT FROM idempotency.lookup(key, 'expired')) AND clock_timestamp() < give_up LOOP
 		PERFORM pg_sleep(0.001);
@@ -25,13 +25,15 @@ END $$;
 -- completed
 BEGIN;
 SELECT outcome FROM idempotency.claim('completed', 'expired', '1');
-SELECT idempotency.complete('completed', 'expired', '1', ttl => '10 ms');
+SELECT idempotency.complete('completed', 'expired', '1', 'id', 201, ttl => '10 ms');
 COMMIT;
 CALL pg_temp.await_expiry('completed');
 SELECT count(*) FROM idempotency.lookup('completed', 'expired');
-CALL pg_temp.show_error($$ SELECT idempotency.complete('completed', 'expired', '1', attempt => 1) $$);
+CALL pg_temp.show_error($$ SELECT idempotency.complete('completed', 'expired', '1', 'id', 201, attempt => 1) $$);
 CALL pg_temp.show_error($$ SELECT idempotency.complete('completed', 'expired', '1') $$);
 SELECT outcome, proceed, attempt, status_code, response, completed_at FROM idempotency.claim('completed', 'expired', '2');
+-- nothing is left of what was stored
+SELECT status, status_code, resource_id, response, completed_at FROM idempotency.lookup('completed', 'expired');
 SELECT outcome FROM idempotency.claim('completed', 'expired', '1');
 SELECT idempotency.complete('completed', 'expired', '2', attempt => 1);
 SELECT outcome, response FROM idempotency.claim('completed', 'expired', '2');
@@ -45,12 +47,16 @@ CALL pg_temp.await_expiry('failed');
 SELECT outcome, attempt FROM idempotency.claim('failed', 'expired', '2');
 
 -- unfinished: no takeover, since nothing is known of it any more
+BEGIN;
 SELECT outcome FROM idempotency.claim('unfinished', 'expired', '1', ttl => '10 ms', lease => '10 ms');
+SELECT idempotency.checkpoint('unfinished', 'expired', 'step', '1', lease => '10 ms');
+COMMIT;
 CALL pg_temp.await_expiry('unfinished');
 CALL pg_temp.show_error($$ SELECT idempotency.heartbeat('unfinished', 'expired', 1) $$);
 CALL pg_temp.show_error($$ SELECT idempotency.checkpoint('unfinished', 'expired', 'step', attempt => 1) $$);
 CALL pg_temp.show_error($$ SELECT idempotency.release('unfinished', 'expired', 1) $$);
 SELECT outcome, recovery_point, state FROM idempotency.claim('unfinished', 'expired', '2');
+SELECT recovery_point, state FROM idempotency.lookup('unfinished', 'expired');
 
 -- released
 BEGIN;

@@ -21,7 +21,10 @@ INSERT INTO request VALUES
 	(55, '["ab", "c"]'), (56, '["a", "bc"]'), (57, '["abc"]'), (58, '["a", "b", "c"]'),
 	(59, '"A"'), (60, '"a"'), (61, '"a "'), (62, '"\u0061"'), (63, '"e\u0301"'), (64, '"\u00e9"'),
 	(65, '{"a": {"b": {}}}'), (66, '{"a": {"b": []}}'), (67, '{"a": [{"b": []}]}'),
-	(68, '1e1000'), (69, '1e1001'), (70, '1.000e1000');
+	(68, '1e1000'), (69, '1e1001'), (70, '1.000e1000'),
+	-- where one value could be read as the next one's beginning
+	(71, '["asb"]'), (72, '["a", "b"]'), (73, '["ad1"]'), (74, '["a]"]'), (75, '["a", []]'), (76, '["a[]"]'),
+	(77, '{"asb": "c"}'), (78, '{"a": "bsc"}'), (79, '[null, true]'), (80, '["nt"]'), (81, '[{}, {}]'), (82, '[{"": ""}]');
 
 -- Hashes that rotate each element's share by one bit repeat after 64
 -- elements (32 in half a word): two elements so far apart must not change

@@ -55,3 +55,10 @@ SELECT count(*) FROM pg_constraint WHERE conname = 'keys_hash' AND conrelid = 'i
 -- Hashes of 100,000 keys and their scopes are different.
 SELECT count(DISTINCT idempotency.key_hash(n::text, (n % 10)::text)) FROM generate_series(1, 100000) AS n;
 SELECT count(DISTINCT idempotency.key_hash(left('abcdefgh', n), right('abcdefgh', -n))) FROM generate_series(0, 8) AS n;
+-- Either half depends on both the key and the scope.
+SELECT count(DISTINCT left(hash::text, 18)) AS left_by_scope, count(DISTINCT right(hash::text, 17)) AS right_by_scope
+FROM generate_series(1, 1000) AS n, idempotency.key_hash('key', n::text) AS hash;
+SELECT count(DISTINCT left(hash::text, 18)) AS left_by_key, count(DISTINCT right(hash::text, 17)) AS right_by_key
+FROM generate_series(1, 1000) AS n, idempotency.key_hash(n::text, 'scope') AS hash;
+SELECT count(*) AS equal_halves FROM generate_series(1, 1000) AS n, idempotency.key_hash(n::text, 'scope') AS hash
+WHERE left(replace(hash::text, '-', ''), 16) = right(replace(hash::text, '-', ''), 16);

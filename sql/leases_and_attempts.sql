@@ -20,7 +20,7 @@ CREATE FUNCTION pg_temp.take_over(key text, lease interval) RETURNS idempotency.
 LANGUAGE plpgsql AS $$
 DECLARE
 	claim idempotency.claim_result;
-	give_up timestamptz := clock_timestamp() + interval '60 s';
+	give_up timestamptz := clock_timestamp() + interval '10 s';
 BEGIN
 	LOOP
 		claim := idempotency.claim(key, 'leases_and_attempts', '1', lease => lease);
