@@ -52,10 +52,10 @@ shift $((OPTIND - 1))
 
 ensure_packages
 
-# Nothing of the caller's own connections or make run reaches in, but the
-# variables that were given to make on its command line.
+# Nothing of the caller's own connections or make run reaches in, but how TAP
+# tests are run and the variables that were given to make on its command line.
 for name in $(compgen -v PG); do
-	case $name in PG_CONFIG) ;; *) unset "$name" ;; esac
+	case $name in PG_CONFIG | PG_TEST_*) ;; *) unset "$name" ;; esac
 done
 case ${MAKEFLAGS:-} in
 	*'-- '*) export MAKEFLAGS="-- ${MAKEFLAGS#*-- }" ;;
