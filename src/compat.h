@@ -13,9 +13,16 @@
 
 #include "access/genam.h"
 #include "access/tableam.h"
+#include "commands/tablecmds.h"
+#include "storage/lock.h"
 
 #if PG_VERSION_NUM < 150000 || PG_VERSION_NUM >= 200000
 #error "idempotency supports PostgreSQL 15 to 19"
+#endif
+
+/* 16 moved the access to variable-length values out of postgres.h. */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
 #endif
 
 /* 16 tells which indexes an update must enter; 15 only whether any. */
@@ -27,7 +34,7 @@ typedef bool IndexesToUpdate;
 #define UPDATE_NEEDS_INDEX_ENTRY(indexes) (indexes)
 #endif
 
-/* 18 added the instrumentation of a scan, 19 its flags. */
+/* 18 added the instrumentation of an index scan, 19 the flags of any scan. */
 static inline IndexScanDesc
 begin_index_scan(Relation heap, Relation index, Snapshot snapshot, int nkeys)
 {
@@ -37,6 +44,53 @@ begin_index_scan(Relation heap, Relation index, Snapshot snapshot, int nkeys)
 	return index_beginscan(heap, index, snapshot, NULL, nkeys, 0);
 #else
 	return index_beginscan(heap, index, snapshot, nkeys, 0);
+#endif
+}
+
+static inline TableScanDesc
+begin_table_scan(Relation relation, Snapshot snapshot)
+{
+#if PG_VERSION_NUM >= 190000
+	return table_beginscan(relation, snapshot, 0, NULL, SO_NONE);
+#else
+	return table_beginscan(relation, snapshot, 0, NULL);
+#endif
+}
+
+static inline TableScanDesc
+begin_tid_range_scan(Relation heap, Snapshot snapshot, ItemPointer from, ItemPointer to)
+{
+#if PG_VERSION_NUM >= 190000
+	return table_beginscan_tidrange(heap, snapshot, from, to, SO_NONE);
+#else
+	return table_beginscan_tidrange(heap, snapshot, from, to);
+#endif
+}
+
+/* 16 added whose privileges the triggers get; here, those of whoever calls. */
+static inline void
+truncate_guts(List *relations, List *relids, List *relids_logged)
+{
+#if PG_VERSION_NUM >= 160000
+	ExecuteTruncateGuts(relations, relids, relids_logged, DROP_RESTRICT, false, false);
+#else
+	ExecuteTruncateGuts(relations, relids, relids_logged, DROP_RESTRICT, false);
+#endif
+}
+
+/* Whether this backend holds the lock in any mode; 17 tells in one call. */
+static inline bool
+lock_held_by_me(const LOCKTAG *tag)
+{
+#if PG_VERSION_NUM >= 170000
+	return LockHeldByMe(tag, AccessShareLock, true);
+#else
+	for (LOCKMODE mode = AccessShareLock; mode <= AccessExclusiveLock; mode++)
+	{
+		if (LockHeldByMe(tag, mode))
+			return true;
+	}
+	return false;
 #endif
 }
 

@@ -215,9 +215,43 @@ LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 1;
 COMMENT ON FUNCTION idempotency.lookup(text, text) IS
 'what is stored for a key: no row or one; never waits, works on a standby';
 
+CREATE FUNCTION idempotency.announce_change()
+RETURNS trigger
+AS 'MODULE_PATHNAME', 'idempotency_announce_change'
+LANGUAGE C;
+
+COMMENT ON FUNCTION idempotency.announce_change() IS
+'trigger: makes every backend drop what it knows of the table';
+
+CREATE TRIGGER announce_change
+	AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON idempotency.wheel
+	FOR EACH STATEMENT EXECUTE FUNCTION idempotency.announce_change();
+
+-- ---------------------------------------------------------------------------
+-- Expiry.
+-- ---------------------------------------------------------------------------
+
+-- What logical replication brings changes the wheel as well, and has to be
+-- announced.  The table has no key: with the whole row as its identity, a
+-- publication of all tables can carry it.
+ALTER TABLE idempotency.wheel ENABLE ALWAYS TRIGGER announce_change;
+ALTER TABLE idempotency.wheel REPLICA IDENTITY FULL;
+
+CREATE FUNCTION idempotency.sweep(
+	max_rows bigint DEFAULT NULL,
+	OUT slots_cleared integer,
+	OUT rows_deleted bigint
+)
+AS 'MODULE_PATHNAME', 'idempotency_sweep'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+
+COMMENT ON FUNCTION idempotency.sweep(bigint) IS
+'one round of expiry: empties the slots of the wheel that are past, and deletes up to max_rows expired keys of the table keys_long';
+
 -- ---------------------------------------------------------------------------
 -- Privileges: the schema's missing USAGE withholds the functions above; the
 -- tables are for the owner alone.
 -- ---------------------------------------------------------------------------
 
 REVOKE ALL ON TABLE idempotency.keys, idempotency.wheel FROM PUBLIC;
+REVOKE ALL ON FUNCTION idempotency.announce_change(), idempotency.sweep(bigint) FROM PUBLIC;

@@ -7,6 +7,8 @@
  * relcache message names one of the tables: DROP EXTENSION, the turn of a
  * wheel slot (TRUNCATE gives it new storage), ALTER TABLE, REINDEX.
  *
+ * A change of the contents of a table sends one too: announce_change().
+ *
  * A backend sees the message no later than it next locks a relation, so what
  * was looked up before a lock is never used after it without asking again.
  *
@@ -16,10 +18,15 @@
 
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "fmgr.h"
 #include "objects.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
 #include "utils/syscache.h"
+
+PG_FUNCTION_INFO_V1(idempotency_announce_change);
 
 static Objects known;
 static bool known_valid = false;
@@ -82,6 +89,21 @@ type_named(Oid schema, const char *name)
 	if (!OidIsValid(typid))
 		not_installed();
 	return typid;
+}
+
+/*
+ * Statement trigger on the tables that backends keep in memory: on commit,
+ * makes all of them read the table again.
+ */
+Datum
+idempotency_announce_change(PG_FUNCTION_ARGS)
+{
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("announce_change() must be called as a trigger")));
+	CacheInvalidateRelcache(((TriggerData *) fcinfo->context)->tg_relation);
+	return PointerGetDatum(NULL);
 }
 
 const Objects *
