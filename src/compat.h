@@ -17,6 +17,8 @@
 #include "utils/acl.h"
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
+#include "commands/tablecmds.h"
+#include "storage/lock.h"
 
 #if PG_VERSION_NUM < 150000 || PG_VERSION_NUM >= 200000
 #error "idempotency supports PostgreSQL 15 to 19"
@@ -110,6 +112,43 @@ read_jsonb(char *text, Jsonb **result)
 	}
 	PG_END_TRY();
 	return read;
+#endif
+}
+
+static inline TableScanDesc
+begin_tid_range_scan(Relation heap, Snapshot snapshot, ItemPointer from, ItemPointer to)
+{
+#if PG_VERSION_NUM >= 190000
+	return table_beginscan_tidrange(heap, snapshot, from, to, SO_NONE);
+#else
+	return table_beginscan_tidrange(heap, snapshot, from, to);
+#endif
+}
+
+/* 16 added whose privileges the triggers get; here, those of whoever calls. */
+static inline void
+truncate_guts(List *relations, List *relids, List *relids_logged)
+{
+#if PG_VERSION_NUM >= 160000
+	ExecuteTruncateGuts(relations, relids, relids_logged, DROP_RESTRICT, false, false);
+#else
+	ExecuteTruncateGuts(relations, relids, relids_logged, DROP_RESTRICT, false);
+#endif
+}
+
+/* Whether this backend holds the lock in any mode; 17 tells in one call. */
+static inline bool
+lock_held_by_me(const LOCKTAG *tag)
+{
+#if PG_VERSION_NUM >= 170000
+	return LockHeldByMe(tag, AccessShareLock, true);
+#else
+	for (LOCKMODE mode = AccessShareLock; mode <= AccessExclusiveLock; mode++)
+	{
+		if (LockHeldByMe(tag, mode))
+			return true;
+	}
+	return false;
 #endif
 }
 

@@ -23,8 +23,18 @@
 #include "utils/datetime.h"
 #include "utils/guc.h"
 #include "utils/timestamp.h"
+#include "utils/varlena.h"
 
 #define MAX_INTERVAL_TEXT	256
+
+#define SHORTEST_INTERVAL	INT64CONST(1000)	/* a millisecond */
+
+/*
+ * Eight ticks of this length on top of each other stay far within the
+ * calendar.
+ */
+#define MAX_WHEEL_TICK		(3653 * USECS_PER_DAY)
+#define MAX_SWEEP_INTERVAL	USECS_PER_DAY
 
 Interval	default_ttl;
 Interval	default_lease;
@@ -32,10 +42,17 @@ Interval	default_wait;
 int			min_key_length = 1;
 int			max_key_length = 255;
 int			max_response_size = 1024;
+bool		worker_enabled = true;
+int64		sweep_interval = 60 * USECS_PER_SEC;
+int			sweep_batch = 10000;
+char	   *sweep_databases = "";
+int64		wheel_tick = USECS_PER_DAY;
 
 static char *default_ttl_text;
 static char *default_lease_text;
 static char *default_wait_text;
+static char *sweep_interval_text;
+static char *wheel_tick_text;
 static char *sqlstate_prefix = "IK";
 
 int
@@ -117,6 +134,64 @@ assign_default_wait(const char *newval, void *extra)
 }
 
 static bool
+check_sweep_interval(char **newval, void **extra, GucSource source)
+{
+	Interval	interval;
+
+	if (parse_interval(*newval, &interval) &&
+		term_length(&interval) >= SHORTEST_INTERVAL &&
+		term_length(&interval) <= MAX_SWEEP_INTERVAL)
+		return true;
+	GUC_check_errdetail("The value must be an interval of one millisecond to one day.");
+	return false;
+}
+
+static void
+assign_sweep_interval(const char *newval, void *extra)
+{
+	Interval	interval;
+
+	if (parse_interval(newval, &interval))
+		sweep_interval = (int64) term_length(&interval);
+}
+
+static bool
+check_wheel_tick(char **newval, void **extra, GucSource source)
+{
+	Interval	interval;
+
+	if (parse_interval(*newval, &interval) &&
+		term_length(&interval) >= SHORTEST_INTERVAL &&
+		term_length(&interval) <= MAX_WHEEL_TICK)
+		return true;
+	GUC_check_errdetail("The value must be an interval of one millisecond to ten years.");
+	return false;
+}
+
+static void
+assign_wheel_tick(const char *newval, void *extra)
+{
+	Interval	interval;
+
+	if (parse_interval(newval, &interval))
+		wheel_tick = (int64) term_length(&interval);
+}
+
+static bool
+check_sweep_databases(char **newval, void **extra, GucSource source)
+{
+	char	   *names = pstrdup(*newval);
+	List	   *list;
+	bool		valid = SplitIdentifierString(names, ',', &list);
+
+	list_free(list);
+	pfree(names);
+	if (!valid)
+		GUC_check_errdetail("The value must be a list of database names, separated by commas.");
+	return valid;
+}
+
+static bool
 check_sqlstate_prefix(char **newval, void **extra, GucSource source)
 {
 	const char *prefix = *newval;
@@ -171,5 +246,29 @@ define_settings(void)
 							   "PT makes PostgREST answer with the HTTP status of the other three.",
 							   &sqlstate_prefix, "IK", PGC_USERSET, 0,
 							   check_sqlstate_prefix, NULL, NULL);
+	DefineCustomBoolVariable("idempotency.worker",
+							 "Sweep expired keys in the background.",
+							 "Takes a library that is loaded at the start of the server.",
+							 &worker_enabled, true, PGC_SIGHUP, 0,
+							 NULL, NULL, NULL);
+	DefineCustomStringVariable("idempotency.sweep_interval",
+							   "How long the worker rests between two rounds of expiry.",
+							   NULL, &sweep_interval_text, "60 s", PGC_SIGHUP, 0,
+							   check_sweep_interval, assign_sweep_interval, NULL);
+	DefineCustomIntVariable("idempotency.sweep_batch",
+							"Most keys that one round of expiry deletes from keys_long.",
+							"It reads no more pages than that either.",
+							&sweep_batch, 10000, 1, INT_MAX, PGC_SUSET, 0,
+							NULL, NULL, NULL);
+	DefineCustomStringVariable("idempotency.sweep_databases",
+							   "Databases that the worker sweeps.",
+							   "Empty: all that have the extension.",
+							   &sweep_databases, "", PGC_SIGHUP, GUC_LIST_INPUT,
+							   check_sweep_databases, NULL, NULL);
+	DefineCustomStringVariable("idempotency.wheel_tick",
+							   "How far the ends of two slots of the expiry wheel lie apart.",
+							   "A new value holds for the ranges that are handed out from then on.",
+							   &wheel_tick_text, "1 day", PGC_SUSET, 0,
+							   check_wheel_tick, assign_wheel_tick, NULL);
 	MarkGUCPrefixReserved("idempotency");
 }

@@ -16,6 +16,11 @@ extern Interval default_wait;
 extern int	min_key_length;		/* bytes */
 extern int	max_key_length;		/* bytes */
 extern int	max_response_size;	/* kB */
+extern bool worker_enabled;
+extern int64 sweep_interval;	/* microseconds */
+extern int	sweep_batch;		/* rows, and pages */
+extern char *sweep_databases;	/* names separated by commas, or empty: all */
+extern int64 wheel_tick;		/* microseconds */
 
 extern void define_settings(void);
 

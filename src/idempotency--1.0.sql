@@ -337,6 +337,13 @@ CREATE TRIGGER announce_change
 	AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON idempotency.wheel
 	FOR EACH STATEMENT EXECUTE FUNCTION idempotency.announce_change();
 
+-- What logical replication brings changes the wheel as well, and has to be
+-- announced.  The table has no key: with the whole row as its identity, a
+-- publication of all tables can carry it.
+ALTER TABLE idempotency.wheel ENABLE ALWAYS TRIGGER announce_change;
+ALTER TABLE idempotency.wheel REPLICA IDENTITY FULL;
+ALTER TABLE idempotency.policy ENABLE ALWAYS TRIGGER announce_change;
+
 CREATE FUNCTION idempotency.set_policy(
 	scope text,
 	ttl interval DEFAULT NULL,
@@ -372,6 +379,17 @@ COMMENT ON FUNCTION idempotency.drop_policy(text) IS
 -- ---------------------------------------------------------------------------
 -- Operation.
 -- ---------------------------------------------------------------------------
+
+CREATE FUNCTION idempotency.sweep(
+	max_rows bigint DEFAULT NULL,
+	OUT slots_cleared integer,
+	OUT rows_deleted bigint
+)
+AS 'MODULE_PATHNAME', 'idempotency_sweep'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+
+COMMENT ON FUNCTION idempotency.sweep(bigint) IS
+'one round of expiry: empties the slots of the wheel that are past, and deletes up to max_rows expired keys of the table keys_long';
 
 CREATE FUNCTION idempotency.forget(key text, scope text DEFAULT '')
 RETURNS boolean
@@ -492,6 +510,7 @@ REVOKE ALL ON TABLE idempotency.keys, idempotency.keys_0, idempotency.keys_1,
 REVOKE ALL ON FUNCTION idempotency.announce_change() FROM PUBLIC;
 REVOKE ALL ON FUNCTION idempotency.set_policy(text, interval, interval, interval, boolean, boolean, integer, integer, text[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION idempotency.drop_policy(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION idempotency.sweep(bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION idempotency.forget(text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION idempotency.erase(text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION idempotency.unfinished_claims() FROM PUBLIC;

@@ -7,6 +7,8 @@
  * relcache message names one of the tables: DROP EXTENSION, the turn of a
  * wheel slot (TRUNCATE gives it new storage), ALTER TABLE, REINDEX.
  *
+ * A change of the contents of a table sends one too: announce_change().
+ *
  * A backend sees the message no later than it next locks a relation, so what
  * was looked up before a lock is never used after it without asking again.
  *

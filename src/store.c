@@ -35,6 +35,12 @@
  * transaction where something was, so that no leaf is emptied under an
  * uncommitted row.
  *
+ * Sweeping.  keys_long has no index on expires_at: claims would pay for it at
+ * every insertion, and completions by no longer being heap-only updates.  So
+ * the expired rows are looked for page by page, a bounded number of pages a
+ * round.  No round remembers where the last one ended, as it may have been
+ * another process; a round begins at a page taken at random.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -46,12 +52,14 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/index.h"
+#include "common/pg_prng.h"
 #include "compat.h"
 #include "executor/executor.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "nodes/execnodes.h"
 #include "storage/bufmgr.h"
+#include "storage/lmgr.h"
 #include "store.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -595,4 +603,114 @@ store_scan_end(StoreScan *scan)
 {
 	leave_leaf(scan);
 	MemoryContextDelete(scan->per_row);
+}
+
+/* ----------------------------------------------------------------
+ *		Sweeping
+ * ----------------------------------------------------------------
+ */
+
+/* Most pages that are read in one go. */
+#define WALK_PAGES	1000
+
+/* A copy of the key in the slot if its row has expired, else NULL. */
+static IdempotencyKey *
+expired_key(TupleTableSlot *slot, TimestampTz now)
+{
+	bool		isnull;
+	IdempotencyKey *key;
+
+	if (DatumGetTimestampTz(slot_getattr(slot, KEYS_EXPIRES_AT + 1, &isnull)) > now)
+		return NULL;
+	key = palloc(sizeof(IdempotencyKey));
+	key->scope = DatumGetTextPCopy(slot_getattr(slot, KEYS_SCOPE + 1, &isnull));
+	key->name = DatumGetTextPCopy(slot_getattr(slot, KEYS_KEY + 1, &isnull));
+	key->hash = *DatumGetUUIDP(slot_getattr(slot, KEYS_HASH + 1, &isnull));
+	return key;
+}
+
+/*
+ * Read pages from the given one to before the other, and stop at the end of a
+ * page when there is enough.  Returns the page to go on with.
+ */
+static BlockNumber
+collect_expired(Relation heap, BlockNumber page, BlockNumber before,
+				TimestampTz now, int enough, List **keys)
+{
+	TupleTableSlot *slot = table_slot_create(heap, NULL);
+	ItemPointerData from;
+	ItemPointerData to;
+	TableScanDesc scan;
+	BlockNumber current = page;
+
+	ItemPointerSet(&from, page, FirstOffsetNumber);
+	ItemPointerSet(&to, before - 1, MaxOffsetNumber);
+	scan = begin_tid_range_scan(heap, SnapshotSelf, &from, &to);
+	while (table_scan_getnextslot_tidrange(scan, ForwardScanDirection, slot))
+	{
+		BlockNumber block = ItemPointerGetBlockNumber(&slot->tts_tid);
+		IdempotencyKey *key;
+
+		CHECK_FOR_INTERRUPTS();
+		if (block != current && list_length(*keys) >= enough)
+		{
+			before = block;
+			break;
+		}
+		current = block;
+		key = expired_key(slot, now);
+		if (key != NULL)
+			*keys = lappend(*keys, key);
+	}
+	table_endscan(scan);
+	ExecDropSingleTupleTableSlot(slot);
+	return before;
+}
+
+List *
+store_expired(LongWalk *walk, TimestampTz now, int enough)
+{
+	Oid			relid = objects()->leaf[LEAF_LONG];
+	List	   *keys = NIL;
+	Relation	heap;
+	BlockNumber pages;
+	BlockNumber end;
+
+	if (!ConditionalLockRelationOid(relid, RowExclusiveLock))
+	{
+		walk->pages_left = 0;
+		return NIL;
+	}
+	heap = table_open(relid, NoLock);
+	pages = RelationGetNumberOfBlocks(heap);
+	walk->pages_left = Min(walk->pages_left, pages);
+	if (walk->pages_left > 0)
+	{
+		if (!walk->begun)
+			walk->next = pg_prng_uint64_range(&pg_global_prng_state, 0, pages - 1);
+		walk->begun = true;
+		if (walk->next >= pages)
+			walk->next = 0;
+		end = Min(walk->next + Min(walk->pages_left, WALK_PAGES), pages);
+		end = collect_expired(heap, walk->next, end, now, enough, &keys);
+		walk->pages_left -= end - walk->next;
+		walk->next = end;
+	}
+	/* What is deleted next must not meet a lock to wait for. */
+	table_close(heap, keys == NIL ? RowExclusiveLock : NoLock);
+	return keys;
+}
+
+bool
+store_delete_expired(Store *store, const IdempotencyKey *key, TimestampTz now)
+{
+	Probe		probe = {0};
+	bool		replaced = false;
+
+	(void) probe_leaf(store, LEAF_LONG, key, now, &probe, &replaced);
+	if (!probe.found || TransactionIdIsValid(probe.writer) ||
+		probe.row.own || probe.row.expires_at > now)
+		return false;
+	store_delete(store, &probe.row);
+	return true;
 }

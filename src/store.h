@@ -12,6 +12,8 @@
 
 #include "executor/tuptable.h"
 #include "keyname.h"
+#include "nodes/pg_list.h"
+#include "storage/block.h"
 #include "storage/itemptr.h"
 #include "utils/jsonb.h"
 #include "utils/relcache.h"
@@ -135,6 +137,30 @@ extern bool store_write(Store *store, const IdempotencyKey *key, KeyRow *row);
  * under it, and found no other transaction at work.
  */
 extern void store_delete(Store *store, KeyRow *row);
+
+/*
+ * A walk through part of keys_long, which may go on in another transaction.
+ * Set pages_left to the number of pages to read; the walk begins anywhere.
+ */
+typedef struct LongWalk
+{
+	bool		begun;
+	BlockNumber next;
+	BlockNumber pages_left;		/* zero: the walk is over */
+} LongWalk;
+
+/*
+ * The keys of the rows that had expired when they were read, from the next
+ * few pages of the walk: as many IdempotencyKeys as asked for, or some more of
+ * the same page.  Where the table is locked against writing, the walk is over.
+ */
+extern List *store_expired(LongWalk *walk, TimestampTz now, int enough);
+
+/*
+ * Delete the key's row from keys_long if it has expired, and no transaction,
+ * this one included, is at work on it.  The caller holds the key's lock.
+ */
+extern bool store_delete_expired(Store *store, const IdempotencyKey *key, TimestampTz now);
 
 /*
  * Fetch the row's out-of-line values, so that it can be read after the store

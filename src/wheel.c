@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * wheel.c
- *	  The expiry wheel: which slot holds which keys.
+ *	  The expiry wheel: which slot holds which keys, and its turning.
  *
  * Each slot has an until, and no key in it expires later (W1).  A key goes
  * into the slot with the smallest until that is not before its expiry, or,
@@ -30,7 +30,9 @@
  * of it, and so after the turn's messages were sent.  This claim has K's lock
  * after that, so wheel_read() accepts the messages and reads the new until.
  * That is why the messages are accepted here, on every call, and why callers
- * call it after taking the key's lock.
+ * call it after taking the key's lock.  It is also why a turn locks a slot
+ * that is empty already, and sends a message of its own: TRUNCATE sends one
+ * only where there was something to empty.
  *
  * The table is read with a self snapshot: whatever isolation level the caller
  * runs at, it sees what is committed now, and leaves no predicate lock.  Such
@@ -39,14 +41,40 @@
  * key that the caller may be looking for is in it, and the turn's message
  * makes the next call read again.
  *
+ * Turning.  W2: a slot is emptied only when its until is past, under an
+ * ACCESS EXCLUSIVE lock on its table, toast table and indexes, each taken only
+ * if it is free.  A lock request that waited would make every later claim
+ * that looks into the slot wait behind it.  So would one that waited for a
+ * toast table which autovacuum is at, while the slot itself is locked already.
+ * A slot that this transaction has used itself is busy like any other: its
+ * lock would be granted, but over the head of rows not yet committed.
+ *
+ * Whoever turns the wheel holds a SHARE ROW EXCLUSIVE lock on its table.  That
+ * keeps out a second sweeper, and writers by hand: the untils stand still
+ * from reading them to emptying a slot.  Claims read the table under ACCESS
+ * SHARE and are not kept waiting.
+ *
+ * An until only ever grows.  A claim that has read the wheel before a turn,
+ * and writes into the slot after it, believes in an earlier until than the
+ * slot has, which keeps W1; were the until to shrink, it would break it.  Who
+ * changes the table by hand must know that no claim is running, and that the
+ * slot is empty.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "access/table.h"
 #include "access/tableam.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/catalog.h"
 #include "compat.h"
 #include "executor/tuptable.h"
+#include "guc.h"
+#include "miscadmin.h"
+#include "storage/bufmgr.h"
+#include "storage/lmgr.h"
 #include "utils/inval.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -55,6 +83,7 @@
 
 #define Anum_wheel_slot		1
 #define Anum_wheel_until	2
+#define Natts_wheel			2
 
 static Wheel known;
 static uint64 known_generation = 0;
@@ -122,4 +151,204 @@ bool
 wheel_leaf_reaches(const Wheel *wheel, int leaf, TimestampTz expires_at)
 {
 	return leaf == LEAF_LONG || wheel->until[leaf] >= expires_at;
+}
+
+/* ----------------------------------------------------------------
+ *		Turning
+ * ----------------------------------------------------------------
+ */
+
+/* The slot whose until is past for the longest, of those not excluded; or -1. */
+static int
+oldest_due(const Wheel *wheel, TimestampTz now, const bool *excluded)
+{
+	int			oldest = -1;
+
+	for (int slot = 0; slot < WHEEL_SLOTS; slot++)
+	{
+		if (!excluded[slot] && !wheel_leaf_is_live(wheel, slot, now) &&
+			(oldest < 0 || wheel->until[slot] < wheel->until[oldest]))
+			oldest = slot;
+	}
+	return oldest;
+}
+
+/*
+ * The until of the next range: one tick after the last.  Where the wheel has
+ * stood still, the ticks go on being counted from the last until, and the
+ * first one that is not past is taken.  Where there is no last until, they
+ * are counted from midnight UTC.  An until at the end of time is none to
+ * count from.
+ */
+static TimestampTz
+next_until(const Wheel *wheel, TimestampTz now)
+{
+	TimestampTz last = DT_NOBEGIN;
+
+	for (int slot = 0; slot < WHEEL_SLOTS; slot++)
+	{
+		if (wheel->until[slot] < END_TIMESTAMP - wheel_tick)
+			last = Max(last, wheel->until[slot]);
+	}
+	if (last == DT_NOBEGIN)
+		last = now - now % wheel_tick;
+	else if (last < now)
+		last += (now - last) / wheel_tick * wheel_tick;
+	return last + wheel_tick;
+}
+
+/* Lock a table or index if that is possible at once, and note that it is. */
+static bool
+lock_if_free(Oid relid, List **locked)
+{
+	if (!ConditionalLockRelationOid(relid, AccessExclusiveLock))
+		return false;
+	*locked = lappend_oid(*locked, relid);
+	return true;
+}
+
+/* The same for a table that is locked already, and all its indexes. */
+static bool
+lock_indexes_if_free(Relation table, List **locked)
+{
+	List	   *indexes = RelationGetIndexList(table);
+	ListCell   *cell;
+
+	foreach(cell, indexes)
+	{
+		if (!lock_if_free(lfirst_oid(cell), locked))
+			return false;
+	}
+	return true;
+}
+
+static bool
+lock_all_of_leaf(Oid relid, List **locked)
+{
+	Relation	leaf;
+	Oid			toast_relid;
+	bool		done;
+
+	if (!lock_if_free(relid, locked))
+		return false;
+	leaf = table_open(relid, NoLock);
+	toast_relid = leaf->rd_rel->reltoastrelid;
+	done = lock_indexes_if_free(leaf, locked);
+	table_close(leaf, NoLock);
+
+	if (done && OidIsValid(toast_relid))
+	{
+		Relation	toast;
+
+		if (!lock_if_free(toast_relid, locked))
+			return false;
+		toast = table_open(toast_relid, NoLock);
+		done = lock_indexes_if_free(toast, locked);
+		table_close(toast, NoLock);
+	}
+	return done;
+}
+
+/*
+ * Lock a slot for being emptied: all of it at once, or, where any part of it
+ * is in use, nothing.
+ */
+static bool
+lock_leaf(Oid relid)
+{
+	LOCKTAG		tag;
+	List	   *locked = NIL;
+	ListCell   *cell;
+
+	SET_LOCKTAG_RELATION(tag, MyDatabaseId, relid);
+	if (lock_held_by_me(&tag))
+		return false;
+	if (lock_all_of_leaf(relid, &locked))
+		return true;
+	foreach(cell, locked)
+		UnlockRelationOid(lfirst_oid(cell), AccessExclusiveLock);
+	return false;
+}
+
+/* Empty a locked slot; returns whether there was anything to empty. */
+static bool
+empty_leaf(Oid relid)
+{
+	Relation	leaf = table_open(relid, NoLock);
+	bool		used = RelationGetNumberOfBlocks(leaf) > 0;
+
+	if (used)
+		truncate_guts(list_make1(leaf), list_make1_oid(relid),
+					  RelationIsLogicallyLogged(leaf) ? list_make1_oid(relid) : NIL);
+	table_close(leaf, NoLock);
+	return used;
+}
+
+/* Put one row in the place of all that the slot has in the table. */
+static void
+replace_rows(Relation relation, int number, TimestampTz until)
+{
+	TupleTableSlot *old = table_slot_create(relation, NULL);
+	TupleTableSlot *new = MakeSingleTupleTableSlot(RelationGetDescr(relation),
+												   &TTSOpsVirtual);
+	TableScanDesc scan = begin_table_scan(relation, SnapshotSelf);
+
+	while (table_scan_getnextslot(scan, ForwardScanDirection, old))
+	{
+		bool		isnull;
+
+		if (DatumGetInt16(slot_getattr(old, Anum_wheel_slot, &isnull)) == number)
+			simple_table_tuple_delete(relation, &old->tts_tid, InvalidSnapshot);
+	}
+	table_endscan(scan);
+
+	memset(new->tts_isnull, false, Natts_wheel * sizeof(bool));
+	new->tts_values[Anum_wheel_slot - 1] = Int16GetDatum(number);
+	new->tts_values[Anum_wheel_until - 1] = TimestampTzGetDatum(until);
+	ExecStoreVirtualTuple(new);
+	table_tuple_insert(relation, new, GetCurrentCommandId(true), 0, NULL);
+	ExecDropSingleTupleTableSlot(new);
+	ExecDropSingleTupleTableSlot(old);
+}
+
+int
+wheel_turn(int most, int *cleared)
+{
+	bool		tried[WHEEL_SLOTS] = {0};
+	int			turned = 0;
+	Wheel		wheel;
+	TimestampTz now = GetCurrentTimestamp();
+	Oid			relid;
+	Relation	relation;
+	int			slot;
+
+	/* In most rounds no slot is due, and nothing is locked. */
+	wheel_read(&wheel);
+	if (oldest_due(&wheel, now, tried) < 0)
+		return 0;
+
+	relid = objects()->wheel;
+	if (!ConditionalLockRelationOid(relid, ShareRowExclusiveLock))
+		return 0;
+	relation = table_open(relid, NoLock);
+	read_table(&wheel);
+
+	while (turned < most && (slot = oldest_due(&wheel, now, tried)) >= 0)
+	{
+		Oid			leaf = objects()->leaf[slot];
+
+		CHECK_FOR_INTERRUPTS();
+		tried[slot] = true;
+		if (!lock_leaf(leaf))
+			continue;
+		if (empty_leaf(leaf))
+			(*cleared)++;
+		wheel.until[slot] = next_until(&wheel, now);
+		replace_rows(relation, slot, wheel.until[slot]);
+		CacheInvalidateRelcache(relation);
+		CommandCounterIncrement();
+		turned++;
+	}
+	table_close(relation, NoLock);
+	return turned;
 }

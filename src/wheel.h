@@ -35,4 +35,14 @@ extern bool wheel_leaf_is_live(const Wheel *wheel, int leaf, TimestampTz now);
 /* Whether a leaf may hold a key until the given time: invariant W1. */
 extern bool wheel_leaf_reaches(const Wheel *wheel, int leaf, TimestampTz expires_at);
 
+/*
+ * Turn up to the given number of slots whose until is past: empty each and
+ * hand it the next range of time.  Slots that are in use are left for another
+ * round, and all of them while somebody else turns or changes the wheel; it
+ * never waits.  Returns the number of slots turned, and adds to *cleared
+ * those of them that were not empty.  The slots turned, and the wheel against
+ * other changes, stay locked to the end of the transaction.
+ */
+extern int	wheel_turn(int most, int *cleared);
+
 #endif							/* IDEMPOTENCY_WHEEL_H */

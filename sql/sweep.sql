@@ -1,0 +1,175 @@
+-- Expiry: what a round of sweep() takes away, and what it leaves.
+
+-- Empty everything, and lay the wheel out anew: slot n ends n + 1 hours after
+-- the given time.
+CREATE FUNCTION lay_wheel(start timestamptz) RETURNS void LANGUAGE sql AS
+$$TRUNCATE idempotency.keys; UPDATE idempotency.wheel SET until = start + (slot + 1) * interval '1 hour'$$;
+
+-- Wait for the expiry of what a slot holds, and end its time there.
+CREATE FUNCTION end_slot(which smallint) RETURNS void LANGUAGE plpgsql AS
+$$BEGIN
+	PERFORM pg_sleep(extract(epoch FROM max(expires_at) - clock_timestamp())) FROM idempotency.keys WHERE slot = which;
+	UPDATE idempotency.wheel SET until = clock_timestamp() WHERE slot = which;
+	PERFORM pg_sleep(0.001);
+END$$;
+
+-- What lies where, and whether W1 holds.
+CREATE VIEW stored AS
+SELECT k.scope, k.key, k.tableoid::regclass AS lies_in,
+	k.expires_at > clock_timestamp() AS live,
+	coalesce(k.expires_at <= w.until, true) AS within_until
+FROM idempotency.keys k LEFT JOIN idempotency.wheel w USING (slot)
+WHERE k.scope LIKE 'sweep/%' ORDER BY k.scope, k.key;
+
+-- A round with nothing to do changes nothing and writes nothing.
+SELECT * FROM idempotency.sweep();
+BEGIN;
+SELECT * FROM idempotency.sweep();
+SELECT pg_current_xact_id_if_assigned() IS NULL AS wrote_nothing;
+COMMIT;
+
+-- A slot is emptied when its until is past, and no sooner; what lies elsewhere
+-- stays.  The slot's next until is one tick after the last one.
+SELECT lay_wheel(clock_timestamp());
+SELECT outcome FROM idempotency.claim('a', 'sweep/slot', ttl => '0.2 s', lease => '0.1 s');
+SELECT outcome FROM idempotency.claim('b', 'sweep/slot', ttl => '0.1 s', lease => '0.1 s');
+SELECT outcome FROM idempotency.claim('c', 'sweep/slot', ttl => '1.5 hours', lease => '0.1 s');
+SELECT outcome FROM idempotency.claim('d', 'sweep/slot', ttl => '2 days', lease => '0.1 s');
+SELECT lies_in, key, within_until FROM stored;
+SELECT * FROM idempotency.sweep();
+SELECT max(until) AS last_until FROM idempotency.wheel \gset
+SELECT pg_sleep(0.2);
+SELECT * FROM idempotency.sweep();
+SELECT lies_in, key, live FROM stored;
+SELECT end_slot(0::smallint);
+SELECT * FROM idempotency.sweep();
+SELECT lies_in, key, live FROM stored;
+SELECT until - :'last_until'::timestamptz AS further FROM idempotency.wheel WHERE slot = 0;
+
+-- A slot that is past but empty is turned as well; it is not counted as
+-- cleared.
+SELECT end_slot(2::smallint);
+SELECT * FROM idempotency.sweep();
+SELECT until - :'last_until'::timestamptz AS further FROM idempotency.wheel WHERE slot = 2;
+
+-- From keys_long, expired rows are deleted, at most as many as asked for.
+SELECT lay_wheel(clock_timestamp() - interval '1 day');
+SELECT count(*) FROM generate_series(1, 5) AS n,
+	LATERAL idempotency.claim('short' || n, 'sweep/long', ttl => '0.1 s', lease => '0.1 s');
+SELECT outcome FROM idempotency.claim('live', 'sweep/long', ttl => '1 day');
+SELECT DISTINCT lies_in FROM stored;
+SELECT pg_sleep(0.15);
+SELECT rows_deleted FROM idempotency.sweep(0);
+SELECT rows_deleted FROM idempotency.sweep(2);
+SELECT count(*) FROM stored;
+SELECT rows_deleted FROM idempotency.sweep();
+SELECT key, live FROM stored;
+SELECT rows_deleted FROM idempotency.sweep();
+
+-- sweep_batch is the limit where none is given.
+SELECT lay_wheel(clock_timestamp() - interval '1 day');
+SELECT count(*) FROM generate_series(1, 5) AS n,
+	LATERAL idempotency.claim('short' || n, 'sweep/long', ttl => '0.1 s', lease => '0.1 s');
+SELECT pg_sleep(0.15);
+SET idempotency.sweep_batch = 3;
+SELECT rows_deleted FROM idempotency.sweep();
+RESET idempotency.sweep_batch;
+SELECT rows_deleted FROM idempotency.sweep();
+
+-- A claim that has expired while its own transaction goes on is not deleted
+-- by that transaction: it may still be completed.
+SELECT lay_wheel(clock_timestamp() - interval '1 day');
+BEGIN;
+SELECT outcome FROM idempotency.claim('own', 'sweep/long', ttl => '0.1 s', lease => '0.1 s');
+SELECT pg_sleep(0.15);
+SELECT rows_deleted FROM idempotency.sweep();
+SELECT idempotency.complete('own', 'sweep/long', '1', ttl => '1 day');
+COMMIT;
+SELECT outcome, response FROM idempotency.claim('own', 'sweep/long');
+
+-- Nor is a slot emptied that the transaction has written to; the next round
+-- does it.
+SELECT lay_wheel(clock_timestamp());
+BEGIN;
+SELECT outcome FROM idempotency.claim('own', 'sweep/slot', ttl => '0.1 s', lease => '0.1 s');
+SELECT end_slot(0::smallint);
+SELECT slots_cleared FROM idempotency.sweep();
+SELECT count(*) FROM stored;
+COMMIT;
+SELECT slots_cleared FROM idempotency.sweep();
+SELECT count(*) FROM stored;
+
+-- A round that is rolled back has done nothing.
+SELECT lay_wheel(clock_timestamp());
+SELECT outcome FROM idempotency.claim('a', 'sweep/slot', ttl => '0.1 s', lease => '0.1 s');
+SELECT end_slot(0::smallint);
+BEGIN;
+SELECT slots_cleared FROM idempotency.sweep();
+SELECT count(*) FROM stored;
+ROLLBACK;
+SELECT count(*) FROM stored;
+SELECT slots_cleared FROM idempotency.sweep();
+SELECT count(*) FROM stored;
+
+-- W4: an expired row counts as absent, whether it is still there or not, and
+-- claiming its key again leaves one live row.
+SELECT lay_wheel(clock_timestamp());
+SELECT outcome FROM idempotency.claim('again', 'sweep/slot', request => '1', ttl => '0.1 s', lease => '0.1 s');
+SELECT outcome FROM idempotency.claim('again', 'sweep/long', request => '1', ttl => '20 hours', lease => '0.1 s');
+SELECT idempotency.complete('again', 'sweep/long', '1', attempt => 1, ttl => '0.1 s');
+SELECT pg_sleep(0.15);
+SELECT scope, lies_in, live FROM stored;
+SELECT count(*) FROM idempotency.lookup('again', 'sweep/slot');
+SELECT outcome, attempt FROM idempotency.claim('again', 'sweep/slot', request => '2', ttl => '3 hours');
+SELECT outcome, attempt FROM idempotency.claim('again', 'sweep/long', request => '2', ttl => '3 hours');
+SELECT scope, live, within_until, count(*) FROM stored GROUP BY 1, 2, 3 ORDER BY 1;
+SELECT rows_deleted FROM idempotency.sweep();
+SELECT outcome FROM idempotency.claim('again', 'sweep/slot', request => '2');
+SELECT outcome FROM idempotency.claim('again', 'sweep/long', request => '2');
+
+-- Bad limits.
+\set VERBOSITY sqlstate
+SELECT idempotency.sweep(-1);
+\set VERBOSITY default
+BEGIN READ ONLY;
+SELECT idempotency.sweep();
+ROLLBACK;
+
+-- Sweeping is the owner's until it is granted; then it needs nothing else.
+CREATE ROLE regress_idempotency_sweeper;
+GRANT USAGE ON SCHEMA idempotency TO regress_idempotency_sweeper;
+SET ROLE regress_idempotency_sweeper;
+SELECT idempotency.sweep();
+RESET ROLE;
+GRANT EXECUTE ON FUNCTION idempotency.sweep(bigint) TO regress_idempotency_sweeper;
+SELECT lay_wheel(clock_timestamp());
+SELECT outcome FROM idempotency.claim('a', 'sweep/slot', ttl => '0.1 s', lease => '0.1 s');
+SELECT end_slot(0::smallint);
+SET ROLE regress_idempotency_sweeper;
+SELECT * FROM idempotency.sweep();
+SELECT current_user = 'regress_idempotency_sweeper' AS still_the_caller;
+RESET ROLE;
+
+-- A TRUNCATE trigger on a slot runs as the owner of the tables.
+CREATE TABLE seen (who name);
+CREATE FUNCTION note_truncate() RETURNS trigger LANGUAGE plpgsql AS
+$$BEGIN INSERT INTO public.seen VALUES (current_user); RETURN NULL; END$$;
+CREATE TRIGGER note AFTER TRUNCATE ON idempotency.keys_0 FOR EACH STATEMENT EXECUTE FUNCTION note_truncate();
+SELECT lay_wheel(clock_timestamp());
+SELECT outcome FROM idempotency.claim('a', 'sweep/slot', ttl => '0.1 s', lease => '0.1 s');
+SELECT end_slot(0::smallint);
+SET ROLE regress_idempotency_sweeper;
+SELECT slots_cleared FROM idempotency.sweep();
+RESET ROLE;
+SELECT who = (SELECT relowner::regrole::name FROM pg_class WHERE oid = 'idempotency.keys'::regclass) AS ran_as_owner FROM seen;
+
+DROP TRIGGER note ON idempotency.keys_0;
+DROP FUNCTION note_truncate;
+DROP TABLE seen;
+DROP OWNED BY regress_idempotency_sweeper;
+DROP ROLE regress_idempotency_sweeper;
+TRUNCATE idempotency.keys;
+UPDATE idempotency.wheel SET until = date_trunc('day', clock_timestamp(), 'UTC') + (slot + 1) * interval '24 hours';
+DROP VIEW stored;
+DROP FUNCTION lay_wheel;
+DROP FUNCTION end_slot;
