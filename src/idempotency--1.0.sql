@@ -216,8 +216,32 @@ COMMENT ON FUNCTION idempotency.lookup(text, text) IS
 'what is stored for a key: no row or one; never waits, works on a standby';
 
 -- ---------------------------------------------------------------------------
+-- Triggers.
+-- ---------------------------------------------------------------------------
+
+CREATE FUNCTION idempotency.guard() RETURNS trigger
+AS 'MODULE_PATHNAME', 'idempotency_guard'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION idempotency.guard() IS
+'row trigger of a table whose rows carry keys: BEFORE INSERT claims, AFTER INSERT completes';
+
+CREATE FUNCTION idempotency.guard_table(
+	"table" regclass,
+	key_column name,
+	scope text DEFAULT NULL,
+	mode text DEFAULT 'skip'
+) RETURNS void
+AS 'MODULE_PATHNAME', 'idempotency_guard_table'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+
+COMMENT ON FUNCTION idempotency.guard_table(regclass, name, text, text) IS
+'make the triggers that let each key of a table in once; mode skip or raise';
+
+-- ---------------------------------------------------------------------------
 -- Privileges: the schema's missing USAGE withholds the functions above; the
 -- tables are for the owner alone.
 -- ---------------------------------------------------------------------------
 
 REVOKE ALL ON TABLE idempotency.keys, idempotency.wheel FROM PUBLIC;
+REVOKE ALL ON FUNCTION idempotency.guard_table(regclass, name, text, text) FROM PUBLIC;
