@@ -31,7 +31,6 @@ COPY events FROM stdin;
 21	d	{"n": 5}
 22	a	{"n": 6}
 \.
-\echo :LAST_ERROR_SQLSTATE
 SELECT count(*) FROM events WHERE id > 20;
 SELECT count(*) FROM idempotency.keys WHERE scope = 'guard_copy.events' AND key = 'd';
 
@@ -55,4 +54,5 @@ SELECT count(*), count(DISTINCT key) FROM events WHERE id > 1000;
 SELECT status, count(*), count(DISTINCT resource_id) FROM idempotency.keys
 WHERE scope = 'guard_copy.events' AND key LIKE 'many%' GROUP BY status;
 
+SET client_min_messages = warning;
 DROP SCHEMA guard_copy CASCADE;

@@ -40,4 +40,5 @@ SELECT key, added, gross FROM invoices WHERE key = 'b';
 SELECT response->>'added' AS added, response->>'gross' AS gross
 FROM idempotency.keys WHERE scope = 'guard_generated.invoices' AND key = 'b';
 
+SET client_min_messages = warning;
 DROP SCHEMA guard_generated CASCADE;

@@ -94,4 +94,5 @@ SHOW bytea_output;
 RESET TimeZone; RESET DateStyle; RESET IntervalStyle; RESET extra_float_digits; RESET bytea_output;
 SELECT key, resource_id, response FROM stored WHERE scope = 'guard_keys.stamps';
 
+SET client_min_messages = warning;
 DROP SCHEMA guard_keys CASCADE;

@@ -142,4 +142,5 @@ INSERT INTO things VALUES (8, 'g', 1);
 RESET session_replication_role;
 SELECT count(*) FROM things WHERE idempotency_key = 'g';
 
+SET client_min_messages = warning;
 DROP SCHEMA guard_misuse CASCADE;

@@ -93,4 +93,5 @@ EXECUTE deposit('bob', 1000, 'e1');
 SELECT owner, balance FROM accounts WHERE owner = 'bob';
 SELECT * FROM stored WHERE key = 'e1';
 
+SET client_min_messages = warning;
 DROP SCHEMA guard_on_conflict CASCADE;

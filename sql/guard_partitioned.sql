@@ -21,7 +21,7 @@ SELECT idempotency.guard_table('orders', 'key');
 INSERT INTO orders VALUES (1, 'north', 'a', 10), (2, 'south', 'b', 20), (3, 'east', 'c', 30);
 -- Retries, one of them sent to another partition: the primary key and columns
 -- with a default may differ.
-INSERT INTO orders VALUES (4, 'north', 'a', 10), (5, 'south', 'a', 10, 'later'), (6, 'east', 'b', 20), (7, 'south', 'c', 30);
+INSERT INTO orders VALUES (4, 'north', 'a', 10, 'new'), (5, 'south', 'a', 10, 'later'), (6, 'east', 'b', 20, 'new'), (7, 'south', 'c', 30, NULL);
 SELECT tableoid::regclass, id, region, key, amount, stage FROM orders ORDER BY id;
 -- Straight into a partition, it is the same scope.
 INSERT INTO orders_south (id, region, key, amount) VALUES (8, 'south', 'a', 10);
@@ -51,6 +51,15 @@ UPDATE orders SET region = 'south' WHERE id BETWEEN 100 AND 199;
 MERGE INTO orders USING generate_series(100, 149) AS i ON id = i WHEN MATCHED THEN UPDATE SET region = 'east';
 SELECT tableoid::regclass, count(*) FROM orders WHERE id >= 100 GROUP BY 1 ORDER BY 1::text;
 
+-- A move that is rolled back to a savepoint leaves nothing behind.
+BEGIN;
+SAVEPOINT s;
+UPDATE orders SET region = 'north' WHERE id = 3;
+ROLLBACK TO s;
+INSERT INTO orders VALUES (13, 'north', 'c', 30);
+COMMIT;
+SELECT tableoid::regclass, id FROM orders WHERE key = 'c';
+
 -- A row deleted for good doesn't free its key, in the same transaction either.
 BEGIN;
 DELETE FROM orders WHERE key = 'a';
@@ -71,6 +80,12 @@ COMMIT;
 SELECT tableoid::regclass, id, region, key, amount FROM orders WHERE id < 100 ORDER BY id;
 SELECT tableoid::regclass, count(*) FROM orders WHERE id >= 100 GROUP BY 1 ORDER BY 1::text;
 
+-- ... and so they are where that trigger is for another scope.
+CREATE TRIGGER other_scope BEFORE DELETE ON orders FOR EACH ROW EXECUTE FUNCTION idempotency.guard('key', 'other');
+UPDATE orders SET region = 'south' WHERE id = 14;
+UPDATE orders SET region = 'east' WHERE id = 14;
+SELECT tableoid::regclass, id FROM orders WHERE id = 14;
+
 -- A partition added later is guarded too.
 CREATE TABLE orders_west PARTITION OF orders FOR VALUES IN ('west');
 INSERT INTO orders VALUES (17, 'west', 'e', 50), (18, 'west', 'f', 60), (19, 'west', 'f', 60);
@@ -85,4 +100,5 @@ INSERT INTO logs VALUES (1, 'a'), (2, 'a'), (101, 'a'), (102, 'a');
 SELECT * FROM logs ORDER BY id;
 SELECT scope, key, resource_id FROM idempotency.keys WHERE scope LIKE '%logs%';
 
+SET client_min_messages = warning;
 DROP SCHEMA guard_partitioned CASCADE;

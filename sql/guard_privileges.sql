@@ -37,6 +37,7 @@ WHERE tgrelid = 'guard_privileges.owned'::regclass ORDER BY tgname COLLATE "C";
 
 REVOKE EXECUTE ON FUNCTION idempotency.guard_table FROM guard_owner;
 REVOKE USAGE ON SCHEMA idempotency FROM guard_owner;
+SET client_min_messages = warning;
 DROP SCHEMA guard_privileges CASCADE;
 DROP ROLE guard_writer;
 DROP ROLE guard_owner;

@@ -56,4 +56,5 @@ INSERT INTO orders VALUES (2, 'a', 'tea "green"');
 \echo :LAST_ERROR_SQLSTATE
 RESET idempotency.sqlstate_prefix;
 
+SET client_min_messages = warning;
 DROP SCHEMA guard_raise CASCADE;

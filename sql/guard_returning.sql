@@ -39,4 +39,5 @@ INSERT INTO tickets (key, title) VALUES ('e', 'six') RETURNING title;
 INSERT INTO tickets (key, title) VALUES ('b', 'two') RETURNING title;
 \echo :LAST_ERROR_SQLSTATE
 
+SET client_min_messages = warning;
 DROP SCHEMA guard_returning CASCADE;

@@ -111,4 +111,5 @@ INSERT INTO payments (idempotency_key, account, amount) VALUES ('', 'ivan', 1);
 INSERT INTO payments (idempotency_key, account, amount) VALUES (repeat('k', 256), 'ivan', 1);
 \echo :LAST_ERROR_SQLSTATE
 
+SET client_min_messages = warning;
 DROP SCHEMA guard_skip CASCADE;

@@ -256,6 +256,7 @@ remember_claim(const IdempotencyKey *key, TimestampTz claimed_at)
 		entry->name = copy_text(key->name);
 	}
 	entry->claimed = true;
+	entry->moving = false;
 	entry->claimed_at = claimed_at;
 }
 
@@ -377,7 +378,19 @@ comes_from_other_partition(const Guard *guard, const TriggerData *trigger,
 	return found;
 }
 
-/* Whether the table has this function for a BEFORE DELETE trigger, too. */
+/* Whether two guard triggers mean the same key: equal column and scope. */
+static bool
+same_key_arguments(const Trigger *a, const Trigger *b)
+{
+	if (a->tgnargs < 1 || b->tgnargs < 1 ||
+		strcmp(a->tgargs[0], b->tgargs[0]) != 0)
+		return false;
+	if (a->tgnargs < 2 || b->tgnargs < 2)
+		return a->tgnargs == b->tgnargs;
+	return strcmp(a->tgargs[1], b->tgargs[1]) == 0;
+}
+
+/* Whether the table has the BEFORE DELETE trigger that belongs to this one. */
 static bool
 deletions_are_watched(const TriggerData *trigger)
 {
@@ -390,7 +403,8 @@ deletions_are_watched(const TriggerData *trigger)
 		if (other->tgfoid == trigger->tg_trigger->tgfoid &&
 			TRIGGER_TYPE_MATCHES(other->tgtype, TRIGGER_TYPE_ROW,
 								 TRIGGER_TYPE_BEFORE, TRIGGER_TYPE_DELETE) &&
-			other->tgenabled != TRIGGER_DISABLED)
+			other->tgenabled == trigger->tg_trigger->tgenabled &&
+			same_key_arguments(other, trigger->tg_trigger))
 			return true;
 	}
 	return false;
@@ -427,14 +441,15 @@ outcome_as_json(const char *outcome, const KeyRow *row)
 }
 
 static void
-duplicate_row(const IdempotencyKey *key, const char *outcome, const KeyRow *row)
+duplicate_row(const IdempotencyKey *key, const char *outcome, const KeyRow *row,
+			  const char *hint)
 {
 	ereport(ERROR,
 			(errcode(idempotency_sqlstate(HTTP_CONFLICT)),
 			 errmsg("the row with idempotency key \"%s\" was inserted before",
 					text_to_cstring(key->name)),
 			 errdetail_internal("%s", outcome_as_json(outcome, row)),
-			 errhint("The detail has the result of the first insertion: answer with that.")));
+			 errhint("%s", hint)));
 }
 
 static void
@@ -527,7 +542,8 @@ claim_row(Guard *guard, const TriggerData *trigger)
 	{
 		case OUTCOME_REPLAY:
 			if (guard->raises)
-				duplicate_row(&claim.key, "replay", &claim.row);
+				duplicate_row(&claim.key, "replay", &claim.row,
+							  "The detail has the result of the first insertion: answer with that.");
 			return false;
 		case OUTCOME_MISMATCH:
 			other_row(&claim.key);
@@ -542,7 +558,8 @@ claim_row(Guard *guard, const TriggerData *trigger)
 			if (fingerprints_differ(claim.row.fingerprint, claim.fingerprint))
 				other_row(&claim.key);
 			if (guard->raises)
-				duplicate_row(&claim.key, "in_progress", NULL);
+				duplicate_row(&claim.key, "in_progress", NULL,
+							  "The first row is one of this transaction, and has no result yet: insert each key once.");
 			return false;
 		default:
 			elog(ERROR, "unexpected outcome of a guarded claim: %d", (int) claim.outcome);
