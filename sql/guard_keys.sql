@@ -83,6 +83,7 @@ SET DateStyle = 'SQL, DMY';
 SET IntervalStyle = 'iso_8601';
 SET extra_float_digits = 0;
 SET bytea_output = 'escape';
+BEGIN;
 INSERT INTO stamps SELECT 2, key, at, days, spans, price, ratio, took, body, many FROM stamps;
 SELECT count(*) FROM stamps;
 -- They are left as they were.
@@ -91,6 +92,7 @@ SHOW DateStyle;
 SHOW IntervalStyle;
 SHOW extra_float_digits;
 SHOW bytea_output;
+COMMIT;
 RESET TimeZone; RESET DateStyle; RESET IntervalStyle; RESET extra_float_digits; RESET bytea_output;
 SELECT key, resource_id, response FROM stored WHERE scope = 'guard_keys.stamps';
 
