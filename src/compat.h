@@ -42,6 +42,20 @@ typedef bool IndexesToUpdate;
 #define UPDATE_NEEDS_INDEX_ENTRY(indexes) (indexes)
 #endif
 
+/* 17 can ask for a lock or any stronger one. */
+#if PG_VERSION_NUM >= 170000
+#define LOCK_IS_HELD(tag, mode) LockHeldByMe(tag, mode, false)
+#else
+#define LOCK_IS_HELD(tag, mode) LockHeldByMe(tag, mode)
+#endif
+
+/* 19 has a tuple descriptor finished once its columns are filled in. */
+#if PG_VERSION_NUM >= 190000
+#define FINISH_TUPLE_DESC(desc) TupleDescFinalize(desc)
+#else
+#define FINISH_TUPLE_DESC(desc) ((void) (desc))
+#endif
+
 /* 18 added the instrumentation of an index scan, 19 the flags of any scan. */
 static inline IndexScanDesc
 begin_index_scan(Relation heap, Relation index, Snapshot snapshot, int nkeys)
