@@ -94,6 +94,14 @@ SELECT outcome FROM idempotency.claim('short', 'expired', '2', ttl => '30 days')
 SELECT idempotency.complete('short', 'expired', '2', attempt => 1);
 SELECT outcome, response FROM idempotency.claim('short', 'expired', '2');
 
+-- an owner that has not ended its claim when it expired can't end the next one
+SELECT outcome, attempt FROM idempotency.claim('late owner', 'expired', '1', ttl => '1 ms', lease => '1 ms');
+CALL pg_temp.await_expiry('late owner');
+SELECT outcome, attempt FROM idempotency.claim('late owner', 'expired', '2', lease => '1 hour');
+SELECT idempotency.complete('late owner', 'expired', '1', attempt => 1);
+SELECT idempotency.complete('late owner', 'expired', '2', attempt => 2);
+SELECT outcome, response FROM idempotency.claim('late owner', 'expired', '2');
+
 -- over and over, in one transaction and in many
 DO $$
 BEGIN

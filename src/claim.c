@@ -178,12 +178,7 @@ take(Claim *claim, Store *store, Verdict verdict, const Probe *probe,
 	 TimestampTz now, TimestampTz expires_at)
 {
 	Interval   *ttl = claim->ttl;
-	KeyRow		row;
-
-	if (probe->found)
-		row = probe->row;
-	else
-		memset(&row, 0, sizeof(row));
+	KeyRow		row = probe->found ? probe->row : (KeyRow) {0};
 
 	/* A key issued for a time of its own keeps that, unless told otherwise. */
 	if (verdict == VERDICT_RECLAIM && row.status == KEY_ISSUED &&
@@ -193,21 +188,18 @@ take(Claim *claim, Store *store, Verdict verdict, const Probe *probe,
 		expires_at = time_after(now, ttl);
 	}
 
-	switch (verdict)
+	/*
+	 * An earlier owner who has not ended its claim is known by a lower attempt
+	 * as long as its row is there, expired or not; its recovery point and
+	 * state are only for who takes over.
+	 */
+	if (verdict == VERDICT_FREE && probe->found && row.status != KEY_IN_PROGRESS)
+		row.attempt = 0;
+	row.attempt++;
+	if (verdict != VERDICT_RECOVER)
 	{
-		case VERDICT_RECOVER:
-			row.attempt++;
-			break;
-		case VERDICT_RECLAIM:
-			row.attempt++;
-			row.recovery_point = NULL;
-			row.state = NULL;
-			break;
-		default:
-			row.attempt = 1;
-			row.recovery_point = NULL;
-			row.state = NULL;
-			break;
+		row.recovery_point = NULL;
+		row.state = NULL;
 	}
 	row.status = claim->once ? KEY_COMPLETED : KEY_IN_PROGRESS;
 	row.fingerprint = claim->fingerprint;

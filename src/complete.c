@@ -83,9 +83,9 @@ owned_claim(const HeldKey *held, int32 attempt)
 	if (attempt != NO_ATTEMPT && attempt != row->attempt)
 		ereport(ERROR,
 				(errcode(idempotency_sqlstate(HTTP_LOCKED)),
-				 errmsg("idempotency key \"%s\" was taken over",
+				 errmsg("idempotency key \"%s\" is owned by another attempt",
 						text_to_cstring(held->key.name)),
-				 errdetail("Attempt %d no longer owns the key, the present attempt is %d.",
+				 errdetail("Attempt %d does not own the key, the present attempt is %d.",
 						   attempt, row->attempt),
 				 errhint("Stop this work; another owner does it. Make leases longer or call heartbeat() more often where this is frequent.")));
 }

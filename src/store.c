@@ -319,8 +319,8 @@ check_same_key(const IdempotencyKey *key, TupleTableSlot *slot)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("two idempotency keys have the same hash"),
-				 errdetail("The other one is key \"%s\" of scope \"%s\".",
-						   text_to_cstring(name), text_to_cstring(scope)),
+				 errdetail("The hash of key \"%s\" of scope \"%s\" is stored for another key.",
+						   text_to_cstring(key->name), text_to_cstring(key->scope)),
 				 errhint("Retry with another key.")));
 }
 
