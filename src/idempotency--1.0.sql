@@ -399,6 +399,15 @@ LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION idempotency.forget(text, text) IS
 'remove a key, whatever its state; returns whether it was there';
 
+CREATE FUNCTION idempotency.purge(scope text)
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'idempotency_purge'
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+
+COMMENT ON FUNCTION idempotency.purge(text) IS
+'remove every key of a scope; returns how many there were';
+
 CREATE FUNCTION idempotency.erase(key text, scope text DEFAULT '')
 RETURNS boolean
 AS 'MODULE_PATHNAME', 'idempotency_erase'
@@ -535,6 +544,7 @@ REVOKE ALL ON FUNCTION idempotency.set_policy(text, interval, interval, interval
 REVOKE ALL ON FUNCTION idempotency.drop_policy(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION idempotency.sweep(bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION idempotency.forget(text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION idempotency.purge(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION idempotency.erase(text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION idempotency.unfinished_claims() FROM PUBLIC;
 REVOKE ALL ON TABLE idempotency.in_flight FROM PUBLIC;

@@ -50,7 +50,7 @@ idempotency_unfinished_claims(PG_FUNCTION_ARGS)
 	TransactionId writer;
 
 	InitMaterializedSRF(fcinfo, 0);
-	store_scan_begin(&scan);
+	store_scan_begin(&scan, 0, LEAVES - 1);
 	while (store_scan_next(&scan, &key, &row, &writer))
 	{
 		Datum		values[UNFINISHED_COLUMNS];

@@ -1,22 +1,31 @@
 /*-------------------------------------------------------------------------
  *
  * remove.c
- *	  Removing keys, and what they say: forget, erase.
+ *	  Removing keys, and what they say: forget, purge, erase.
  *
- * Both hold the key (hold.c), so that they neither miss a row that is being
- * moved nor undo what a claim relies on: a claim that is waiting for the key
- * finds it absent, or erased, when this transaction ends.
+ * A key is held (hold.c) while its row is removed, so that no row escapes that
+ * is being moved, and nothing is undone that a claim relies on: a claim that
+ * is waiting for the key finds it absent, or erased, when this transaction
+ * ends.
+ *
+ * purge() empties a leaf as a whole where all its live rows are of the scope.
+ * That is judged twice: by a first reading, and, if the leaf can then be locked
+ * at once, by a second one under the lock, when nobody can add a row.  A leaf
+ * that is in use, or that holds other keys, is left to the removal of rows one
+ * by one.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "access/transam.h"
 #include "error.h"
 #include "hold.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 
 PG_FUNCTION_INFO_V1(idempotency_forget);
+PG_FUNCTION_INFO_V1(idempotency_purge);
 PG_FUNCTION_INFO_V1(idempotency_erase);
 
 /* Whether a live row is held. */
@@ -50,6 +59,108 @@ idempotency_forget(PG_FUNCTION_ARGS)
 	let_go_of_key(&held);
 	store_close(&store);
 	PG_RETURN_BOOL(live);
+}
+
+/*
+ * Count the live rows of the scope in a leaf.  Returns whether it has no other
+ * live rows, nor any that a transaction is at work on.
+ */
+static bool
+count_rows(int leaf, const text *scope, int64 *count)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	StoreScan	scan;
+	IdempotencyKey key;
+	KeyRow		row;
+	TransactionId writer;
+	bool		alone = true;
+
+	*count = 0;
+	store_scan_begin(&scan, leaf, leaf);
+	while (alone && store_scan_next(&scan, &key, &row, &writer))
+	{
+		if (TransactionIdIsValid(writer))
+			alone = false;
+		else if (row.expires_at > now)
+		{
+			alone = same_text(key.scope, scope);
+			(*count)++;
+		}
+	}
+	store_scan_end(&scan);
+	return alone;
+}
+
+/* Empty a leaf that holds nothing but the scope, if it can be locked at once. */
+static bool
+purge_whole(int leaf, const text *scope, int64 *count)
+{
+	if (!count_rows(leaf, scope, count) || *count == 0 ||
+		!wheel_lock_leaf(leaf) || !count_rows(leaf, scope, count))
+		return false;
+	(void) wheel_empty_leaf(leaf);
+	return true;
+}
+
+/* Remove the scope's rows from a leaf; returns how many were live. */
+static int64
+purge_rows(int leaf, const text *scope)
+{
+	int64		count = 0;
+	StoreScan	scan;
+	Store		store;
+	IdempotencyKey key;
+	KeyRow		row;
+	TransactionId writer;
+
+	store_open(&store);
+	store_scan_begin(&scan, leaf, leaf);
+	while (store_scan_next(&scan, &key, &row, &writer))
+	{
+		HeldKey		held;
+
+		if (!same_text(key.scope, scope))
+			continue;
+		hold_key(&held, &key, &store);
+		if (holds_live_row(&held))
+			count++;
+		if (held.found)
+			store_delete(&store, &held.row);
+		let_go_of_key(&held);
+	}
+	store_scan_end(&scan);
+	store_close(&store);
+	return count;
+}
+
+/*
+ * purge(scope text) returns bigint
+ *
+ * Removes every key of the scope, whatever its state, and returns how many
+ * there were.  Where the scope fills whole leaves these are locked to the end
+ * of the transaction.
+ */
+Datum
+idempotency_purge(PG_FUNCTION_ARGS)
+{
+	text	   *scope = text_from_arg(fcinfo, 0);
+	int64		purged = 0;
+
+	PreventCommandIfReadOnly("idempotency.purge()");
+	if (scope == NULL)
+		ereport(ERROR,
+				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
+				 errmsg("scope to purge must not be null"),
+				 errhint("Name the scope; the empty one is a scope too.")));
+	for (int leaf = 0; leaf < LEAVES; leaf++)
+	{
+		int64		count;
+
+		if (!purge_whole(leaf, scope, &count))
+			count = purge_rows(leaf, scope);
+		purged += count;
+	}
+	PG_RETURN_INT64(purged);
 }
 
 /*

@@ -560,13 +560,14 @@ leave_leaf(StoreScan *scan)
 }
 
 void
-store_scan_begin(StoreScan *scan)
+store_scan_begin(StoreScan *scan, int first_leaf, int last_leaf)
 {
 	InitDirtySnapshot(scan->dirty);
 	scan->per_row = AllocSetContextCreate(CurrentMemoryContext,
 										  "idempotency key being read",
 										  ALLOCSET_DEFAULT_SIZES);
-	scan->leaf = 0;
+	scan->leaf = first_leaf;
+	scan->last_leaf = last_leaf;
 	scan_leaf(scan);
 }
 
@@ -580,7 +581,7 @@ store_scan_next(StoreScan *scan, IdempotencyKey *key, KeyRow *row,
 	CHECK_FOR_INTERRUPTS();
 	while (!table_scan_getnextslot(scan->scan, ForwardScanDirection, scan->slot))
 	{
-		if (scan->leaf == LEAVES - 1)
+		if (scan->leaf == scan->last_leaf)
 			return false;
 		leave_leaf(scan);
 		scan->leaf++;

@@ -172,7 +172,7 @@ extern void store_detach(KeyRow *row);
 extern Datum store_row_datum(const IdempotencyKey *key, const KeyRow *row);
 
 /*
- * All rows that are committed, the current transaction's own, or another's
+ * All rows of some leaves that are committed, the current transaction's own, or another's
  * that has not ended, expired ones among them; a row that a transaction in
  * progress has replaced is there in both versions.  Key and row are valid
  * until the next is asked for; writer is the other transaction at work, if
@@ -181,6 +181,7 @@ extern Datum store_row_datum(const IdempotencyKey *key, const KeyRow *row);
 typedef struct StoreScan
 {
 	int			leaf;
+	int			last_leaf;
 	Relation	heap;
 	struct TableScanDescData *scan;
 	SnapshotData dirty;
@@ -188,7 +189,7 @@ typedef struct StoreScan
 	MemoryContext per_row;
 } StoreScan;
 
-extern void store_scan_begin(StoreScan *scan);
+extern void store_scan_begin(StoreScan *scan, int first_leaf, int last_leaf);
 extern bool store_scan_next(StoreScan *scan, IdempotencyKey *key, KeyRow *row,
 							TransactionId *writer);
 extern void store_scan_end(StoreScan *scan);

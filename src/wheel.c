@@ -249,13 +249,10 @@ lock_all_of_leaf(Oid relid, List **locked)
 	return done;
 }
 
-/*
- * Lock a slot for being emptied: all of it at once, or, where any part of it
- * is in use, nothing.
- */
-static bool
-lock_leaf(Oid relid)
+bool
+wheel_lock_leaf(int leaf)
 {
+	Oid			relid = objects()->leaf[leaf];
 	LOCKTAG		tag;
 	List	   *locked = NIL;
 	ListCell   *cell;
@@ -270,17 +267,17 @@ lock_leaf(Oid relid)
 	return false;
 }
 
-/* Empty a locked slot; returns whether there was anything to empty. */
-static bool
-empty_leaf(Oid relid)
+bool
+wheel_empty_leaf(int leaf)
 {
-	Relation	leaf = table_open(relid, NoLock);
-	bool		used = RelationGetNumberOfBlocks(leaf) > 0;
+	Oid			relid = objects()->leaf[leaf];
+	Relation	relation = table_open(relid, NoLock);
+	bool		used = RelationGetNumberOfBlocks(relation) > 0;
 
 	if (used)
-		truncate_guts(list_make1(leaf), list_make1_oid(relid),
-					  RelationIsLogicallyLogged(leaf) ? list_make1_oid(relid) : NIL);
-	table_close(leaf, NoLock);
+		truncate_guts(list_make1(relation), list_make1_oid(relid),
+					  RelationIsLogicallyLogged(relation) ? list_make1_oid(relid) : NIL);
+	table_close(relation, NoLock);
 	return used;
 }
 
@@ -335,13 +332,11 @@ wheel_turn(int most, int *cleared)
 
 	while (turned < most && (slot = oldest_due(&wheel, now, tried)) >= 0)
 	{
-		Oid			leaf = objects()->leaf[slot];
-
 		CHECK_FOR_INTERRUPTS();
 		tried[slot] = true;
-		if (!lock_leaf(leaf))
+		if (!wheel_lock_leaf(slot))
 			continue;
-		if (empty_leaf(leaf))
+		if (wheel_empty_leaf(slot))
 			(*cleared)++;
 		wheel.until[slot] = next_until(&wheel, now);
 		replace_rows(relation, slot, wheel.until[slot]);

@@ -45,4 +45,13 @@ extern bool wheel_leaf_reaches(const Wheel *wheel, int leaf, TimestampTz expires
  */
 extern int	wheel_turn(int most, int *cleared);
 
+/*
+ * Lock a leaf, to the end of the transaction, for being emptied: all of it at
+ * once, or, where any part of it is in use, nothing.  Never waits.
+ */
+extern bool wheel_lock_leaf(int leaf);
+
+/* Empty a locked leaf; returns whether there was anything to empty. */
+extern bool wheel_empty_leaf(int leaf);
+
 #endif							/* IDEMPOTENCY_WHEEL_H */
