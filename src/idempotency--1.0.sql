@@ -97,6 +97,19 @@ COMMENT ON COLUMN idempotency.wheel.until IS 'no key of the slot expires after t
 
 SELECT pg_catalog.pg_extension_config_dump('idempotency.wheel', '');
 
+-- Backends keep what they have read of the wheel.  Rows that arrive by COPY, as
+-- in a restore, must reach those that are there already.
+CREATE FUNCTION idempotency.wheel_changed() RETURNS trigger
+AS 'MODULE_PATHNAME', 'idempotency_wheel_changed'
+LANGUAGE C;
+
+COMMENT ON FUNCTION idempotency.wheel_changed() IS
+'makes every backend read the expiry wheel again';
+
+CREATE TRIGGER wheel_changed
+AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON idempotency.wheel
+FOR EACH STATEMENT EXECUTE FUNCTION idempotency.wheel_changed();
+
 INSERT INTO idempotency.wheel (slot, until)
 SELECT slot, date_trunc('day', clock_timestamp(), 'UTC') + (slot + 1) * interval '24 hours'
 FROM generate_series(0, 7) AS slot;

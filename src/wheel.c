@@ -45,6 +45,7 @@
 
 #include "access/table.h"
 #include "access/tableam.h"
+#include "commands/trigger.h"
 #include "compat.h"
 #include "executor/tuptable.h"
 #include "utils/inval.h"
@@ -52,6 +53,8 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "wheel.h"
+
+PG_FUNCTION_INFO_V1(idempotency_wheel_changed);
 
 #define Anum_wheel_slot		1
 #define Anum_wheel_until	2
@@ -122,4 +125,19 @@ bool
 wheel_leaf_reaches(const Wheel *wheel, int leaf, TimestampTz expires_at)
 {
 	return leaf == LEAF_LONG || wheel->until[leaf] >= expires_at;
+}
+
+/*
+ * wheel_changed() returns trigger
+ *
+ * Makes every backend read the wheel again.  A turn sends that message in any
+ * case; rows that a restore or a hand puts into the table would not.
+ */
+Datum
+idempotency_wheel_changed(PG_FUNCTION_ARGS)
+{
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		elog(ERROR, "not called by trigger manager");
+	CacheInvalidateRelcache(((TriggerData *) fcinfo->context)->tg_relation);
+	return PointerGetDatum(NULL);
 }
