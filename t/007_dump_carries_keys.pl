@@ -152,6 +152,41 @@ UPDATE idempotency.wheel SET until = until + $days * interval '24 hours';
 	is_restored($database, "wheel moved by $days days");
 }
 
+# Into a database in use, from one whose wheel has run out.  Each had its keys
+# in other slots: the keys of both are found afterwards, by a session that was
+# there before, too.
+for my $database ('worn', 'used')
+{
+	$node->safe_psql('postgres', "CREATE DATABASE $database");
+	$node->safe_psql($database, 'CREATE EXTENSION idempotency');
+}
+for my $pair ([ 'worn', 'used' ], [ 'old', 'worn' ])
+{
+	my ($from, $into) = @$pair;
+	$node->safe_psql('worn', q{UPDATE idempotency.wheel SET until = until - 20 * interval '24 hours'}) if $from eq 'worn';
+	for my $database ('worn', 'used')
+	{
+		$node->safe_psql($database, qq{
+SELECT idempotency.claim('$from $into $database ' || days, 'shop', ttl => make_interval(days => days)) FROM generate_series(1, 10) AS days;
+SELECT idempotency.complete('$from $into $database ' || days, 'shop', attempt => 1) FROM generate_series(1, 10) AS days;
+});
+	}
+	my $session = $node->background_psql($into);
+	$session->query_safe(q{SELECT count(*) FROM idempotency.lookup('any')});
+
+	$node->command_ok([ 'pg_dump', '--data-only', '-f', "$dumps/$from", $node->connstr($from) ], "pg_dump of database $from");
+	$node->command_ok([ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr($into), '-f', "$dumps/$from" ],
+		"restore it into database $into");
+	my $found = q{
+SELECT count(*) FROM idempotency.keys AS k, LATERAL idempotency.lookup(k.key, k.scope) AS l
+WHERE l = k AND k.expires_at > clock_timestamp()};
+	my $stored = $node->safe_psql($into, 'SELECT count(*) FROM idempotency.keys WHERE expires_at > clock_timestamp()');
+	is($node->safe_psql($into, $found), $stored, "the keys of both are found: $from into $into");
+	is($session->query_safe($found), $stored, "an older session finds them: $from into $into");
+	is($node->safe_psql($into, $outlive), '0', "no key outlives its slot: $from into $into");
+	$session->quit;
+}
+
 # A dump of the restored database is as good as the first.
 $node->command_ok([ 'pg_dump', '-Fc', '-f', "$dumps/again", $node->connstr('new_custom') ], 'pg_dump of a restored database');
 $node->safe_psql('postgres', 'CREATE DATABASE again');

@@ -61,7 +61,8 @@ sub request
 	append_to_file($script, "SELECT request('$key', $requests - 1, $failures);\n");
 	one('ALTER SEQUENCE tries RESTART');
 
-	local $ENV{PGOPTIONS} = '-c default_transaction_isolation=' . ($isolation =~ s/ /\\ /r);
+	# The owner would wait for ever for a duplicate that has broken off.
+	local $ENV{PGOPTIONS} = '-c statement_timeout=2min -c default_transaction_isolation=' . ($isolation =~ s/ /\\ /r);
 	$node->command_like(
 		[ 'pgbench', '-n', '-c', $requests, '-j', '2', '-t', '1', '--max-tries', $failures + 1, '-f', $script, 'postgres' ],
 		qr{transactions actually processed: $requests/$requests\n.*failed transactions: 0 }s,
