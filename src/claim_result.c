@@ -145,6 +145,11 @@ claim_result_values(const Claim *claim, Datum *values, bool *isnull)
 		put_time(values, isnull, RESULT_COMPLETED_AT, row->completed_at);
 		put_time(values, isnull, RESULT_EXPIRES_AT, row->expires_at);
 	}
+	if (claim->completion != NULL)
+	{
+		put_time(values, isnull, RESULT_COMPLETED_AT, claim->completion->completed_at);
+		put_time(values, isnull, RESULT_EXPIRES_AT, claim->completion->expires_at);
+	}
 }
 
 Datum

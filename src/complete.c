@@ -185,7 +185,7 @@ same_nullable_text(text *a, text *b)
 }
 
 void
-complete_key(const IdempotencyKey *key, const Completion *completion,
+complete_key(const IdempotencyKey *key, Completion *completion,
 			 Store *store)
 {
 	HeldKey		held;
@@ -202,6 +202,8 @@ complete_key(const IdempotencyKey *key, const Completion *completion,
 		same_json(row->response, completion->response))
 	{
 		let_go_of_key(&held);
+		completion->completed_at = row->completed_at;
+		completion->expires_at = row->expires_at;
 		return;
 	}
 	owned_claim_in_progress(&held, completion->attempt);
@@ -226,6 +228,8 @@ complete_key(const IdempotencyKey *key, const Completion *completion,
 									 row->claimed_at : held.now,
 									 row->ttl ? row->ttl : &held.policy.ttl);
 	write_held_key(&held);
+	completion->completed_at = row->completed_at;
+	completion->expires_at = row->expires_at;
 }
 
 /* Make a held row one that can be claimed again; only the attempt is kept. */

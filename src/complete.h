@@ -16,12 +16,17 @@
 
 typedef struct Completion
 {
+	/* in */
 	KeyStatus	status;			/* KEY_COMPLETED or KEY_FAILED */
 	Jsonb	   *response;		/* may be toasted, as resource_id; or NULL */
 	text	   *resource_id;
 	int32		status_code;	/* or NO_STATUS_CODE */
 	int32		attempt;		/* or NO_ATTEMPT: claimed in this transaction */
 	Interval   *ttl;			/* NULL: as the claim said */
+
+	/* out */
+	TimestampTz completed_at;
+	TimestampTz expires_at;
 } Completion;
 
 /*
@@ -31,7 +36,7 @@ typedef struct Completion
  * superseded, IK428 where the attempt is needed and missing.  The store is
  * closed for the time of a wait; the caller closes it in the end.
  */
-extern void complete_key(const IdempotencyKey *key, const Completion *completion,
+extern void complete_key(const IdempotencyKey *key, Completion *completion,
 						 Store *store);
 
 /*

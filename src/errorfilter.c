@@ -25,6 +25,18 @@ filter_entries(const ArrayType *filter, Datum **entries, bool **isnull)
 	return count;
 }
 
+/* The characters that SQLSTATEs are made of. */
+static bool
+is_sqlstate_part(const char *text, int length)
+{
+	for (int i = 0; i < length; i++)
+	{
+		if (!(text[i] >= '0' && text[i] <= '9') && !(text[i] >= 'A' && text[i] <= 'Z'))
+			return false;
+	}
+	return length == 5 || length == 2;
+}
+
 void
 check_error_filter(const ArrayType *filter)
 {
@@ -34,15 +46,14 @@ check_error_filter(const ArrayType *filter)
 
 	for (int i = 0; i < count; i++)
 	{
-		int			length = isnull[i] ? 0 :
-			VARSIZE_ANY_EXHDR(DatumGetPointer(entries[i]));
+		const char *entry = DatumGetPointer(entries[i]);
 
-		if (length != 5 && length != 2)
+		if (isnull[i] || !is_sqlstate_part(VARDATA_ANY(entry), VARSIZE_ANY_EXHDR(entry)))
 			ereport(ERROR,
 					(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
 					 errmsg("cache_errors must hold SQLSTATEs or classes of them"),
-					 errdetail("Element %d has %d characters.", i + 1, length),
-					 errhint("Give five characters, such as 23505, or the two of a class, such as 23.")));
+					 errdetail("Element %d is neither.", i + 1),
+					 errhint("Give five digits or upper-case letters, such as 23505, or the two of a class, such as 23.")));
 	}
 }
 
@@ -64,7 +75,10 @@ stores_error(const ArrayType *filter, int sqlerrcode)
 	{
 		const char *entry = DatumGetPointer(entries[i]);
 
-		if (strncmp(sqlstate, VARDATA_ANY(entry), VARSIZE_ANY_EXHDR(entry)) == 0)
+		/* A policy that was written into its table is unchecked. */
+		if (!isnull[i] &&
+			is_sqlstate_part(VARDATA_ANY(entry), VARSIZE_ANY_EXHDR(entry)) &&
+			strncmp(sqlstate, VARDATA_ANY(entry), VARSIZE_ANY_EXHDR(entry)) == 0)
 			return true;
 	}
 	return false;

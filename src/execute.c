@@ -42,6 +42,22 @@
 PG_FUNCTION_INFO_V1(idempotency_execute);
 PG_FUNCTION_INFO_V1(idempotency_once);
 
+/* Whether a command names its argument types: a parenthesis in quotes is a name's. */
+static bool
+is_signature(const char *command)
+{
+	bool		quoted = false;
+
+	for (; *command != '\0'; command++)
+	{
+		if (*command == '"')
+			quoted = !quoted;
+		else if (*command == '(' && !quoted)
+			return true;
+	}
+	return false;
+}
+
 /*
  * Find the function that a command names: by its signature or, left out, as
  * the one that takes jsonb.  Raises UNDEFINED_FUNCTION, IK400 for one of
@@ -50,7 +66,7 @@ PG_FUNCTION_INFO_V1(idempotency_once);
 static Oid
 command_function(const char *command)
 {
-	const char *signature = strchr(command, '(') != NULL ? command :
+	const char *signature = is_signature(command) ? command :
 		psprintf("%s(pg_catalog.jsonb)", command);
 	Oid			function = DatumGetObjectId(DirectFunctionCall1(regprocedurein,
 																CStringGetDatum(signature)));

@@ -1,0 +1,115 @@
+-- The command of execute() is found as its caller would find it and runs with
+-- the caller's privileges.
+CREATE SCHEMA command_a;
+CREATE SCHEMA command_b;
+CREATE FUNCTION command_a.work(jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT '"a"'::jsonb $$;
+CREATE FUNCTION command_b.work(jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT '"b"'::jsonb $$;
+CREATE FUNCTION command_a."Odd name"(jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT '"odd"'::jsonb $$;
+CREATE FUNCTION command_a."pay (by card)"(jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT '"by card"'::jsonb $$;
+CREATE FUNCTION command_a."quote"" ("(jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT '"quote"'::jsonb $$;
+
+-- names: search_path, schema, quotes, signature
+SELECT outcome FROM idempotency.execute('path', 'work', scope => 'command');
+SET search_path = command_a, command_b;
+SELECT response FROM idempotency.execute('path a', 'work', scope => 'command');
+SET search_path = command_b, command_a;
+SELECT response FROM idempotency.execute('path b', 'work', scope => 'command');
+SELECT response FROM idempotency.execute('path b a', 'command_a.work', scope => 'command');
+SELECT response FROM idempotency.execute('signature', 'work(jsonb)', scope => 'command');
+SELECT response FROM idempotency.execute('signature in full', 'command_a . "work" ( pg_catalog.jsonb )', scope => 'command');
+SELECT response FROM idempotency.execute('case', 'Command_A.WORK', scope => 'command');
+SELECT response FROM idempotency.execute('quoted', '"Odd name"', scope => 'command');
+SELECT response FROM idempotency.execute('quoted signature', 'command_a."Odd name"(jsonb)', scope => 'command');
+SELECT response FROM idempotency.execute('parenthesis in the name', '"pay (by card)"', scope => 'command');
+SELECT response FROM idempotency.execute('parenthesis in the signature', '"pay (by card)"(jsonb)', scope => 'command');
+SELECT response FROM idempotency.execute('quote in the name', 'command_a."quote"" ("', scope => 'command');
+SELECT idempotency.execute('unquoted', 'Odd name', scope => 'command');
+-- what is not there, or not of that kind
+CREATE FUNCTION command_a.of_text(text) RETURNS jsonb LANGUAGE sql AS $$ SELECT to_jsonb($1) $$;
+CREATE FUNCTION command_a.of_two(jsonb, jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT $1 $$;
+CREATE FUNCTION command_a.of_none() RETURNS jsonb LANGUAGE sql AS $$ SELECT '1'::jsonb $$;
+CREATE FUNCTION command_a.to_text(jsonb) RETURNS text LANGUAGE sql AS $$ SELECT $1::text $$;
+CREATE FUNCTION command_a.to_json(jsonb) RETURNS json LANGUAGE sql AS $$ SELECT $1::json $$;
+CREATE FUNCTION command_a.to_set(jsonb) RETURNS SETOF jsonb LANGUAGE sql AS $$ SELECT $1 $$;
+CREATE FUNCTION command_a.to_void(jsonb) RETURNS void LANGUAGE sql AS $$ SELECT $$;
+CREATE PROCEDURE command_a.procedure(INOUT request jsonb) LANGUAGE sql AS $$ SELECT request $$;
+CREATE AGGREGATE command_a.aggregate(jsonb) (SFUNC = jsonb_concat, STYPE = jsonb);
+CREATE FUNCTION command_a.trigger() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+\set SHOW_CONTEXT never
+SELECT idempotency.execute('wrong', 'nothing', scope => 'command');
+SELECT idempotency.execute('wrong', 'of_text', scope => 'command');
+SELECT idempotency.execute('wrong', 'of_text(text)', scope => 'command');
+SELECT idempotency.execute('wrong', 'of_two', scope => 'command');
+SELECT idempotency.execute('wrong', 'of_two(jsonb, jsonb)', scope => 'command');
+SELECT idempotency.execute('wrong', 'of_none()', scope => 'command');
+SELECT idempotency.execute('wrong', 'to_text', scope => 'command');
+SELECT idempotency.execute('wrong', 'to_json', scope => 'command');
+SELECT idempotency.execute('wrong', 'to_set', scope => 'command');
+SELECT idempotency.execute('wrong', 'to_void', scope => 'command');
+SELECT idempotency.execute('wrong', 'procedure', scope => 'command');
+SELECT idempotency.execute('wrong', 'aggregate', scope => 'command');
+SELECT idempotency.execute('wrong', 'trigger()', scope => 'command');
+SELECT idempotency.execute('wrong', '', scope => 'command');
+SELECT idempotency.execute('wrong', '-', scope => 'command');
+SELECT idempotency.execute('wrong', 'work(', scope => 'command');
+SELECT idempotency.execute('wrong', 'work; DROP TABLE payments', scope => 'command');
+SELECT idempotency.execute('wrong', '"', scope => 'command');
+SELECT idempotency.execute('wrong', 'a.b.c.d', scope => 'command');
+\set VERBOSITY sqlstate
+SELECT idempotency.execute('wrong', 'nothing', scope => 'command');
+SELECT idempotency.execute('wrong', 'to_text', scope => 'command');
+SELECT idempotency.execute('wrong', 'nothing', scope => 'command', cache_errors => '{42, 42883}');
+\set VERBOSITY default
+SELECT count(*) FROM idempotency.lookup('wrong', 'command');
+-- where there is a result nothing is called, nor looked up
+SELECT outcome, response FROM idempotency.execute('path a', 'nothing', scope => 'command');
+
+-- privileges: an application with USAGE of the schema only
+CREATE ROLE regress_command_app;
+GRANT USAGE ON SCHEMA idempotency, command_a TO regress_command_app;
+CREATE TABLE command_a.payments (payer name);
+CREATE FUNCTION command_a.pay(jsonb) RETURNS jsonb LANGUAGE sql AS $$
+	INSERT INTO command_a.payments VALUES (current_user) RETURNING to_jsonb(payer)
+$$;
+CREATE FUNCTION command_a.pay_as_owner(jsonb) RETURNS jsonb LANGUAGE sql SECURITY DEFINER AS $$
+	INSERT INTO command_a.payments VALUES (session_user) RETURNING jsonb_build_object('owner', current_user = session_user)
+$$;
+CREATE FUNCTION command_a.whoami(jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT to_jsonb(current_user) $$;
+CREATE FUNCTION command_a.withheld(jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT '1'::jsonb $$;
+REVOKE EXECUTE ON FUNCTION command_a.withheld(jsonb) FROM PUBLIC;
+SET ROLE regress_command_app;
+SELECT response FROM idempotency.execute('whoami', 'whoami', scope => 'command');
+SELECT idempotency.execute('pay', 'pay', scope => 'command');
+SELECT idempotency.execute('withheld', 'withheld', scope => 'command');
+SELECT idempotency.execute('schema', 'command_b.work', scope => 'command');
+SELECT idempotency.execute('withheld', 'withheld', scope => 'command', cache_errors => '{42}');
+SELECT response FROM idempotency.execute('as owner', 'pay_as_owner', scope => 'command');
+-- without USAGE of command_b its function is not on the path
+SELECT response FROM idempotency.execute('found', 'work', scope => 'command');
+RESET ROLE;
+SELECT count(*) FROM command_a.payments;
+SELECT key FROM idempotency.keys WHERE scope = 'command' AND key IN ('pay', 'withheld', 'schema');
+GRANT INSERT, SELECT ON command_a.payments TO regress_command_app;
+GRANT EXECUTE ON FUNCTION command_a.withheld(jsonb) TO regress_command_app;
+SET ROLE regress_command_app;
+SELECT outcome, response FROM idempotency.execute('pay', 'pay', scope => 'command');
+SELECT outcome, response FROM idempotency.execute('withheld', 'withheld', scope => 'command');
+RESET ROLE;
+
+-- a function that is SECURITY DEFINER and calls execute() is the caller
+CREATE FUNCTION command_a.gate() RETURNS jsonb LANGUAGE sql SECURITY DEFINER AS $$
+	SELECT to_jsonb(response = to_jsonb(session_user)) FROM idempotency.execute('gate', 'command_a.whoami', scope => 'command')
+$$;
+SET ROLE regress_command_app;
+SELECT command_a.gate();
+RESET ROLE;
+
+-- the settings of a function hold while it runs
+CREATE FUNCTION command_a.own_settings(jsonb) RETURNS jsonb LANGUAGE sql SET search_path = command_b AS $$ SELECT to_jsonb(current_setting('search_path')) $$;
+SELECT response, current_setting('search_path') AS afterwards FROM idempotency.execute('settings', 'own_settings', scope => 'command');
+
+RESET search_path;
+SET client_min_messages = warning;
+DROP OWNED BY regress_command_app;
+DROP SCHEMA command_a, command_b CASCADE;
+DROP ROLE regress_command_app;
