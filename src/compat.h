@@ -13,12 +13,16 @@
 
 #include "access/genam.h"
 #include "access/tableam.h"
+#include "catalog/pg_database.h"
 #include "catalog/pg_proc.h"
 #include "utils/acl.h"
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
 #include "commands/tablecmds.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
 #include "storage/lock.h"
+#include "utils/wait_event.h"
 
 #if PG_VERSION_NUM < 150000 || PG_VERSION_NUM >= 200000
 #error "idempotency supports PostgreSQL 15 to 19"
@@ -162,6 +166,38 @@ lock_held_by_me(const LOCKTAG *tag)
 		if (LockHeldByMe(tag, mode))
 			return true;
 	}
+	return false;
+#endif
+}
+
+/* 17 lets an extension name what it waits for. */
+static inline uint32
+new_wait_event(const char *name)
+{
+#if PG_VERSION_NUM >= 170000
+	return WaitEventExtensionNew(name);
+#else
+	return PG_WAIT_EXTENSION;
+#endif
+}
+
+/* 17 limits the time of a transaction. */
+#define HAVE_TRANSACTION_TIMEOUT	(PG_VERSION_NUM >= 170000)
+
+/* 19 can end a worker whose database is to be dropped, renamed or copied. */
+#if PG_VERSION_NUM >= 190000
+#define WORKER_GIVES_WAY	BGWORKER_INTERRUPTIBLE
+#else
+#define WORKER_GIVES_WAY	0
+#endif
+
+/* What an interrupted DROP DATABASE leaves; the first minors did not tell. */
+static inline bool
+database_is_invalid(Form_pg_database database)
+{
+#ifdef DATCONNLIMIT_INVALID_DB
+	return database->datconnlimit == DATCONNLIMIT_INVALID_DB;
+#else
 	return false;
 #endif
 }

@@ -1,0 +1,70 @@
+# Settings of the server, a database or a role that could stop the worker don't.
+use strict;
+use warnings;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = PostgreSQL::Test::Cluster->new('main');
+$node->init;
+$node->append_conf('postgresql.conf', q{
+shared_preload_libraries = 'idempotency'
+idempotency.sweep_interval = '20 ms'
+default_transaction_read_only = on
+default_transaction_isolation = 'serializable'
+statement_timeout = '1 ms'
+idle_in_transaction_session_timeout = '1 ms'
+search_path = 'trap'
+});
+$node->start;
+
+sub run
+{
+	my ($sql) = @_;
+	return $node->safe_psql('postgres', "SET role = none; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET default_transaction_read_only = off; SET default_transaction_isolation = 'read committed'; $sql");
+}
+
+run('CREATE EXTENSION idempotency');
+run(q{ALTER DATABASE postgres SET search_path = 'trap'});
+run(q{ALTER DATABASE postgres SET statement_timeout = '1 ms'});
+run(q{ALTER DATABASE postgres SET lock_timeout = '1 ms'});
+run(q{ALTER DATABASE postgres SET default_transaction_read_only = on});
+run(q{ALTER DATABASE postgres SET default_transaction_isolation = 'repeatable read'});
+run(q{ALTER DATABASE postgres SET synchronous_commit = 'remote_apply'});
+run(q{ALTER DATABASE postgres SET session_replication_role = 'replica'});
+run(q{CREATE ROLE nobody; ALTER DATABASE postgres SET role = 'nobody'});
+run(q{DO $$ BEGIN EXECUTE format('ALTER ROLE %I SET default_transaction_read_only = on', session_user); END $$});
+
+# Traps on the search path: nothing of the extension may be looked up there.
+run(q{CREATE SCHEMA trap;
+	CREATE TABLE trap.wheel (slot int); CREATE TABLE trap.keys_long (a int);
+	CREATE FUNCTION trap.sweep(bigint) RETURNS int LANGUAGE sql AS 'SELECT 1/0'});
+
+# A trigger that writes: what the worker does is to be read-write, whatever the
+# default, and done as the owner of the tables.
+run(q{CREATE TABLE public.seen (who name);
+	CREATE FUNCTION public.note() RETURNS trigger LANGUAGE plpgsql AS
+		$$BEGIN INSERT INTO public.seen VALUES (current_user); RETURN NULL; END$$;
+	CREATE TRIGGER note AFTER TRUNCATE ON idempotency.keys_0 FOR EACH STATEMENT EXECUTE FUNCTION public.note();
+	ALTER TABLE idempotency.keys_0 ENABLE ALWAYS TRIGGER note});
+
+run(q{
+	UPDATE idempotency.wheel SET until = clock_timestamp() + (slot + 1) * interval '1 hour';
+	SELECT idempotency.claim('a', 'slot', ttl => '0.01 s', lease => '0.01 s');
+	SELECT idempotency.claim('b', 'long', ttl => '1 year', lease => '0.01 s');
+	SELECT idempotency.complete('b', 'long', attempt => 1, ttl => '0.01 s');
+	SELECT pg_sleep(0.02);
+	UPDATE idempotency.wheel SET until = clock_timestamp() WHERE slot = 0;});
+
+my $left;
+for (1 .. 100)
+{
+	$left = run('SELECT count(*) FROM idempotency.keys');
+	last if $left eq '0';
+	select(undef, undef, undef, 0.1);
+}
+is($left, '0', 'the keys are swept all the same');
+is(run(q{SELECT string_agg((who = relowner::regrole::name)::text, ' ') FROM public.seen, pg_class WHERE oid = 'idempotency.keys'::regclass}),
+	'true', 'by the owner of the tables, who may write');
+$node->stop('fast');
+done_testing();
