@@ -21,7 +21,7 @@ $node->start;
 sub run
 {
 	my ($sql) = @_;
-	return $node->safe_psql('postgres', "SET role = none; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET default_transaction_read_only = off; SET default_transaction_isolation = 'read committed'; $sql");
+	return $node->safe_psql('postgres', "SET role = none; SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET default_transaction_read_only = off; SET default_transaction_isolation = 'read committed'; $sql");
 }
 
 run('CREATE EXTENSION idempotency');
