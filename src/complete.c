@@ -226,6 +226,8 @@ complete_key(const IdempotencyKey *key, const Completion *completion,
 									 row->claimed_at : held.now,
 									 row->ttl ? row->ttl : &held.policy.ttl);
 	write_held_key(&held);
+	stats_count(held.policy.stats, completion->status == KEY_FAILED ?
+				STATS_FAILURES : STATS_COMPLETIONS);
 }
 
 static void
@@ -299,6 +301,7 @@ idempotency_release(PG_FUNCTION_ARGS)
 	row->state = NULL;
 	row->lease_until = NO_TIME;
 	write_held_key(&held);
+	stats_count(held.policy.stats, STATS_RELEASES);
 	store_close(&store);
 	PG_RETURN_VOID();
 }

@@ -35,7 +35,7 @@ hold_key(HeldKey *held, const IdempotencyKey *key, Store *store)
 		if (!keylock_try(key))
 		{
 			store_close(store);
-			(void) keylock_wait(key, &unlimited);
+			(void) keylock_wait(key, &unlimited, held->policy.stats);
 		}
 		held->now = GetCurrentTimestamp();
 		store_refresh(store);
@@ -49,7 +49,7 @@ hold_key(HeldKey *held, const IdempotencyKey *key, Store *store)
 		}
 		keylock_release(key);
 		store_close(store);
-		(void) wait_for_transaction(probe.writer, &unlimited);
+		(void) wait_for_transaction(probe.writer, &unlimited, held->policy.stats);
 	}
 }
 

@@ -11,6 +11,7 @@
 
 #include "guc.h"
 #include "objects.h"
+#include "stats.h"
 
 PG_MODULE_MAGIC;
 
@@ -21,4 +22,5 @@ _PG_init(void)
 {
 	define_settings();
 	watch_objects();
+	share_stats();
 }
