@@ -495,7 +495,7 @@ FROM idempotency.stats_counters();
 COMMENT ON VIEW idempotency.stats IS
 'what was done in this database since the server started, for each scope that has a policy; no rows unless idempotency is in shared_preload_libraries. Calls are counted as they are made, also where the transaction is rolled back later; a crash of the server sets all to zero';
 COMMENT ON COLUMN idempotency.stats.scope IS 'scope of the policy that applied, the longest; empty where none did; NULL sums up, for all databases, scopes for which there was no room';
-COMMENT ON COLUMN idempotency.stats.claims IS 'claims answered, whatever the outcome; those that raised an error are not counted';
+COMMENT ON COLUMN idempotency.stats.claims IS 'claims that came to an outcome, whichever; not those refused for their arguments or because the key was not issued';
 COMMENT ON COLUMN idempotency.stats.new IS 'claims that made the caller the owner of a free key';
 COMMENT ON COLUMN idempotency.stats.recovered IS 'claims that made the caller the owner of a key whose lease had run out';
 COMMENT ON COLUMN idempotency.stats.replay IS 'claims answered with a stored result';

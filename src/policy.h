@@ -22,7 +22,7 @@ typedef struct Policy
 	int			min_key_length; /* bytes */
 	Size		max_response_bytes;
 	const ArrayType *cache_errors;	/* of text, or NULL; valid as Policy is */
-	StatsEntry *stats;			/* of the longest scope that has a policy */
+	StatsEntry *stats;			/* counters of the longest scope's policy, or NULL */
 } Policy;
 
 /*

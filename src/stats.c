@@ -186,6 +186,7 @@ find_or_make_entry(const char *scope)
 {
 	StatsEntry *entry;
 
+	Assert(OidIsValid(MyDatabaseId));
 	LWLockAcquire(shared->lock, LW_SHARED);
 	entry = find_entry(scope);
 	LWLockRelease(shared->lock);

@@ -64,8 +64,8 @@ stats_count(StatsEntry *entry, StatsCounter counter)
 
 /*
  * Count a sweep of this database, with the message of the error that ended
- * it, or NULL.  Needs no transaction, so that it can be called after one has
- * failed.
+ * it, or NULL.  Needs a connection to the database, but no transaction, so that
+ * it can be called after one has failed.
  */
 extern void stats_count_sweep(int slots_cleared, int64 rows_deleted, const char *error);
 
