@@ -160,6 +160,21 @@ check_key_issued(const Claim *claim)
 				 errhint("Call issue() and use the key that it returns.")));
 }
 
+static void
+count_outcome(const Claim *claim)
+{
+	static const StatsCounter counters[] = {
+		[OUTCOME_NEW] = STATS_NEW,
+		[OUTCOME_RECOVERED] = STATS_RECOVERED,
+		[OUTCOME_REPLAY] = STATS_REPLAY,
+		[OUTCOME_IN_PROGRESS] = STATS_IN_PROGRESS,
+		[OUTCOME_MISMATCH] = STATS_MISMATCH,
+		[OUTCOME_EXPIRED] = STATS_EXPIRED,
+	};
+
+	stats_count(claim->policy.stats, counters[claim->outcome]);
+}
+
 /* Take an outcome that leaves the key as it is. */
 static void
 answer(Claim *claim, Outcome outcome, const Probe *probe)
@@ -170,6 +185,7 @@ answer(Claim *claim, Outcome outcome, const Probe *probe)
 		claim->row = probe->row;
 	if (outcome == OUTCOME_REPLAY)
 		store_detach(&claim->row);
+	count_outcome(claim);
 }
 
 /* Become the owner: fill in and write the row.  False: probe again. */
@@ -228,6 +244,9 @@ take(Claim *claim, Store *store, Verdict verdict, const Probe *probe,
 	claim->outcome = verdict == VERDICT_RECOVER ? OUTCOME_RECOVERED : OUTCOME_NEW;
 	claim->row_known = true;
 	claim->row = row;
+	count_outcome(claim);
+	if (claim->once)
+		stats_count(claim->policy.stats, STATS_COMPLETIONS);
 	return true;
 }
 
@@ -307,9 +326,9 @@ claim_key(Claim *claim, Store *store)
 
 		store_close(store);
 		if (verdict == VERDICT_IN_DOUBT)
-			in_time = wait_for_transaction(probe.writer, &claim->limit);
+			in_time = wait_for_transaction(probe.writer, &claim->limit, claim->policy.stats);
 		else
-			in_time = locked = keylock_wait(&claim->key, &claim->limit);
+			in_time = locked = keylock_wait(&claim->key, &claim->limit, claim->policy.stats);
 
 		/*
 		 * Out of time: whoever runs the transaction or holds the lock is at

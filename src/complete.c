@@ -228,6 +228,8 @@ complete_key(const IdempotencyKey *key, Completion *completion,
 									 row->claimed_at : held.now,
 									 row->ttl ? row->ttl : &held.policy.ttl);
 	write_held_key(&held);
+	stats_count(held.policy.stats, completion->status == KEY_FAILED ?
+				STATS_FAILURES : STATS_COMPLETIONS);
 	completion->completed_at = row->completed_at;
 	completion->expires_at = row->expires_at;
 }
@@ -331,6 +333,7 @@ idempotency_release(PG_FUNCTION_ARGS)
 	hold_key(&held, &key, &store);
 	owned_claim_in_progress(&held, attempt);
 	write_released(&held);
+	stats_count(held.policy.stats, STATS_RELEASES);
 	store_close(&store);
 	PG_RETURN_VOID();
 }

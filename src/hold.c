@@ -33,7 +33,7 @@ hold_key_within(HeldKey *held, const IdempotencyKey *key, Store *store,
 		if (!keylock_try(key))
 		{
 			store_close(store);
-			if (!keylock_wait(key, limit))
+			if (!keylock_wait(key, limit, held->policy.stats))
 				return false;
 		}
 		held->now = GetCurrentTimestamp();
@@ -48,7 +48,7 @@ hold_key_within(HeldKey *held, const IdempotencyKey *key, Store *store,
 		}
 		keylock_release(key);
 		store_close(store);
-		if (!wait_for_transaction(probe.writer, limit))
+		if (!wait_for_transaction(probe.writer, limit, held->policy.stats))
 			return false;
 	}
 }

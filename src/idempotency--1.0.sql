@@ -464,6 +464,87 @@ COMMENT ON COLUMN idempotency.in_flight.since IS 'when the attempt began';
 COMMENT ON COLUMN idempotency.in_flight.waiters IS 'sessions that wait for the end of its transaction';
 COMMENT ON COLUMN idempotency.in_flight.lease_until IS 'until when the claim is protected once committed';
 
+CREATE FUNCTION idempotency.stats_counters(
+	OUT scope text,
+	OUT new bigint,
+	OUT recovered bigint,
+	OUT replay bigint,
+	OUT in_progress bigint,
+	OUT mismatch bigint,
+	OUT expired bigint,
+	OUT completions bigint,
+	OUT failures bigint,
+	OUT releases bigint,
+	OUT waits bigint,
+	OUT time_waited interval,
+	OUT sweeps bigint,
+	OUT slots_cleared bigint,
+	OUT rows_deleted bigint,
+	OUT last_sweep timestamptz,
+	OUT last_sweep_error text,
+	OUT stats_reset timestamptz
+) RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'idempotency_stats_counters'
+LANGUAGE C VOLATILE PARALLEL SAFE;
+
+COMMENT ON FUNCTION idempotency.stats_counters() IS
+'the counters behind the view stats; whoever reads the view needs EXECUTE on this function too';
+
+CREATE FUNCTION idempotency.stats_reset()
+RETURNS void
+AS 'MODULE_PATHNAME', 'idempotency_stats_reset'
+LANGUAGE C VOLATILE PARALLEL SAFE;
+
+COMMENT ON FUNCTION idempotency.stats_reset() IS
+'set what the view stats shows to zero';
+
+CREATE VIEW idempotency.stats AS
+SELECT
+	scope,
+	new + recovered + replay + in_progress + mismatch + expired AS claims,
+	new,
+	recovered,
+	replay,
+	in_progress,
+	mismatch,
+	expired,
+	completions,
+	failures,
+	releases,
+	recovered AS takeovers,
+	waits,
+	time_waited,
+	sweeps,
+	slots_cleared,
+	rows_deleted,
+	last_sweep,
+	last_sweep_error,
+	stats_reset
+FROM idempotency.stats_counters();
+
+COMMENT ON VIEW idempotency.stats IS
+'what was done in this database since the server started, for each scope that has a policy; no rows unless idempotency is in shared_preload_libraries. Calls are counted as they are made, also where the transaction is rolled back later; a crash of the server sets all to zero';
+COMMENT ON COLUMN idempotency.stats.scope IS 'scope of the policy that applied, the longest; empty where none did; NULL sums up, for all databases, scopes for which there was no room';
+COMMENT ON COLUMN idempotency.stats.claims IS 'claims that came to an outcome, whichever; not those refused for their arguments or because the key was not issued';
+COMMENT ON COLUMN idempotency.stats.new IS 'claims that made the caller the owner of a free key';
+COMMENT ON COLUMN idempotency.stats.recovered IS 'claims that made the caller the owner of a key whose lease had run out';
+COMMENT ON COLUMN idempotency.stats.replay IS 'claims answered with a stored result';
+COMMENT ON COLUMN idempotency.stats.in_progress IS 'claims of a key that another owner was at work on';
+COMMENT ON COLUMN idempotency.stats.mismatch IS 'claims of a key that was used with a different request';
+COMMENT ON COLUMN idempotency.stats.expired IS 'claims refused because the request was first sent longer ago than keys are remembered';
+COMMENT ON COLUMN idempotency.stats.completions IS 'results stored; storing the same result again is not counted';
+COMMENT ON COLUMN idempotency.stats.failures IS 'final failures stored, likewise';
+COMMENT ON COLUMN idempotency.stats.releases IS 'claims given back';
+COMMENT ON COLUMN idempotency.stats.takeovers IS 'leases that ran out and were taken over: the same as recovered';
+COMMENT ON COLUMN idempotency.stats.waits IS 'waits for another session, by any function, however they ended';
+COMMENT ON COLUMN idempotency.stats.time_waited IS 'how long these waits took together';
+COMMENT ON COLUMN idempotency.stats.sweeps IS 'sweeps of the database; this and what follows only where the scope is empty, else NULL';
+COMMENT ON COLUMN idempotency.stats.slots_cleared IS 'slots of the expiry wheel that sweeps emptied';
+COMMENT ON COLUMN idempotency.stats.rows_deleted IS 'expired rows that sweeps deleted one by one';
+COMMENT ON COLUMN idempotency.stats.last_sweep IS 'when the last sweep ended';
+COMMENT ON COLUMN idempotency.stats.last_sweep_error IS 'the error that ended the last sweep; NULL where it went well';
+COMMENT ON COLUMN idempotency.stats.stats_reset IS 'since when this row has been counting; every scope has it';
+
 -- ---------------------------------------------------------------------------
 -- Keys.
 -- ---------------------------------------------------------------------------
@@ -549,3 +630,6 @@ REVOKE ALL ON FUNCTION idempotency.erase(text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION idempotency.unfinished_claims() FROM PUBLIC;
 REVOKE ALL ON TABLE idempotency.in_flight FROM PUBLIC;
 REVOKE ALL ON FUNCTION idempotency.guard_table(regclass, name, text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION idempotency.stats_counters() FROM PUBLIC;
+REVOKE ALL ON FUNCTION idempotency.stats_reset() FROM PUBLIC;
+REVOKE ALL ON TABLE idempotency.stats FROM PUBLIC;

@@ -11,6 +11,7 @@
 
 #include "guc.h"
 #include "objects.h"
+#include "stats.h"
 #include "worker.h"
 
 PG_MODULE_MAGIC;
@@ -23,4 +24,5 @@ _PG_init(void)
 	define_settings();
 	watch_objects();
 	register_launcher();
+	share_stats();
 }

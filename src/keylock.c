@@ -34,11 +34,12 @@
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 
-/* One of the two things that a caller waits for. */
+/* One of the two things that a caller waits for, and where that is counted. */
 typedef struct WaitTarget
 {
 	const LOCKTAG *keylock;		/* NULL: wait for xid */
 	TransactionId xid;
+	StatsEntry *stats;
 } WaitTarget;
 
 void
@@ -88,10 +89,25 @@ may_wait(const WaitLimit *limit)
 static void
 wait_for(const WaitTarget *target)
 {
-	if (target->keylock != NULL)
-		(void) LockAcquire(target->keylock, ExclusiveLock, false, false);
-	else
-		XactLockTableWait(target->xid, NULL, NULL, XLTW_None);
+	instr_time	begun;
+	instr_time	waited;
+
+	stats_count(target->stats, STATS_WAITS);
+	INSTR_TIME_SET_CURRENT(begun);
+	PG_TRY();
+	{
+		if (target->keylock != NULL)
+			(void) LockAcquire(target->keylock, ExclusiveLock, false, false);
+		else
+			XactLockTableWait(target->xid, NULL, NULL, XLTW_None);
+	}
+	PG_FINALLY();
+	{
+		INSTR_TIME_SET_CURRENT(waited);
+		INSTR_TIME_SUBTRACT(waited, begun);
+		stats_add(target->stats, STATS_TIME_WAITED, INSTR_TIME_GET_MICROSEC(waited));
+	}
+	PG_END_TRY();
 }
 
 /*
@@ -165,11 +181,11 @@ keylock_tag(LOCKTAG *tag, const IdempotencyKey *key)
  * of its owner.
  */
 static bool
-acquire(const IdempotencyKey *key, const WaitLimit *limit)
+acquire(const IdempotencyKey *key, const WaitLimit *limit, StatsEntry *stats)
 {
 	ResourceOwner caller = CurrentResourceOwner;
 	LOCKTAG		tag;
-	WaitTarget	target = {.keylock = &tag};
+	WaitTarget	target = {.keylock = &tag, .stats = stats};
 	bool		acquired;
 
 	keylock_tag(&tag, key);
@@ -184,13 +200,13 @@ acquire(const IdempotencyKey *key, const WaitLimit *limit)
 bool
 keylock_try(const IdempotencyKey *key)
 {
-	return acquire(key, NULL);
+	return acquire(key, NULL, NULL);
 }
 
 bool
-keylock_wait(const IdempotencyKey *key, const WaitLimit *limit)
+keylock_wait(const IdempotencyKey *key, const WaitLimit *limit, StatsEntry *stats)
 {
-	return acquire(key, limit);
+	return acquire(key, limit, stats);
 }
 
 void
@@ -207,9 +223,9 @@ keylock_release(const IdempotencyKey *key)
 }
 
 bool
-wait_for_transaction(TransactionId xid, const WaitLimit *limit)
+wait_for_transaction(TransactionId xid, const WaitLimit *limit, StatsEntry *stats)
 {
-	WaitTarget	target = {.xid = xid};
+	WaitTarget	target = {.xid = xid, .stats = stats};
 
 	/* It may have ended since it was seen; that is no wait. */
 	if (!TransactionIdIsInProgress(xid))

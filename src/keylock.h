@@ -11,6 +11,7 @@
 #include "datatype/timestamp.h"
 #include "keyname.h"
 #include "portability/instr_time.h"
+#include "stats.h"
 
 /*
  * The class of our advisory locks: pg_locks.objsubid.  1 and 2 belong to the
@@ -40,17 +41,20 @@ extern bool keylock_try(const IdempotencyKey *key);
 
 /*
  * Take the key's lock.  Returns false where the limit ran out first; the
- * transaction is then as it was.
+ * transaction is then as it was.  The wait is counted, however it ends.
  */
-extern bool keylock_wait(const IdempotencyKey *key, const WaitLimit *limit);
+extern bool keylock_wait(const IdempotencyKey *key, const WaitLimit *limit,
+						 StatsEntry *stats);
 
 /* Let it go again; by the (sub)transaction that took it. */
 extern void keylock_release(const IdempotencyKey *key);
 
 /*
  * Wait for the end of a transaction, or of a subtransaction that is rolled
- * back.  Returns false where the limit ran out first.
+ * back.  Returns false where the limit ran out first.  The wait is counted,
+ * however it ends.
  */
-extern bool wait_for_transaction(TransactionId xid, const WaitLimit *limit);
+extern bool wait_for_transaction(TransactionId xid, const WaitLimit *limit,
+								 StatsEntry *stats);
 
 #endif							/* IDEMPOTENCY_KEYLOCK_H */

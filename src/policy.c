@@ -63,6 +63,7 @@ typedef struct StoredPolicy
 	uint64		scope_hash;		/* hash key */
 	struct StoredPolicy *next;	/* of the same hash */
 	text	   *scope;
+	StatsEntry *stats;			/* NULL: not asked for yet */
 	Datum		values[POLICY_COLUMNS];
 	bool		isnull[POLICY_COLUMNS];
 } StoredPolicy;
@@ -70,6 +71,9 @@ typedef struct StoredPolicy
 static HTAB *known = NULL;
 static MemoryContext known_context = NULL;
 static uint64 known_generation = 0;
+
+/* Where no policy covers a scope. */
+static StatsEntry *stats_without_policy = NULL;
 
 static uint64
 hash_scope(const char *scope, int length)
@@ -100,6 +104,7 @@ keep_policy(TupleTableSlot *slot, TupleDesc desc)
 	policy->scope = DatumGetTextPP(policy->values[POLICY_SCOPE]);
 	policy->scope_hash = hash_scope(VARDATA_ANY(policy->scope),
 									VARSIZE_ANY_EXHDR(policy->scope));
+	policy->stats = NULL;
 
 	entry = hash_search(known, &policy->scope_hash, HASH_ENTER, &found);
 	policy->next = found ? entry->next : NULL;
@@ -138,7 +143,7 @@ read_table(void)
 	table_close(relation, AccessShareLock);
 }
 
-static const StoredPolicy *
+static StoredPolicy *
 find_policy(const char *scope, int length)
 {
 	uint64		hash = hash_scope(scope, length);
@@ -179,11 +184,28 @@ apply_policy(Policy *policy, const StoredPolicy *stored)
 #undef VALUE
 }
 
+/* The counters of a stored policy, or of none. */
+static StatsEntry *
+stats_of_policy(StoredPolicy *stored)
+{
+	if (stored == NULL)
+	{
+		if (stats_without_policy == NULL)
+			stats_without_policy = stats_entry("", 0);
+		return stats_without_policy;
+	}
+	if (stored->stats == NULL)
+		stored->stats = stats_entry(VARDATA_ANY(stored->scope),
+									VARSIZE_ANY_EXHDR(stored->scope));
+	return stored->stats;
+}
+
 void
 policy_of_scope(Policy *policy, const text *scope)
 {
 	const char *bytes = VARDATA_ANY(scope);
 	int			length = VARSIZE_ANY_EXHDR(scope);
+	StoredPolicy *longest = NULL;
 
 	policy->ttl = default_ttl;
 	policy->lease = default_lease;
@@ -203,21 +225,23 @@ policy_of_scope(Policy *policy, const text *scope)
 		read_table();
 		known_generation = seen;
 	}
-	if (known == NULL)
-		return;
 
 	/* From the shortest prefix to the scope itself: the longer overrule. */
-	for (int prefix = 0; prefix <= length; prefix++)
+	for (int prefix = 0; prefix <= length && known != NULL; prefix++)
 	{
-		const StoredPolicy *stored;
+		StoredPolicy *stored;
 
 		if (prefix != 0 && prefix != length &&
 			bytes[prefix] != '/' && bytes[prefix - 1] != '/')
 			continue;
 		stored = find_policy(bytes, prefix);
 		if (stored != NULL)
+		{
 			apply_policy(policy, stored);
+			longest = stored;
+		}
 	}
+	policy->stats = stats_of_policy(longest);
 }
 
 /*

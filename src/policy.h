@@ -9,6 +9,7 @@
 #define IDEMPOTENCY_POLICY_H
 
 #include "datatype/timestamp.h"
+#include "stats.h"
 #include "utils/array.h"
 
 typedef struct Policy
@@ -21,6 +22,7 @@ typedef struct Policy
 	int			min_key_length; /* bytes */
 	Size		max_response_bytes;
 	const ArrayType *cache_errors;	/* of text, or NULL; valid as Policy is */
+	StatsEntry *stats;			/* counters of the longest scope's policy, or NULL */
 } Policy;
 
 /*

@@ -32,6 +32,7 @@
 #include "guc.h"
 #include "keylock.h"
 #include "miscadmin.h"
+#include "stats.h"
 #include "sweep.h"
 #include "utils/syscache.h"
 
@@ -154,6 +155,7 @@ idempotency_sweep(PG_FUNCTION_ARGS)
 	sweep_begin(&sweep, max_rows);
 	while (sweep_step(&sweep))
 		CHECK_FOR_INTERRUPTS();
+	stats_count_sweep(sweep.slots_cleared, sweep.rows_deleted, NULL);
 
 	values[0] = Int32GetDatum(sweep.slots_cleared);
 	values[1] = Int64GetDatum(sweep.rows_deleted);

@@ -48,6 +48,7 @@
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
+#include "stats.h"
 #include "sweep.h"
 #include "tcop/tcopprot.h"
 #include "utils/builtins.h"
@@ -292,31 +293,56 @@ time_is_up(TimestampTz began)
 }
 
 /* Sweep the database, each piece in a transaction of its own. */
-static void
-sweep_here(void)
+static bool
+sweep_in_steps(Sweep *sweep)
 {
 	TimestampTz began = GetCurrentTimestamp();
-	Sweep		sweep;
+	bool		installed = true;
 	bool		more = true;
 
-	sweep_begin(&sweep, sweep_batch);
 	while (more && !time_is_up(began))
 	{
 		CHECK_FOR_INTERRUPTS();
 		SetCurrentStatementStartTimestamp();
 		StartTransactionCommand();
 		PushActiveSnapshot(GetTransactionSnapshot());
-		more = OidIsValid(get_extension_oid("idempotency", true));
-		if (more)
+		installed = OidIsValid(get_extension_oid("idempotency", true));
+		more = installed;
+		if (installed)
 		{
 			pgstat_report_activity(STATE_RUNNING, "sweeping expired idempotency keys");
-			more = sweep_step(&sweep);
+			more = sweep_step(sweep);
 		}
 		PopActiveSnapshot();
 		CommitTransactionCommand();
 		pgstat_report_activity(STATE_IDLE, NULL);
 	}
 	pgstat_report_stat(true);
+	return installed;
+}
+
+/* The same, counted; an error is noted before it ends the worker. */
+static void
+sweep_here(void)
+{
+	Sweep		sweep;
+	bool		installed;
+
+	sweep_begin(&sweep, sweep_batch);
+	PG_TRY();
+	{
+		installed = sweep_in_steps(&sweep);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(TopMemoryContext);
+		stats_count_sweep(sweep.slots_cleared, sweep.rows_deleted,
+						  CopyErrorData()->message);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	if (installed)
+		stats_count_sweep(sweep.slots_cleared, sweep.rows_deleted, NULL);
 }
 
 void

@@ -1,0 +1,49 @@
+# The view stats tells of every sweep, by the worker or by hand, and of the
+# error that ended the last one.
+use strict;
+use warnings;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = PostgreSQL::Test::Cluster->new('main');
+$node->init;
+$node->append_conf('postgresql.conf', q{
+shared_preload_libraries = 'idempotency'
+idempotency.sweep_interval = '20 ms'
+idempotency.worker = off
+});
+$node->start;
+$node->safe_psql('postgres', 'CREATE EXTENSION idempotency');
+
+my $sweeps = q{SELECT sweeps, slots_cleared, rows_deleted, last_sweep IS NOT NULL, last_sweep_error
+	FROM idempotency.stats WHERE scope = ''};
+
+is($node->safe_psql('postgres', $sweeps), '0|0|0|f|', 'no sweep is counted before the first');
+
+$node->safe_psql('postgres', q{
+	UPDATE idempotency.wheel SET until = clock_timestamp() + (slot + 1) * interval '1 hour';
+	SELECT idempotency.claim('a', 'slot', ttl => '0.01 s', lease => '0.01 s');
+	SELECT idempotency.claim('b', 'long', ttl => '1 year', lease => '0.01 s');
+	SELECT idempotency.complete('b', 'long', attempt => 1, ttl => '0.01 s');
+	SELECT pg_sleep(0.02);
+	UPDATE idempotency.wheel SET until = clock_timestamp() WHERE slot = 0;
+	SELECT idempotency.sweep();
+});
+is($node->safe_psql('postgres', $sweeps), '1|1|1|t|', 'a sweep by hand is counted with what it removed');
+
+$node->append_conf('postgresql.conf', 'idempotency.worker = on');
+$node->reload;
+ok($node->poll_query_until('postgres', q{SELECT sweeps > 2 AND last_sweep_error IS NULL FROM idempotency.stats WHERE scope = ''}),
+	'sweeps of the worker are counted');
+
+$node->safe_psql('postgres', 'ALTER TABLE idempotency.keys_long RENAME TO hidden');
+ok($node->poll_query_until('postgres', q{SELECT last_sweep_error ~ 'idempotency' FROM idempotency.stats WHERE scope = ''}),
+	'the error that ended the last sweep is shown');
+
+$node->safe_psql('postgres', 'ALTER TABLE idempotency.hidden RENAME TO keys_long');
+ok($node->poll_query_until('postgres', q{SELECT last_sweep_error IS NULL FROM idempotency.stats WHERE scope = ''}),
+	'the next sweep that goes well clears it');
+
+$node->stop;
+done_testing();
