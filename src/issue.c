@@ -157,6 +157,9 @@ key_of_subject(const Request *request)
 	claim.ttl = record_ttl(request);
 	claim.first_sent = NO_TIME;
 	claim.policy = request->policy;
+	/* What the policy asks of keys, it does not ask of their records. */
+	claim.policy.require_request = false;
+	claim.policy.require_issued = false;
 	wait_at_most(&claim.limit, &request->policy.wait);
 
 	for (;;)
