@@ -265,9 +265,13 @@ idempotency_once(PG_FUNCTION_ARGS)
 	if (claim.outcome == OUTCOME_IN_PROGRESS)
 		ereport(ERROR,
 				(errcode(idempotency_sqlstate(HTTP_CONFLICT)),
-				 errmsg("idempotency key \"%s\" is in progress elsewhere",
+				 errmsg("idempotency key \"%s\" is in progress",
 						text_to_cstring(claim.key.name)),
-				 errdetail("It is not known yet whether the other transaction commits."),
+				 !claim.row_known ?
+				 errdetail("It is not known yet whether the other transaction commits.") :
+				 claim.row.own ?
+				 errdetail("The current transaction has claimed it and not completed it.") :
+				 errdetail("It is claimed until its lease ends."),
 				 errhint("Try again later, or raise idempotency.default_wait.")));
 	if (claim.outcome == OUTCOME_MISMATCH)
 		ereport(ERROR,

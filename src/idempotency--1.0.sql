@@ -305,13 +305,13 @@ COMMENT ON FUNCTION idempotency.announce_change() IS
 
 CREATE TABLE idempotency.policy (
 	scope              text PRIMARY KEY,
-	ttl                interval,
-	lease              interval,
-	wait               interval,
+	ttl                interval CHECK (ttl > interval '0'),
+	lease              interval CHECK (lease > interval '0'),
+	wait               interval CHECK (wait >= interval '0'),
 	require_request    boolean,
 	require_issued     boolean,
-	min_key_length     integer,
-	max_response_bytes integer,
+	min_key_length     integer CHECK (min_key_length >= 1),
+	max_response_bytes integer CHECK (max_response_bytes >= 0),
 	cache_errors       text[]
 ) USING heap;
 
@@ -428,7 +428,7 @@ AS 'MODULE_PATHNAME', 'idempotency_unfinished_claims'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 
 COMMENT ON FUNCTION idempotency.unfinished_claims() IS
-'unfinished claims, committed or not, and the transaction in progress that holds them; reads all keys';
+'for in_flight: unfinished claims, committed or not, and the transaction in progress that holds them; reads all keys';
 
 CREATE VIEW idempotency.in_flight AS
 SELECT DISTINCT ON (claim.scope, claim.key)
@@ -439,9 +439,13 @@ SELECT DISTINCT ON (claim.scope, claim.key)
 	activity.application_name,
 	claim.claimed_at AS since,
 	(SELECT count(*)
-	 FROM pg_catalog.pg_locks AS waiting
-	 WHERE waiting.locktype = 'transactionid'
-	   AND waiting.transactionid = claim.holder
+	 FROM pg_catalog.pg_locks AS part
+	 JOIN pg_catalog.pg_locks AS waiting ON waiting.transactionid = part.transactionid
+	 WHERE part.locktype = 'transactionid'
+	   AND part.virtualtransaction = held.virtualtransaction
+	   AND part.mode = 'ExclusiveLock'
+	   AND part.granted
+	   AND waiting.locktype = 'transactionid'
 	   AND NOT waiting.granted) AS waiters,
 	claim.lease_until
 FROM idempotency.unfinished_claims() AS claim
@@ -627,7 +631,6 @@ REVOKE ALL ON FUNCTION idempotency.sweep(bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION idempotency.forget(text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION idempotency.purge(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION idempotency.erase(text, text) FROM PUBLIC;
-REVOKE ALL ON FUNCTION idempotency.unfinished_claims() FROM PUBLIC;
 REVOKE ALL ON TABLE idempotency.in_flight FROM PUBLIC;
 REVOKE ALL ON FUNCTION idempotency.guard_table(regclass, name, text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION idempotency.stats_counters() FROM PUBLIC;

@@ -9,13 +9,23 @@
  * update; a register of owners would cost every claim.  Operators pay, for
  * whom this is.
  *
+ * A view checks its tables as its owner, but its functions as its reader.  So
+ * the function is open to all, and asks itself whether its caller may read
+ * the view: one grant is enough.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "access/subtrans.h"
+#include "access/transam.h"
 #include "access/xact.h"
+#include "catalog/namespace.h"
 #include "funcapi.h"
+#include "miscadmin.h"
 #include "store.h"
+#include "utils/acl.h"
+#include "utils/lsyscache.h"
 #include "utils/tuplestore.h"
 
 PG_FUNCTION_INFO_V1(idempotency_unfinished_claims);
@@ -31,13 +41,37 @@ enum
 	UNFINISHED_COLUMNS
 };
 
+static void
+check_may_read_view(void)
+{
+	Oid			schema = get_namespace_oid("idempotency", false);
+	Oid			view = get_relname_relid("in_flight", schema);
+
+	if (!OidIsValid(view) ||
+		pg_class_aclcheck(view, GetUserId(), ACL_SELECT) != ACLCHECK_OK)
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_VIEW, "in_flight");
+}
+
+/*
+ * The transaction to which the writer of a row belongs.  A subtransaction that
+ * has ended holds no lock any more by which its session could be found.
+ */
+static TransactionId
+whole_transaction(const KeyRow *row, TransactionId writer)
+{
+	if (row->own)
+		return GetTopTransactionIdIfAny();
+	return TransactionIdIsNormal(writer) ?
+		SubTransGetTopmostTransaction(writer) : InvalidTransactionId;
+}
+
 /*
  * unfinished_claims() returns setof record
  *
- * Scope, key, attempt, claimed_at, lease_until, and the (sub)transaction in
+ * Scope, key, attempt, claimed_at, lease_until, and the transaction in
  * progress that has written the row, NULL where its claim is committed and
  * nobody is at work on it.  A claim that a transaction is replacing is there
- * twice.
+ * twice.  For those who may read the view in_flight.
  */
 Datum
 idempotency_unfinished_claims(PG_FUNCTION_ARGS)
@@ -49,6 +83,7 @@ idempotency_unfinished_claims(PG_FUNCTION_ARGS)
 	KeyRow		row;
 	TransactionId writer;
 
+	check_may_read_view();
 	InitMaterializedSRF(fcinfo, 0);
 	store_scan_begin(&scan, 0, LEAVES - 1);
 	while (store_scan_next(&scan, &key, &row, &writer))
@@ -58,8 +93,7 @@ idempotency_unfinished_claims(PG_FUNCTION_ARGS)
 
 		if (row.status != KEY_IN_PROGRESS)
 			continue;
-		if (row.own)
-			writer = GetTopTransactionIdIfAny();
+		writer = whole_transaction(&row, writer);
 		if (row.expires_at <= now && !TransactionIdIsValid(writer))
 			continue;
 		values[UNFINISHED_SCOPE] = PointerGetDatum(key.scope);

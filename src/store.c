@@ -161,6 +161,8 @@ make_slots(Store *store, int leaf)
 void
 store_close(Store *store)
 {
+	MemoryContext context;
+
 	for (int leaf = 0; leaf < LEAVES; leaf++)
 	{
 		LOCKMODE	lock = store->written[leaf] ? NoLock : RowExclusiveLock;
@@ -177,7 +179,9 @@ store_close(Store *store)
 		ExecDropSingleTupleTableSlot(store->read_slot);
 		ExecDropSingleTupleTableSlot(store->write_slot);
 	}
+	context = store->context;
 	store_open(store);
+	store->context = context;
 }
 
 /* ----------------------------------------------------------------

@@ -1,0 +1,55 @@
+# Claiming 100,000 keys in one call, and completing them, stays under 64 MB on
+# top of what the arrays alone take.
+
+use strict;
+use warnings;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+plan skip_all => 'reads the peak of memory from /proc' unless -r "/proc/$$/status";
+
+my $allowed = 64 * 1024;
+
+my $node = PostgreSQL::Test::Cluster->new('primary');
+$node->init;
+# What the server has touched of the buffers counts as the session's.
+$node->append_conf('postgresql.conf', "shared_buffers = '8MB'");
+$node->start;
+$node->safe_psql('postgres', 'CREATE EXTENSION idempotency');
+
+# The most memory that a session has had, in kB, after some statements.
+sub peak
+{
+	my (@statements) = @_;
+	my $session = $node->background_psql('postgres');
+	my $pid = $session->query_safe('SELECT pg_backend_pid()');
+	chomp $pid;
+	$session->query_safe($_) for @statements;
+	my ($peak) = slurp_file("/proc/$pid/status") =~ /^VmHWM:\s+(\d+) kB/m;
+	$session->quit;
+	return $peak;
+}
+
+my $arrays = q{(SELECT array_agg('key ' || n) AS keys, array_agg(jsonb_build_object('amount', n)) AS requests FROM generate_series(1, 100000) AS n)};
+my $built = peak("SELECT cardinality(keys), cardinality(requests) FROM $arrays AS a");
+my $claimed = peak(
+	"BEGIN",
+	"SELECT count(*) FROM $arrays AS a, idempotency.claim_many(keys, 'memory', requests) AS c WHERE c.proceed");
+cmp_ok($claimed - $built, '<', $allowed, 'claiming 100,000 keys');
+note 'claim_many: ' . ($claimed - $built) . ' kB';
+
+my $completed = peak(
+	"BEGIN",
+	"SELECT count(*) FROM $arrays AS a, idempotency.claim_many(keys, 'memory', requests) AS c WHERE c.proceed",
+	"SELECT idempotency.complete_many(keys, 'memory', requests) FROM $arrays AS a",
+	"COMMIT");
+cmp_ok($completed - $built, '<', $allowed, 'claiming and completing them in one transaction');
+note 'claim_many and complete_many: ' . ($completed - $built) . ' kB';
+
+my $replayed = peak("SELECT count(*) FROM $arrays AS a, idempotency.claim_many(keys, 'memory', requests) AS c WHERE c.outcome = 'replay'");
+cmp_ok($replayed - $built, '<', $allowed, 'replaying them');
+note 'replay: ' . ($replayed - $built) . ' kB';
+
+$node->stop;
+done_testing();
