@@ -1,0 +1,56 @@
+#!/bin/sh
+# What it costs to forget keys: a turn of the wheel beside DELETE and VACUUM of
+# the same rows.
+#
+#	bench/expiry.sh [keys]			(default 1000000)
+#
+# Uses the server that psql reaches, as a superuser, in a database of its own,
+# which is dropped in the end.  Prints time and WAL of each way.  The first
+# writes after a checkpoint carry whole pages; as in a server at work, most
+# pages here are written without a checkpoint in between.
+set -eu
+keys=${1:-1000000}
+database=idempotency_bench_expiry
+sql() { psql -XAtq -v ON_ERROR_STOP=1 -d "$database" "$@"; }
+
+psql -Xq -v ON_ERROR_STOP=1 -d postgres -c "CREATE DATABASE $database"
+trap 'psql -Xq -d postgres -c "DROP DATABASE IF EXISTS $database"' EXIT
+sql -c "CREATE EXTENSION idempotency"
+
+# Keys with a small response, as a payment leaves them; written to the slot by
+# SQL, since only their number and size matter here.
+fill() {
+	sql <<EOF
+UPDATE idempotency.wheel SET until = clock_timestamp() + (slot + 1) * interval '1 hour';
+INSERT INTO idempotency.keys (scope, key, fingerprint, status, status_code, resource_id, response,
+	attempt, claimed_at, completed_at, expires_at, slot, hash)
+SELECT 'payments/tenant-' || n % 100, 'key-' || n, decode(md5(n::text) || md5(n::text), 'hex'),
+	'completed', 201, n::text, jsonb_build_object('id', n, 'amount', 100, 'currency', 'EUR'), 1,
+	clock_timestamp(), clock_timestamp(), clock_timestamp(), 0,
+	idempotency.key_hash('key-' || n, 'payments/tenant-' || n % 100)
+FROM generate_series(1, $keys) AS n;
+VACUUM (FREEZE, ANALYZE) idempotency.keys_0;
+CHECKPOINT;
+SELECT pg_sleep(0.01);
+UPDATE idempotency.wheel SET until = clock_timestamp() WHERE slot = 0;
+SELECT pg_sleep(0.01);
+EOF
+}
+
+# measure NAME STATEMENT...: time as psql sees it, without connecting.
+measure() {
+	name=$1
+	shift
+	from=$(sql -c "SELECT pg_current_wal_insert_lsn()")
+	ms=$(printf '%s;\n' '\timing on' "$@" | sed '1s/;$//' | sql | awk '/^Time:/ { ms += $2 } END { printf "%.0f", ms }')
+	wal=$(sql -c "SELECT pg_current_wal_insert_lsn() - '$from'")
+	printf '%-18s %8d ms %12d bytes of WAL\n' "$name" "$ms" "$wal"
+}
+
+fill >/dev/null
+sql -c "SELECT count(*) || ' keys, ' || pg_size_pretty(pg_total_relation_size('idempotency.keys_0')) FROM idempotency.keys_0"
+measure "turn of the wheel" "SELECT idempotency.sweep()"
+sql -c "SELECT count(*) || ' keys left, ' || pg_size_pretty(pg_total_relation_size('idempotency.keys_0')) FROM idempotency.keys_0"
+fill >/dev/null
+measure "DELETE and VACUUM" "DELETE FROM idempotency.keys_0 WHERE expires_at <= clock_timestamp()" "VACUUM idempotency.keys_0"
+sql -c "SELECT count(*) || ' keys left, ' || pg_size_pretty(pg_total_relation_size('idempotency.keys_0')) FROM idempotency.keys_0"
