@@ -61,8 +61,8 @@ sub request
 	append_to_file($script, "SELECT request('$key', $requests - 1, $failures);\n");
 	one('ALTER SEQUENCE tries RESTART');
 
-	# The owner would wait for ever for a duplicate that has broken off.
-	local $ENV{PGOPTIONS} = '-c statement_timeout=2min -c default_transaction_isolation=' . ($isolation =~ s/ /\\ /r);
+	# An owner would wait for ever for a duplicate that has broken off.
+	local $ENV{PGOPTIONS} = '-c statement_timeout=1min -c default_transaction_isolation=' . ($isolation =~ s/ /\\ /r);
 	$node->command_like(
 		[ 'pgbench', '-n', '-c', $requests, '-j', '2', '-t', '1', '--max-tries', $failures + 1, '-f', $script, 'postgres' ],
 		qr{transactions actually processed: $requests/$requests\n.*failed transactions: 0 }s,
@@ -76,9 +76,10 @@ sub request
 		't', "all have the result of that one effect: $what");
 }
 
-request($most, 'once', 'read committed', 0);
-request(100, 'first owners fail', 'read committed', 3);
+request(100, 'once', 'read committed', 0);
 request(100, 'serializable', 'serializable', 0);
-request(100, 'repeatable', 'repeatable read', 3);
+request(100, 'first owners fail', 'repeatable read', 3);
+# Where a hundred go wrong, a thousand would only take longer to.
+request($most, 'thousand', 'read committed', 3) if Test::More->builder->is_passing;
 
 done_testing();
