@@ -12,9 +12,9 @@
  * one entry for each '/' of its scope, and none where there is no policy.  A
  * trigger on the table announces changes as relcache messages, on commit and
  * to all backends; they are accepted before each look-up.  The table is read
- * with a self snapshot: a policy is in force from its commit on, whatever
- * snapshot the caller's transaction has, and reading it leaves no predicate
- * lock.
+ * with a snapshot taken for it: a policy is in force from its commit on,
+ * whatever snapshot the caller's transaction has, and a change that commits
+ * meanwhile is seen as a whole or not at all.
  *
  *-------------------------------------------------------------------------
  */
@@ -117,7 +117,8 @@ read_table(void)
 	HASHCTL		control = {.keysize = sizeof(uint64), .entrysize = sizeof(StoredPolicy)};
 	Relation	relation = table_open(objects()->policy, AccessShareLock);
 	TupleTableSlot *slot = table_slot_create(relation, NULL);
-	TableScanDesc scan = begin_table_scan(relation, SnapshotSelf);
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	TableScanDesc scan = begin_table_scan(relation, snapshot);
 	MemoryContext caller;
 
 	if (known_context == NULL)
@@ -139,6 +140,7 @@ read_table(void)
 	}
 	MemoryContextSwitchTo(caller);
 	table_endscan(scan);
+	UnregisterSnapshot(snapshot);
 	ExecDropSingleTupleTableSlot(slot);
 	table_close(relation, AccessShareLock);
 }

@@ -136,6 +136,23 @@ open_heap(Store *store, int leaf)
 		store->heap[leaf] = table_open(objects()->leaf[leaf], RowExclusiveLock);
 }
 
+/*
+ * The same without waiting.  False where somebody has locked the leaf against
+ * writing; then no transaction in progress has written to it.
+ */
+static bool
+open_heap_if_free(Store *store, int leaf)
+{
+	Oid			relid = objects()->leaf[leaf];
+
+	if (store->heap[leaf] != NULL)
+		return true;
+	if (!ConditionalLockRelationOid(relid, RowExclusiveLock))
+		return false;
+	store->heap[leaf] = table_open(relid, NoLock);
+	return true;
+}
+
 static void
 open_index(Store *store, int leaf)
 {
@@ -347,17 +364,27 @@ says_more(const KeyRow *row, bool replaced,
 	return row->claimed_at > than->claimed_at;
 }
 
-/* Returns whether the probe is complete: a live row that nobody is replacing. */
+/*
+ * Returns whether the probe is complete: a live row that nobody is replacing.
+ *
+ * A slot whose until is past holds expired rows, which are left for its turn,
+ * and may hold what a transaction has written that runs on: a claim that
+ * outlived its slot is still guarded.  The sweeper is not waited for: it has
+ * the lock only where no such transaction is.
+ */
 static bool
 probe_leaf(Store *store, int leaf, const IdempotencyKey *key,
 		   TimestampTz now, Probe *probe, bool *replaced)
 {
+	bool		past = !wheel_leaf_is_live(&store->wheel, leaf, now);
 	SnapshotData dirty;
 	ScanKeyData condition;
 	IndexScanDesc scan;
 	TupleTableSlot *slot;
 	bool		complete = false;
 
+	if (past && !open_heap_if_free(store, leaf))
+		return false;
 	open_heap(store, leaf);
 	/* An empty slot of the wheel costs no more than this. */
 	if (RelationGetNumberOfBlocks(store->heap[leaf]) == 0)
@@ -391,6 +418,8 @@ probe_leaf(Store *store, int leaf, const IdempotencyKey *key,
 
 		row_from_slot(&row, slot);
 		row.leaf = leaf;
+		if (past && !row.own)
+			continue;
 		if (!probe->found ||
 			says_more(&row, row_replaced, &probe->row, *replaced, now))
 		{
@@ -415,12 +444,12 @@ store_probe(Store *store, const IdempotencyKey *key,
 	probe->found = false;
 	probe->writer = InvalidTransactionId;
 
-	/* W3: every leaf that may hold a live row, until one is found. */
+	/* W3: every leaf, until a live row is found. */
 	if (probe_leaf(store, first, key, now, probe, &replaced))
 		return;
 	for (int leaf = 0; leaf < LEAVES; leaf++)
 	{
-		if (leaf != first && wheel_leaf_is_live(&store->wheel, leaf, now) &&
+		if (leaf != first &&
 			probe_leaf(store, leaf, key, now, probe, &replaced))
 			return;
 	}
