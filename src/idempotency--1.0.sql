@@ -344,6 +344,39 @@ ALTER TABLE idempotency.wheel ENABLE ALWAYS TRIGGER announce_change;
 ALTER TABLE idempotency.wheel REPLICA IDENTITY FULL;
 ALTER TABLE idempotency.policy ENABLE ALWAYS TRIGGER announce_change;
 
+-- Rows that arrive by COPY or by hand may expire after the until of their
+-- slot: pg_dump restores the keys before the wheel.  The slot's until is then
+-- raised with them, or a sweep in between would empty it too early.
+CREATE FUNCTION idempotency.raise_until()
+RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	INSERT INTO idempotency.wheel (slot, until)
+	SELECT arrived.slot, max(arrived.expires_at)
+	FROM arrived
+	WHERE arrived.slot >= 0
+	GROUP BY arrived.slot
+	HAVING max(arrived.expires_at) >
+		(SELECT coalesce(max(w.until), '-infinity') FROM idempotency.wheel AS w WHERE w.slot = arrived.slot);
+	RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION idempotency.raise_until() IS
+'trigger: keeps the until of a slot from lying before the expiry of rows that arrive by COPY or by hand';
+
+DO $$
+DECLARE
+	holder text;
+BEGIN
+	FOREACH holder IN ARRAY ARRAY['keys', 'keys_0', 'keys_1', 'keys_2', 'keys_3', 'keys_4', 'keys_5', 'keys_6', 'keys_7'] LOOP
+		EXECUTE format('CREATE TRIGGER raise_until AFTER INSERT ON idempotency.%I REFERENCING NEW TABLE AS arrived FOR EACH STATEMENT EXECUTE FUNCTION idempotency.raise_until()', holder);
+	END LOOP;
+END
+$$;
+
 CREATE FUNCTION idempotency.set_policy(
 	scope text,
 	ttl interval DEFAULT NULL,
@@ -624,7 +657,7 @@ REVOKE ALL ON TABLE idempotency.keys, idempotency.keys_0, idempotency.keys_1,
 	idempotency.keys_2, idempotency.keys_3, idempotency.keys_4,
 	idempotency.keys_5, idempotency.keys_6, idempotency.keys_7,
 	idempotency.keys_long, idempotency.wheel, idempotency.policy FROM PUBLIC;
-REVOKE ALL ON FUNCTION idempotency.announce_change() FROM PUBLIC;
+REVOKE ALL ON FUNCTION idempotency.announce_change(), idempotency.raise_until() FROM PUBLIC;
 REVOKE ALL ON FUNCTION idempotency.set_policy(text, interval, interval, interval, boolean, boolean, integer, integer, text[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION idempotency.drop_policy(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION idempotency.sweep(bigint) FROM PUBLIC;

@@ -6,8 +6,8 @@
  * Each slot has an until, and no key in it expires later (W1).  A key goes
  * into the slot with the smallest until that is not before its expiry, or,
  * where the wheel does not reach that far, into keys_long (W5).  A slot whose
- * until has passed holds expired keys only: nobody need look there, and it is
- * emptied as a whole and handed a later until.
+ * until has passed holds expired keys only, and is emptied as a whole and
+ * handed a later until.
  *
  * What a backend believes about the wheel is kept between calls, and is
  * dropped by the relcache message that a turn sends.  W3 asks that a claim
