@@ -161,6 +161,8 @@ make_slots(Store *store, int leaf)
 void
 store_close(Store *store)
 {
+	MemoryContext context = store->context;
+
 	for (int leaf = 0; leaf < LEAVES; leaf++)
 	{
 		LOCKMODE	lock = store->written[leaf] ? NoLock : RowExclusiveLock;
@@ -177,7 +179,10 @@ store_close(Store *store)
 		ExecDropSingleTupleTableSlot(store->read_slot);
 		ExecDropSingleTupleTableSlot(store->write_slot);
 	}
+
+	/* What is opened next lives as long; the caller may be elsewhere now. */
 	store_open(store);
+	store->context = context;
 }
 
 /* ----------------------------------------------------------------
