@@ -64,7 +64,8 @@ stores_error(const ArrayType *filter, int sqlerrcode)
 	{
 		const char *entry = DatumGetPointer(entries[i]);
 
-		if (strncmp(sqlstate, VARDATA_ANY(entry), VARSIZE_ANY_EXHDR(entry)) == 0)
+		/* A policy may have been stored without set_policy(). */
+		if (!isnull[i] && strncmp(sqlstate, VARDATA_ANY(entry), VARSIZE_ANY_EXHDR(entry)) == 0)
 			return true;
 	}
 	return false;
