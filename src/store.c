@@ -412,6 +412,19 @@ probe_leaf(Store *store, int leaf, const IdempotencyKey *key,
 	return complete;
 }
 
+/*
+ * Whether this transaction has written to the leaf.  So an owner finds its own
+ * claim, however long it has been at work; the leaf can't be emptied.
+ */
+static bool
+leaf_is_own(int leaf)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_RELATION(tag, MyDatabaseId, objects()->leaf[leaf]);
+	return LOCK_IS_HELD(&tag, RowExclusiveLock);
+}
+
 void
 store_probe(Store *store, const IdempotencyKey *key,
 			TimestampTz now, TimestampTz hint, Probe *probe)
@@ -427,7 +440,8 @@ store_probe(Store *store, const IdempotencyKey *key,
 		return;
 	for (int leaf = 0; leaf < LEAVES; leaf++)
 	{
-		if (leaf != first && wheel_leaf_is_live(&store->wheel, leaf, now) &&
+		if (leaf != first &&
+			(wheel_leaf_is_live(&store->wheel, leaf, now) || leaf_is_own(leaf)) &&
 			probe_leaf(store, leaf, key, now, probe, &replaced))
 			return;
 	}
