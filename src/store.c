@@ -24,6 +24,9 @@
  * another live entry of the same hash, committed or not, is taken back, and
  * the caller probes again.  Under the key's lock that happens only where a row
  * was put there by hand.  Across leaves no index can judge; the lock does.
+ * Expired rows of one key may lie in several leaves: a restore from pg_dump
+ * hands a slot that is past a later until, with its rows, which nobody looked
+ * at when the key was claimed again.  One that is in the way is deleted (W4).
  *
  * A leaf may have other indexes: an administrator's, and, while REINDEX
  * CONCURRENTLY runs, the one that is to take the place of the hash index.
@@ -566,6 +569,21 @@ update_row(Store *store, const IdempotencyKey *key, KeyRow *row,
 	}
 }
 
+/* As store_delete_expired(), in the given leaf. */
+static bool
+delete_expired(Store *store, int leaf, const IdempotencyKey *key, TimestampTz now)
+{
+	Probe		probe = {0};
+	bool		replaced = false;
+
+	(void) probe_leaf(store, leaf, key, now, &probe, &replaced);
+	if (!probe.found || TransactionIdIsValid(probe.writer) ||
+		probe.row.own || probe.row.expires_at > now)
+		return false;
+	store_delete(store, &probe.row);
+	return true;
+}
+
 bool
 store_write(Store *store, const IdempotencyKey *key, KeyRow *row)
 {
@@ -589,7 +607,9 @@ store_write(Store *store, const IdempotencyKey *key, KeyRow *row)
 	if (in_place)
 		update_row(store, key, row, slot);
 	else
-		written = insert_row(store, key, row, slot);
+		written = insert_row(store, key, row, slot) ||
+			(delete_expired(store, row->leaf, key, GetCurrentTimestamp()) &&
+			 insert_row(store, key, row, slot));
 
 	/*
 	 * The moved row's values were copied by the insertion, out of line ones
@@ -786,13 +806,5 @@ store_expired(LongWalk *walk, TimestampTz now, int enough)
 bool
 store_delete_expired(Store *store, const IdempotencyKey *key, TimestampTz now)
 {
-	Probe		probe = {0};
-	bool		replaced = false;
-
-	(void) probe_leaf(store, LEAF_LONG, key, now, &probe, &replaced);
-	if (!probe.found || TransactionIdIsValid(probe.writer) ||
-		probe.row.own || probe.row.expires_at > now)
-		return false;
-	store_delete(store, &probe.row);
-	return true;
+	return delete_expired(store, LEAF_LONG, key, now);
 }
