@@ -37,13 +37,20 @@
 #include "varatt.h"
 #endif
 
-/* 16 tells which indexes an update must enter; 15 only whether any. */
+/*
+ * 16 tells which indexes an update must enter, all or those that summarize
+ * pages; 15 only whether all.
+ */
 #if PG_VERSION_NUM >= 160000
 typedef TU_UpdateIndexes IndexesToUpdate;
-#define UPDATE_NEEDS_INDEX_ENTRY(indexes) ((indexes) != TU_None)
+#define UPDATE_NEEDS_INDEX_ENTRY(indexes) ((indexes) == TU_All)
+#define UPDATE_NEEDS_SUMMARY(indexes) ((indexes) == TU_Summarizing)
+#define INDEX_SUMMARIZES(info) ((info)->ii_Summarizing)
 #else
 typedef bool IndexesToUpdate;
 #define UPDATE_NEEDS_INDEX_ENTRY(indexes) (indexes)
+#define UPDATE_NEEDS_SUMMARY(indexes) ((void) (indexes), false)
+#define INDEX_SUMMARIZES(info) ((void) (info), false)
 #endif
 
 /* 17 can ask for a lock or any stronger one. */

@@ -649,9 +649,43 @@ COMMENT ON FUNCTION idempotency.guard_table(regclass, name, text, text) IS
 'make the triggers that let each key of a table in once; mode skip or raise';
 
 -- ---------------------------------------------------------------------------
--- Privileges: the schema's missing USAGE withholds the functions above; the
--- tables are for the owner alone, whatever the default privileges say.
+-- Privileges, whatever the default privileges say: the schema's missing USAGE
+-- withholds the functions for applications; all else is for the owner alone.
 -- ---------------------------------------------------------------------------
+
+DO $$
+DECLARE
+	command text;
+BEGIN
+	FOR command IN
+		WITH member AS (
+			SELECT depend.classid, depend.objid
+			FROM pg_depend AS depend
+			JOIN pg_extension AS extension ON extension.oid = depend.refobjid
+			WHERE depend.refclassid = 'pg_extension'::regclass
+				AND depend.deptype = 'e'
+				AND extension.extname = 'idempotency'
+		)
+		SELECT format('REVOKE ALL ON TABLE %s FROM %s', c.oid::regclass, a.grantee::regrole)
+		FROM member
+		JOIN pg_class AS c ON member.classid = 'pg_class'::regclass AND c.oid = member.objid,
+		aclexplode(c.relacl) AS a
+		WHERE a.grantee NOT IN (0, c.relowner)
+		UNION
+		SELECT format('REVOKE ALL ON FUNCTION %s FROM %s', p.oid::regprocedure, a.grantee::regrole)
+		FROM member
+		JOIN pg_proc AS p ON member.classid = 'pg_proc'::regclass AND p.oid = member.objid,
+		aclexplode(p.proacl) AS a
+		WHERE a.grantee NOT IN (0, p.proowner)
+		UNION
+		SELECT format('GRANT EXECUTE ON FUNCTION %s TO PUBLIC', member.objid::regprocedure)
+		FROM member
+		WHERE member.classid = 'pg_proc'::regclass
+	LOOP
+		EXECUTE command;
+	END LOOP;
+END
+$$;
 
 REVOKE ALL ON TABLE idempotency.keys, idempotency.keys_0, idempotency.keys_1,
 	idempotency.keys_2, idempotency.keys_3, idempotency.keys_4,

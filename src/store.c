@@ -24,6 +24,15 @@
  * another live entry of the same hash, committed or not, is taken back, and
  * the caller probes again.  Under the key's lock that happens only where a row
  * was put there by hand.  Across leaves no index can judge; the lock does.
+ * Expired rows of one key may lie in several leaves: a restore from pg_dump
+ * hands a slot that is past a later until, with its rows, which nobody looked
+ * at when the key was claimed again.  One that is in the way is deleted (W4).
+ *
+ * A leaf may have other indexes: an administrator's, and, while REINDEX
+ * CONCURRENTLY runs, the one that is to take the place of the hash index.
+ * They are written as the executor would write them.  A row that one of the
+ * latter kind missed would not be found after the exchange, and its key would
+ * be claimed again.
  *
  * W1: no row expires after the until of its leaf.  store_write() is the one
  * place that puts rows into leaves, and it chooses the leaf by the expiry;
@@ -480,6 +489,51 @@ insert_index_entry(Store *store, int leaf, const IdempotencyKey *key,
 						store->index_info[leaf]);
 }
 
+/* Enter the row into the other indexes of its leaf, where there are any. */
+static void
+enter_other_indexes(Store *store, int leaf, TupleTableSlot *slot,
+					ItemPointer tid, bool only_summaries)
+{
+	Relation	heap = store->heap[leaf];
+	List	   *indexes = RelationGetIndexList(heap);
+	EState	   *estate;
+	ExprContext *context;
+	ListCell   *cell;
+
+	if (list_length(indexes) == 1)
+	{
+		list_free(indexes);
+		return;
+	}
+	estate = CreateExecutorState();
+	context = GetPerTupleExprContext(estate);
+	context->ecxt_scantuple = slot;
+	foreach(cell, indexes)
+	{
+		Relation	index;
+		IndexInfo  *info;
+		Datum		values[INDEX_MAX_KEYS];
+		bool		isnull[INDEX_MAX_KEYS];
+
+		if (lfirst_oid(cell) == RelationGetRelid(store->index[leaf]))
+			continue;
+		index = index_open(lfirst_oid(cell), RowExclusiveLock);
+		info = BuildIndexInfo(index);
+		if (info->ii_ReadyForInserts &&
+			(!only_summaries || INDEX_SUMMARIZES(info)) &&
+			ExecQual(ExecPrepareQual(info->ii_Predicate, estate), context))
+		{
+			FormIndexDatum(info, slot, estate, values, isnull);
+			(void) index_insert(index, values, isnull, tid, heap,
+								info->ii_Unique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO,
+								false, info);
+		}
+		index_close(index, RowExclusiveLock);
+	}
+	FreeExecutorState(estate);
+	list_free(indexes);
+}
+
 /* Insert into the row's leaf.  Returns false, with nothing left, on conflict. */
 static bool
 insert_row(Store *store, const IdempotencyKey *key, KeyRow *row,
@@ -490,7 +544,10 @@ insert_row(Store *store, const IdempotencyKey *key, KeyRow *row,
 	table_tuple_insert(store->heap[leaf], slot, GetCurrentCommandId(true), 0, NULL);
 	row->tid = slot->tts_tid;
 	if (insert_index_entry(store, leaf, key, &row->tid))
+	{
+		enter_other_indexes(store, leaf, slot, &row->tid, false);
 		return true;
+	}
 
 	/* Make the tuple one of an earlier command, then take it back. */
 	CommandCounterIncrement();
@@ -509,12 +566,36 @@ update_row(Store *store, const IdempotencyKey *key, KeyRow *row,
 	row->tid = slot->tts_tid;
 
 	/*
-	 * Only where the page had no room.  The entry of the version just
-	 * replaced is no conflict.
+	 * Only where the page had no room, or an administrator's index has a
+	 * column that changes.  The entry of the version just replaced is no
+	 * conflict.
 	 */
-	if (UPDATE_NEEDS_INDEX_ENTRY(indexes) &&
-		!insert_index_entry(store, row->leaf, key, &row->tid))
-		elog(ERROR, "idempotency key is stored twice");
+	if (UPDATE_NEEDS_INDEX_ENTRY(indexes))
+	{
+		if (!insert_index_entry(store, row->leaf, key, &row->tid))
+			elog(ERROR, "idempotency key is stored twice");
+		enter_other_indexes(store, row->leaf, slot, &row->tid, false);
+	}
+	else if (UPDATE_NEEDS_SUMMARY(indexes))
+	{
+		open_index(store, row->leaf);
+		enter_other_indexes(store, row->leaf, slot, &row->tid, true);
+	}
+}
+
+/* As store_delete_expired(), in the given leaf. */
+static bool
+delete_expired(Store *store, int leaf, const IdempotencyKey *key, TimestampTz now)
+{
+	Probe		probe = {0};
+	bool		replaced = false;
+
+	(void) probe_leaf(store, leaf, key, now, &probe, &replaced);
+	if (!probe.found || TransactionIdIsValid(probe.writer) ||
+		probe.row.own || probe.row.expires_at > now)
+		return false;
+	store_delete(store, &probe.row);
+	return true;
 }
 
 bool
@@ -540,7 +621,9 @@ store_write(Store *store, const IdempotencyKey *key, KeyRow *row)
 	if (in_place)
 		update_row(store, key, row, slot);
 	else
-		written = insert_row(store, key, row, slot);
+		written = insert_row(store, key, row, slot) ||
+			(delete_expired(store, row->leaf, key, GetCurrentTimestamp()) &&
+			 insert_row(store, key, row, slot));
 
 	/*
 	 * The moved row's values were copied by the insertion, out of line ones
@@ -738,13 +821,5 @@ store_expired(LongWalk *walk, TimestampTz now, int enough)
 bool
 store_delete_expired(Store *store, const IdempotencyKey *key, TimestampTz now)
 {
-	Probe		probe = {0};
-	bool		replaced = false;
-
-	(void) probe_leaf(store, LEAF_LONG, key, now, &probe, &replaced);
-	if (!probe.found || TransactionIdIsValid(probe.writer) ||
-		probe.row.own || probe.row.expires_at > now)
-		return false;
-	store_delete(store, &probe.row);
-	return true;
+	return delete_expired(store, LEAF_LONG, key, now);
 }
