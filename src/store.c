@@ -138,11 +138,26 @@ store_refresh(Store *store)
 	wheel_read(&store->wheel);
 }
 
+/* Rows are read into arrays of this size, and formed from them. */
+static void
+check_columns(TupleDesc desc)
+{
+	if (desc->natts != KEYS_COLUMNS)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table \"idempotency.keys\" is not as this version of the extension made it"),
+				 errdetail("It has %d columns in place of %d.", desc->natts, KEYS_COLUMNS),
+				 errhint("Run ALTER EXTENSION idempotency UPDATE where a new version was installed. Keep columns of your own in another table.")));
+}
+
 static void
 open_heap(Store *store, int leaf)
 {
 	if (store->heap[leaf] == NULL)
+	{
 		store->heap[leaf] = table_open(objects()->leaf[leaf], RowExclusiveLock);
+		check_columns(RelationGetDescr(store->heap[leaf]));
+	}
 }
 
 /*
@@ -663,6 +678,7 @@ static void
 scan_leaf(StoreScan *scan)
 {
 	scan->heap = table_open(objects()->leaf[scan->leaf], AccessShareLock);
+	check_columns(RelationGetDescr(scan->heap));
 	scan->slot = table_slot_create(scan->heap, NULL);
 	scan->scan = begin_table_scan(scan->heap, &scan->dirty);
 }

@@ -1,0 +1,12 @@
+-- A column that was added to the keys by hand is refused, not written over.
+BEGIN;
+ALTER TABLE idempotency.keys ADD COLUMN tenant text;
+SAVEPOINT before;
+SELECT idempotency.claim('key', 'altered_keys');
+ROLLBACK TO before;
+SELECT key FROM idempotency.lookup('key', 'altered_keys');
+ROLLBACK TO before;
+SELECT count(*) FROM idempotency.in_flight;
+ROLLBACK;
+SELECT outcome FROM idempotency.claim('key', 'altered_keys');
+DELETE FROM idempotency.keys WHERE scope = 'altered_keys';
