@@ -8,7 +8,7 @@ BEGIN
 	UPDATE idempotency.wheel SET until = '-infinity' WHERE slot > 1;
 	UPDATE idempotency.wheel SET until = clock_timestamp() + interval '30 min' WHERE slot = 1;
 	UPDATE idempotency.wheel SET until = clock_timestamp() + interval '20 min' WHERE slot = 0;
-	PERFORM idempotency.claim(twin, 'expired_twins', ttl => '1 us', lease => '1 us');
+	PERFORM idempotency.once(twin, 'expired_twins', ttl => '1 us');
 	-- slot 0 is past; as long as it is, the key goes to slot 1
 	UPDATE idempotency.wheel SET until = '-infinity' WHERE slot = 0;
 END $$;

@@ -8,7 +8,7 @@
  * looks past the order of keys and white space, which the binary form has
  * lost already, and past trailing zeros of a number, which it has not; so the
  * values are written out one by one, each with its type and length in front,
- * and numbers as their digits without those zeros.
+ * and numbers as sign and hash, which are equal where numbers are.
  *
  * jsonb's own hash function is not enough here: it rotates and folds the hash
  * of each element into one word, so that elements of a long array can change
@@ -26,6 +26,7 @@
 #include "fingerprint.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
+#include "utils/fmgrprotos.h"
 #include "utils/numeric.h"
 
 #define FINGERPRINT_LEN		16
@@ -40,6 +41,27 @@ append_bytes(StringInfo canonical, char type, const char *bytes, uint32 length)
 	appendStringInfoChar(canonical, type);
 	appendBinaryStringInfo(canonical, (const char *) &length, sizeof(length));
 	appendBinaryStringInfo(canonical, bytes, length);
+}
+
+/*
+ * Not the digits: they may be over a hundred thousand, of a number written
+ * with ten characters.  The server's hash knows no sign.
+ */
+static void
+append_number(StringInfo canonical, Numeric number)
+{
+	bool		negative = DatumGetBool(DirectFunctionCall2(numeric_lt,
+														NumericGetDatum(number),
+														NumericGetDatum(int64_to_numeric(0))));
+	uint64		half[2];
+
+	half[0] = DatumGetUInt64(DirectFunctionCall2(hash_numeric_extended,
+												 NumericGetDatum(number),
+												 UInt64GetDatum(HASH_SEED_HIGH)));
+	half[1] = DatumGetUInt64(DirectFunctionCall2(hash_numeric_extended,
+												 NumericGetDatum(number),
+												 UInt64GetDatum(HASH_SEED_LOW)));
+	append_bytes(canonical, negative ? '-' : 'd', (char *) half, sizeof(half));
 }
 
 static void
@@ -58,13 +80,8 @@ append_scalar(StringInfo canonical, const JsonbValue *value)
 						 value->val.string.len);
 			break;
 		case jbvNumeric:
-			{
-				char	   *digits = numeric_normalize(value->val.numeric);
-
-				append_bytes(canonical, 'd', digits, strlen(digits));
-				pfree(digits);
-				break;
-			}
+			append_number(canonical, value->val.numeric);
+			break;
 		default:
 			elog(ERROR, "unexpected type of jsonb scalar: %d", (int) value->type);
 	}

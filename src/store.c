@@ -391,10 +391,12 @@ says_more(const KeyRow *row, bool replaced,
 /*
  * Returns whether the probe is complete: a live row that nobody is replacing.
  *
- * A slot whose until is past holds expired rows, which are left for its turn,
- * and may hold what a transaction has written that runs on: a claim that
- * outlived its slot is still guarded.  The sweeper is not waited for: it has
- * the lock only where no such transaction is.
+ * A slot whose until is past holds expired rows, which are left for its turn.
+ * It may also hold what a transaction has written that runs on, whose claim is
+ * guarded although it has outlived its slot; and claims that were never ended,
+ * whose owners are told apart by the attempt as long as their rows are there.
+ * The sweeper is not waited for: it has the lock only where no such
+ * transaction is, and in a moment no such row.
  */
 static bool
 probe_leaf(Store *store, int leaf, const IdempotencyKey *key,
@@ -442,7 +444,7 @@ probe_leaf(Store *store, int leaf, const IdempotencyKey *key,
 
 		row_from_slot(&row, slot);
 		row.leaf = leaf;
-		if (past && !row.own)
+		if (past && !row.own && row.status != KEY_IN_PROGRESS)
 			continue;
 		if (!probe->found ||
 			says_more(&row, row_replaced, &probe->row, *replaced, now))
