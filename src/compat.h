@@ -80,6 +80,15 @@ begin_index_scan(Relation heap, Relation index, Snapshot snapshot, int nkeys)
 #endif
 }
 
+/* 17 lets an index keep things open between insertions. */
+static inline void
+finish_index_insert(Relation index, struct IndexInfo *info)
+{
+#if PG_VERSION_NUM >= 170000
+	index_insert_cleanup(index, info);
+#endif
+}
+
 static inline TableScanDesc
 begin_table_scan(Relation relation, Snapshot snapshot)
 {

@@ -544,6 +544,7 @@ enter_other_indexes(Store *store, int leaf, TupleTableSlot *slot,
 			(void) index_insert(index, values, isnull, tid, heap,
 								info->ii_Unique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO,
 								false, info);
+			finish_index_insert(index, info);
 		}
 		index_close(index, RowExclusiveLock);
 	}
