@@ -2,7 +2,8 @@ EXTENSION = idempotency
 MODULE_big = idempotency
 DATA = src/idempotency--1.0.sql
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
-PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers
+# The fmgr interface hands every function an argument that some do not use.
+PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter
 PGFILEDESC = "idempotency - run each request once, replay its result to every retry"
 
 # Every file in sql/, specs/ and t/ is a test: none can be left out by mistake.

@@ -7,7 +7,7 @@
 SET LOCAL search_path = pg_catalog, pg_temp;
 
 -- ---------------------------------------------------------------------------
--- Storage.  store.c is the only C file that knows these columns, by number.
+-- Storage.  keyrow.c is the only C file that knows these columns, by number.
 -- ---------------------------------------------------------------------------
 
 CREATE FUNCTION idempotency.key_hash(key text, scope text DEFAULT '')

@@ -5,7 +5,7 @@
  *
  * A key is identified by scope and name, compared byte for byte.  The hash of
  * both, 128 bits, is what the index holds and what the key lock is named by;
- * store.c compares the full scope and name before it believes a hash.
+ * keyrow.c compares the full scope and name before it believes a hash.
  *
  *-------------------------------------------------------------------------
  */

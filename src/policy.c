@@ -153,7 +153,7 @@ find_policy(const char *scope, int length)
 
 	for (StoredPolicy *policy = entry ? entry->next : NULL; policy; policy = policy->next)
 	{
-		if (VARSIZE_ANY_EXHDR(policy->scope) == length &&
+		if ((int) VARSIZE_ANY_EXHDR(policy->scope) == length &&
 			memcmp(VARDATA_ANY(policy->scope), scope, length) == 0)
 			return policy;
 	}

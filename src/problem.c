@@ -52,7 +52,7 @@ static const HttpStatus http_statuses[] = {
 static const char *
 title_of(int status)
 {
-	for (int i = 0; i < lengthof(http_statuses); i++)
+	for (int i = 0; i < (int) lengthof(http_statuses); i++)
 	{
 		if (http_statuses[i].status == status)
 			return http_statuses[i].title;

@@ -50,7 +50,7 @@ static const struct
 
 #define NO_SETTINGS		0
 #define TIME_ZONE_ONLY	1
-#define ALL_SETTINGS	lengthof(fixed_settings)
+#define ALL_SETTINGS	((int) lengthof(fixed_settings))
 
 /* How many of the settings the text of a type may depend on. */
 static int

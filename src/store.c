@@ -3,9 +3,9 @@
  * store.c
  *	  The stored keys, in the tables of the expiry wheel.
  *
- * The only file that knows the columns of idempotency.keys.  Rows are read
- * and written through the table and index access methods, below the executor:
- * no plan, no trigger, no privilege check; the functions above are the gate.
+ * Rows are read and written through the table and index access methods, below
+ * the executor: no plan, no trigger, no privilege check; the functions above
+ * are the gate.
  *
  * Reading.  A probe scans the hash index of each live leaf with a dirty
  * snapshot.  That shows what is committed at this instant, at every isolation
@@ -44,86 +44,26 @@
  * transaction where something was, so that no leaf is emptied under an
  * uncommitted row.
  *
- * Sweeping.  keys_long has no index on expires_at: claims would pay for it at
- * every insertion, and completions by no longer being heap-only updates.  So
- * the expired rows are looked for page by page, a bounded number of pages a
- * round.  No round remembers where the last one ended, as it may have been
- * another process; a round begins at a page taken at random.
- *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include "access/detoast.h"
 #include "access/genam.h"
-#include "access/htup_details.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/index.h"
-#include "common/pg_prng.h"
 #include "compat.h"
 #include "executor/executor.h"
-#include "funcapi.h"
+#include "keyrow.h"
 #include "miscadmin.h"
 #include "nodes/execnodes.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "store.h"
-#include "utils/builtins.h"
 #include "utils/fmgroids.h"
-#include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
-#include "utils/typcache.h"
-
-enum
-{
-	KEYS_SCOPE,
-	KEYS_KEY,
-	KEYS_FINGERPRINT,
-	KEYS_STATUS,
-	KEYS_STATUS_CODE,
-	KEYS_RESOURCE_ID,
-	KEYS_RESPONSE,
-	KEYS_ATTEMPT,
-	KEYS_RECOVERY_POINT,
-	KEYS_STATE,
-	KEYS_LEASE_UNTIL,
-	KEYS_CLAIMED_AT,
-	KEYS_COMPLETED_AT,
-	KEYS_EXPIRES_AT,
-	KEYS_TTL,
-	KEYS_CLAIM_XID,
-	KEYS_SLOT,
-	KEYS_HASH,
-	KEYS_COLUMNS
-};
-
-/* Value of the column slot for keys_long. */
-#define SLOT_LONG	(-1)
-
-static const char *const status_names[] = {
-	[KEY_IN_PROGRESS] = "in_progress",
-	[KEY_COMPLETED] = "completed",
-	[KEY_FAILED] = "failed",
-	[KEY_RELEASED] = "released",
-	[KEY_ISSUED] = "issued",
-	[KEY_ERASED] = "erased",
-};
-
-static KeyStatus
-status_from_text(const text *name)
-{
-	for (int status = 0; status < lengthof(status_names); status++)
-	{
-		if (strlen(status_names[status]) == VARSIZE_ANY_EXHDR(name) &&
-			memcmp(status_names[status], VARDATA_ANY(name),
-				   VARSIZE_ANY_EXHDR(name)) == 0)
-			return (KeyStatus) status;
-	}
-	elog(ERROR, "unknown status of idempotency key");
-}
 
 void
 store_open(Store *store)
@@ -138,25 +78,13 @@ store_refresh(Store *store)
 	wheel_read(&store->wheel);
 }
 
-/* Rows are read into arrays of this size, and formed from them. */
-static void
-check_columns(TupleDesc desc)
-{
-	if (desc->natts != KEYS_COLUMNS)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("table \"idempotency.keys\" is not as this version of the extension made it"),
-				 errdetail("It has %d columns in place of %d.", desc->natts, KEYS_COLUMNS),
-				 errhint("Run ALTER EXTENSION idempotency UPDATE where a new version was installed. Keep columns of your own in another table.")));
-}
-
 static void
 open_heap(Store *store, int leaf)
 {
 	if (store->heap[leaf] == NULL)
 	{
 		store->heap[leaf] = table_open(objects()->leaf[leaf], RowExclusiveLock);
-		check_columns(RelationGetDescr(store->heap[leaf]));
+		keyrow_check_columns(RelationGetDescr(store->heap[leaf]));
 	}
 }
 
@@ -226,148 +154,9 @@ store_close(Store *store)
 }
 
 /* ----------------------------------------------------------------
- *		Rows
- * ----------------------------------------------------------------
- */
-
-static inline void *
-pointer_or_null(const Datum *values, const bool *isnull, int column)
-{
-	return isnull[column] ? NULL : DatumGetPointer(values[column]);
-}
-
-static inline TimestampTz
-time_or_none(const Datum *values, const bool *isnull, int column)
-{
-	return isnull[column] ? NO_TIME : DatumGetTimestampTz(values[column]);
-}
-
-/* Read a copy of the tuple in the slot; the row points into the copy. */
-static void
-row_from_slot(KeyRow *row, TupleTableSlot *slot)
-{
-	Datum		values[KEYS_COLUMNS];
-	bool		isnull[KEYS_COLUMNS];
-	HeapTuple	tuple = ExecCopySlotHeapTuple(slot);
-
-	heap_deform_tuple(tuple, slot->tts_tupleDescriptor, values, isnull);
-	row->status = status_from_text(DatumGetTextPP(values[KEYS_STATUS]));
-	row->attempt = DatumGetInt32(values[KEYS_ATTEMPT]);
-	row->status_code = isnull[KEYS_STATUS_CODE] ? NO_STATUS_CODE :
-		DatumGetInt32(values[KEYS_STATUS_CODE]);
-	row->fingerprint = isnull[KEYS_FINGERPRINT] ? NULL :
-		DatumGetByteaPP(values[KEYS_FINGERPRINT]);
-	row->resource_id = pointer_or_null(values, isnull, KEYS_RESOURCE_ID);
-	row->response = pointer_or_null(values, isnull, KEYS_RESPONSE);
-	row->recovery_point = pointer_or_null(values, isnull, KEYS_RECOVERY_POINT);
-	row->state = pointer_or_null(values, isnull, KEYS_STATE);
-	row->ttl = pointer_or_null(values, isnull, KEYS_TTL);
-	row->lease_until = time_or_none(values, isnull, KEYS_LEASE_UNTIL);
-	row->claimed_at = time_or_none(values, isnull, KEYS_CLAIMED_AT);
-	row->completed_at = time_or_none(values, isnull, KEYS_COMPLETED_AT);
-	row->expires_at = DatumGetTimestampTz(values[KEYS_EXPIRES_AT]);
-	row->claim_xid = isnull[KEYS_CLAIM_XID] ? InvalidTransactionId :
-		DatumGetTransactionId(values[KEYS_CLAIM_XID]);
-	row->stored = true;
-	row->own = TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data));
-	row->tid = slot->tts_tid;
-}
-
-static inline void
-put_pointer(Datum *values, bool *isnull, int column, const void *pointer)
-{
-	values[column] = PointerGetDatum(pointer);
-	isnull[column] = pointer == NULL;
-}
-
-static inline void
-put_time(Datum *values, bool *isnull, int column, TimestampTz time)
-{
-	values[column] = TimestampTzGetDatum(time);
-	isnull[column] = time == NO_TIME;
-}
-
-static void
-row_to_values(const IdempotencyKey *key, const KeyRow *row,
-			  Datum *values, bool *isnull)
-{
-	memset(isnull, false, KEYS_COLUMNS * sizeof(bool));
-	values[KEYS_SCOPE] = PointerGetDatum(key->scope);
-	values[KEYS_KEY] = PointerGetDatum(key->name);
-	put_pointer(values, isnull, KEYS_FINGERPRINT, row->fingerprint);
-	values[KEYS_STATUS] = CStringGetTextDatum(status_names[row->status]);
-	values[KEYS_STATUS_CODE] = Int32GetDatum(row->status_code);
-	isnull[KEYS_STATUS_CODE] = row->status_code == NO_STATUS_CODE;
-	put_pointer(values, isnull, KEYS_RESOURCE_ID, row->resource_id);
-	put_pointer(values, isnull, KEYS_RESPONSE, row->response);
-	values[KEYS_ATTEMPT] = Int32GetDatum(row->attempt);
-	put_pointer(values, isnull, KEYS_RECOVERY_POINT, row->recovery_point);
-	put_pointer(values, isnull, KEYS_STATE, row->state);
-	put_time(values, isnull, KEYS_LEASE_UNTIL, row->lease_until);
-	put_time(values, isnull, KEYS_CLAIMED_AT, row->claimed_at);
-	put_time(values, isnull, KEYS_COMPLETED_AT, row->completed_at);
-	values[KEYS_EXPIRES_AT] = TimestampTzGetDatum(row->expires_at);
-	put_pointer(values, isnull, KEYS_TTL, row->ttl);
-	values[KEYS_CLAIM_XID] = TransactionIdGetDatum(row->claim_xid);
-	isnull[KEYS_CLAIM_XID] = !TransactionIdIsValid(row->claim_xid);
-	values[KEYS_SLOT] = Int16GetDatum(row->leaf == LEAF_LONG ? SLOT_LONG : row->leaf);
-	values[KEYS_HASH] = UUIDPGetDatum(&key->hash);
-}
-
-static void *
-detached(void *value)
-{
-	return value != NULL && VARATT_IS_EXTERNAL(value) ?
-		detoast_external_attr(value) : value;
-}
-
-void
-store_detach(KeyRow *row)
-{
-	row->resource_id = detached(row->resource_id);
-	row->response = detached(row->response);
-	row->recovery_point = detached(row->recovery_point);
-	row->state = detached(row->state);
-}
-
-Datum
-store_row_datum(const IdempotencyKey *key, const KeyRow *row)
-{
-	TupleDesc	desc = lookup_rowtype_tupdesc(objects()->keys_type, -1);
-	Datum		values[KEYS_COLUMNS];
-	bool		isnull[KEYS_COLUMNS];
-	Datum		result;
-
-	row_to_values(key, row, values, isnull);
-	result = HeapTupleGetDatum(heap_form_tuple(desc, values, isnull));
-	ReleaseTupleDesc(desc);
-	return result;
-}
-
-/* ----------------------------------------------------------------
  *		Probing
  * ----------------------------------------------------------------
  */
-
-/*
- * A hash of 128 bits stands for its key everywhere but here.  Two keys that
- * share one can't both be stored; better no answer than a wrong one.
- */
-static void
-check_same_key(const IdempotencyKey *key, TupleTableSlot *slot)
-{
-	bool		isnull;
-	text	   *scope = DatumGetTextPP(slot_getattr(slot, KEYS_SCOPE + 1, &isnull));
-	text	   *name = DatumGetTextPP(slot_getattr(slot, KEYS_KEY + 1, &isnull));
-
-	if (!same_text(scope, key->scope) || !same_text(name, key->name))
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("two idempotency keys have the same hash"),
-				 errdetail("The hash of key \"%s\" of scope \"%s\" is stored for another key.",
-						   text_to_cstring(key->name), text_to_cstring(key->scope)),
-				 errhint("Retry with another key.")));
-}
 
 /*
  * Whether a row just read says more than the one that the probe has: a live
@@ -430,7 +219,7 @@ probe_leaf(Store *store, int leaf, const IdempotencyKey *key,
 		bool		row_replaced;
 
 		CHECK_FOR_INTERRUPTS();
-		check_same_key(key, slot);
+		keyrow_check_key(key, slot);
 
 		if (TransactionIdIsValid(dirty.xmin))
 		{
@@ -442,7 +231,7 @@ probe_leaf(Store *store, int leaf, const IdempotencyKey *key,
 		if (row_replaced)
 			probe->writer = dirty.xmax;
 
-		row_from_slot(&row, slot);
+		keyrow_read(&row, slot);
 		row.leaf = leaf;
 		if (past && !row.own && row.status != KEY_IN_PROGRESS)
 			continue;
@@ -632,7 +421,7 @@ store_write(Store *store, const IdempotencyKey *key, KeyRow *row)
 	store->written[row->leaf] = true;
 
 	slot = store->write_slot;
-	row_to_values(key, row, slot->tts_values, slot->tts_isnull);
+	keyrow_values(key, row, slot->tts_values, slot->tts_isnull);
 	ExecStoreVirtualTuple(slot);
 	slot->tts_tableOid = RelationGetRelid(store->heap[row->leaf]);
 
@@ -670,171 +459,6 @@ store_delete(Store *store, KeyRow *row)
 	simple_table_tuple_delete(store->heap[row->leaf],
 							  &row->tid, InvalidSnapshot);
 	CommandCounterIncrement();
-}
-
-/* ----------------------------------------------------------------
- *		Reading everything
- * ----------------------------------------------------------------
- */
-
-static void
-scan_leaf(StoreScan *scan)
-{
-	scan->heap = table_open(objects()->leaf[scan->leaf], AccessShareLock);
-	check_columns(RelationGetDescr(scan->heap));
-	scan->slot = table_slot_create(scan->heap, NULL);
-	scan->scan = begin_table_scan(scan->heap, &scan->dirty);
-}
-
-static void
-leave_leaf(StoreScan *scan)
-{
-	table_endscan(scan->scan);
-	ExecDropSingleTupleTableSlot(scan->slot);
-	table_close(scan->heap, AccessShareLock);
-}
-
-void
-store_scan_begin(StoreScan *scan, int first_leaf, int last_leaf)
-{
-	InitDirtySnapshot(scan->dirty);
-	scan->per_row = AllocSetContextCreate(CurrentMemoryContext,
-										  "idempotency key being read",
-										  ALLOCSET_DEFAULT_SIZES);
-	scan->leaf = first_leaf;
-	scan->last_leaf = last_leaf;
-	scan_leaf(scan);
-}
-
-bool
-store_scan_next(StoreScan *scan, IdempotencyKey *key, KeyRow *row,
-				TransactionId *writer)
-{
-	MemoryContext caller;
-	bool		isnull;
-
-	CHECK_FOR_INTERRUPTS();
-	while (!table_scan_getnextslot(scan->scan, ForwardScanDirection, scan->slot))
-	{
-		if (scan->leaf == scan->last_leaf)
-			return false;
-		leave_leaf(scan);
-		scan->leaf++;
-		scan_leaf(scan);
-	}
-	MemoryContextReset(scan->per_row);
-	caller = MemoryContextSwitchTo(scan->per_row);
-	row_from_slot(row, scan->slot);
-	row->leaf = scan->leaf;
-	key->scope = DatumGetTextPCopy(slot_getattr(scan->slot, KEYS_SCOPE + 1, &isnull));
-	key->name = DatumGetTextPCopy(slot_getattr(scan->slot, KEYS_KEY + 1, &isnull));
-	key->hash = *DatumGetUUIDP(slot_getattr(scan->slot, KEYS_HASH + 1, &isnull));
-	*writer = TransactionIdIsValid(scan->dirty.xmin) ? scan->dirty.xmin : scan->dirty.xmax;
-	MemoryContextSwitchTo(caller);
-	return true;
-}
-
-void
-store_scan_end(StoreScan *scan)
-{
-	leave_leaf(scan);
-	MemoryContextDelete(scan->per_row);
-}
-
-/* ----------------------------------------------------------------
- *		Sweeping
- * ----------------------------------------------------------------
- */
-
-/* Most pages that are read in one go. */
-#define WALK_PAGES	1000
-
-/* A copy of the key in the slot if its row has expired, else NULL. */
-static IdempotencyKey *
-expired_key(TupleTableSlot *slot, TimestampTz now)
-{
-	bool		isnull;
-	IdempotencyKey *key;
-
-	if (DatumGetTimestampTz(slot_getattr(slot, KEYS_EXPIRES_AT + 1, &isnull)) > now)
-		return NULL;
-	key = palloc(sizeof(IdempotencyKey));
-	key->scope = DatumGetTextPCopy(slot_getattr(slot, KEYS_SCOPE + 1, &isnull));
-	key->name = DatumGetTextPCopy(slot_getattr(slot, KEYS_KEY + 1, &isnull));
-	key->hash = *DatumGetUUIDP(slot_getattr(slot, KEYS_HASH + 1, &isnull));
-	return key;
-}
-
-/*
- * Read pages from the given one to before the other, and stop at the end of a
- * page when there is enough.  Returns the page to go on with.
- */
-static BlockNumber
-collect_expired(Relation heap, BlockNumber page, BlockNumber before,
-				TimestampTz now, int enough, List **keys)
-{
-	TupleTableSlot *slot = table_slot_create(heap, NULL);
-	ItemPointerData from;
-	ItemPointerData to;
-	TableScanDesc scan;
-	BlockNumber current = page;
-
-	ItemPointerSet(&from, page, FirstOffsetNumber);
-	ItemPointerSet(&to, before - 1, MaxOffsetNumber);
-	scan = begin_tid_range_scan(heap, SnapshotSelf, &from, &to);
-	while (table_scan_getnextslot_tidrange(scan, ForwardScanDirection, slot))
-	{
-		BlockNumber block = ItemPointerGetBlockNumber(&slot->tts_tid);
-		IdempotencyKey *key;
-
-		CHECK_FOR_INTERRUPTS();
-		if (block != current && list_length(*keys) >= enough)
-		{
-			before = block;
-			break;
-		}
-		current = block;
-		key = expired_key(slot, now);
-		if (key != NULL)
-			*keys = lappend(*keys, key);
-	}
-	table_endscan(scan);
-	ExecDropSingleTupleTableSlot(slot);
-	return before;
-}
-
-List *
-store_expired(LongWalk *walk, TimestampTz now, int enough)
-{
-	Oid			relid = objects()->leaf[LEAF_LONG];
-	List	   *keys = NIL;
-	Relation	heap;
-	BlockNumber pages;
-	BlockNumber end;
-
-	if (!ConditionalLockRelationOid(relid, RowExclusiveLock))
-	{
-		walk->pages_left = 0;
-		return NIL;
-	}
-	heap = table_open(relid, NoLock);
-	pages = RelationGetNumberOfBlocks(heap);
-	walk->pages_left = Min(walk->pages_left, pages);
-	if (walk->pages_left > 0)
-	{
-		if (!walk->begun)
-			walk->next = pg_prng_uint64_range(&pg_global_prng_state, 0, pages - 1);
-		walk->begun = true;
-		if (walk->next >= pages)
-			walk->next = 0;
-		end = Min(walk->next + Min(walk->pages_left, WALK_PAGES), pages);
-		end = collect_expired(heap, walk->next, end, now, enough, &keys);
-		walk->pages_left -= end - walk->next;
-		walk->next = end;
-	}
-	/* What is deleted next must not meet a lock to wait for. */
-	table_close(heap, keys == NIL ? RowExclusiveLock : NoLock);
-	return keys;
 }
 
 bool

@@ -1,0 +1,38 @@
+/*-------------------------------------------------------------------------
+ *
+ * keyrow.h
+ *	  From a row of idempotency.keys to KeyRow, and back; for the store alone.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef IDEMPOTENCY_KEYROW_H
+#define IDEMPOTENCY_KEYROW_H
+
+#include "store.h"
+
+/*
+ * Raise OBJECT_NOT_IN_PREREQUISITE_STATE where the table's columns are not
+ * those that this library knows.
+ */
+extern void keyrow_check_columns(TupleDesc desc);
+
+/*
+ * Read the row in the slot.  What it points to is a copy in the current memory
+ * context.  The leaf is for the caller to fill in.
+ */
+extern void keyrow_read(KeyRow *row, TupleTableSlot *slot);
+
+/* The values of the row's columns, for arrays as long as the table is wide. */
+extern void keyrow_values(const IdempotencyKey *key, const KeyRow *row,
+						  Datum *values, bool *isnull);
+
+/* See that the row in the slot is the key's; raises DATA_CORRUPTED if not. */
+extern void keyrow_check_key(const IdempotencyKey *key, TupleTableSlot *slot);
+
+/* A copy of the key of the row in the slot. */
+extern void keyrow_key(IdempotencyKey *key, TupleTableSlot *slot);
+
+/* When the row in the slot expires. */
+extern TimestampTz keyrow_expires_at(TupleTableSlot *slot);
+
+#endif							/* IDEMPOTENCY_KEYROW_H */
