@@ -120,7 +120,7 @@ static inline bool
 read_jsonb(char *text, Jsonb **result)
 {
 #if PG_VERSION_NUM >= 160000
-	ErrorSaveContext refusal = {T_ErrorSaveContext};
+	ErrorSaveContext refusal = {.type = T_ErrorSaveContext};
 	Datum		datum;
 
 	if (!DirectInputFunctionCallSafe(jsonb_in, text, InvalidOid, -1,
