@@ -170,20 +170,16 @@ truncate_guts(List *relations, List *relids, List *relids_logged)
 #endif
 }
 
-/* Whether this backend holds the lock in any mode; 17 tells in one call. */
+/* Whether this backend holds the lock in any mode. */
 static inline bool
 lock_held_by_me(const LOCKTAG *tag)
 {
-#if PG_VERSION_NUM >= 170000
-	return LockHeldByMe(tag, AccessShareLock, true);
-#else
 	for (LOCKMODE mode = AccessShareLock; mode <= AccessExclusiveLock; mode++)
 	{
-		if (LockHeldByMe(tag, mode))
+		if (LOCK_IS_HELD(tag, mode))
 			return true;
 	}
 	return false;
-#endif
 }
 
 /* 17 lets an extension name what it waits for. */

@@ -80,12 +80,6 @@ time_left(const WaitLimit *limit)
 	return left > 0 ? (int) left : 0;
 }
 
-bool
-may_wait(const WaitLimit *limit)
-{
-	return time_left(limit) > 0;
-}
-
 static void
 wait_for(const WaitTarget *target)
 {

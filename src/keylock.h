@@ -33,9 +33,6 @@ extern void wait_unlimited(WaitLimit *limit);
 /* A limit that begins to run now.  The interval is not negative. */
 extern void wait_at_most(WaitLimit *limit, const Interval *interval);
 
-/* Whether there is time left to wait. */
-extern bool may_wait(const WaitLimit *limit);
-
 /* Take the key's lock if it is free. */
 extern bool keylock_try(const IdempotencyKey *key);
 

@@ -172,11 +172,11 @@ extern void store_detach(KeyRow *row);
 extern Datum store_row_datum(const IdempotencyKey *key, const KeyRow *row);
 
 /*
- * All rows of some leaves that are committed, the current transaction's own, or another's
- * that has not ended, expired ones among them; a row that a transaction in
- * progress has replaced is there in both versions.  Key and row are valid
- * until the next is asked for; writer is the other transaction at work, if
- * any.  Tables are read under AccessShareLock.
+ * All rows of some leaves that are committed, the current transaction's own,
+ * or another's that has not ended, expired ones among them; a row that a
+ * transaction in progress has replaced is there in both versions.  Key and row
+ * are valid until the next is asked for; writer is the other transaction at
+ * work, if any.  Tables are read under AccessShareLock.
  */
 typedef struct StoreScan
 {
