@@ -6,17 +6,23 @@
  * judge() decides every outcome; claim_key() brings about the state in which
  * its verdict may be acted upon.
  *
- *		probe without lock ----- final verdict ------------> answer
+ *		glance without lock ---- final verdict ------------> answer
+ *			|
+ *			anything else
+ *			|
+ *		key lock, probe -------- final verdict ------------> answer
  *			|	^
- *			|	+--- other transaction at work: wait for its end
+ *			|	+--- other transaction at work: wait for its end, unlocked
  *			|
  *			free, released, lease run out
  *			|
- *		key lock, probe again -- anything else ------------> as above
- *			|
- *			still free, released, or run out
- *			|
  *		write the row, let go of the lock -----------------> new, recovered
+ *
+ * The glance is for replays: it makes them cheap, and keeps duplicates that
+ * come in crowds from queueing for the lock.  Where keys are new it is wasted,
+ * so it is left out by a backend whose last claim found nothing to answer with.
+ * Where the lock is not free at once, a probe without it comes before the wait:
+ * there may be an answer.
  *
  * What two sessions see of each other, A being first:
  *
@@ -66,6 +72,9 @@ typedef enum Verdict
 	VERDICT_RECLAIM,			/* released, or issued and not claimed yet */
 	VERDICT_FREE				/* nothing stored */
 } Verdict;
+
+/* Whether this backend's last claim was answered with what was stored. */
+static bool answered_last = false;
 
 /* Whether the row is an unfinished claim of the current transaction. */
 static bool
@@ -180,6 +189,7 @@ static void
 answer(Claim *claim, Outcome outcome, const Probe *probe)
 {
 	claim->outcome = outcome;
+	answered_last = outcome != OUTCOME_EXPIRED;
 	claim->row_known = probe != NULL && probe->found;
 	if (claim->row_known)
 		claim->row = probe->row;
@@ -242,6 +252,7 @@ take(Claim *claim, Store *store, Verdict verdict, const Probe *probe,
 	if (!store_write(store, &claim->key, &row))
 		return false;
 	claim->outcome = verdict == VERDICT_RECOVER ? OUTCOME_RECOVERED : OUTCOME_NEW;
+	answered_last = false;
 	claim->row_known = true;
 	claim->row = row;
 	count_outcome(claim);
@@ -254,9 +265,11 @@ void
 claim_key(Claim *claim, Store *store)
 {
 	const Interval *ttl = claim->ttl ? claim->ttl : &claim->policy.ttl;
-	bool		locked = false;
+	bool		locked;
+	bool		everywhere;
 
 	check_request_given(claim);
+	locked = everywhere = !answered_last && keylock_try(&claim->key);
 	for (;;)
 	{
 		TimestampTz now = GetCurrentTimestamp();
@@ -269,7 +282,10 @@ claim_key(Claim *claim, Store *store)
 		CHECK_FOR_INTERRUPTS();
 		claim->judged_at = now;
 		store_refresh(store);
-		store_probe(store, &claim->key, now, expires_at, &probe);
+		if (everywhere)
+			store_probe(store, &claim->key, now, expires_at, &probe);
+		else
+			store_glance(store, &claim->key, now, expires_at, &probe);
 		verdict = judge(&probe, claim->fingerprint, now);
 
 		switch (verdict)
@@ -320,9 +336,13 @@ claim_key(Claim *claim, Store *store)
 		 * Go on with the lock.  (A caller who has it already was refused by
 		 * the unique index, and probes again.)
 		 */
-		if (verdict != VERDICT_IN_DOUBT &&
-			(locked || (locked = keylock_try(&claim->key))))
+		if (verdict != VERDICT_IN_DOUBT && !locked)
+			locked = keylock_try(&claim->key);
+		if (locked || !everywhere)
+		{
+			everywhere = true;
 			continue;
+		}
 
 		store_close(store);
 		if (verdict == VERDICT_IN_DOUBT)

@@ -21,6 +21,8 @@
 #include "commands/tablecmds.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
+#include "storage/bufmgr.h"
+#include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "utils/wait_event.h"
 
@@ -167,6 +169,22 @@ truncate_guts(List *relations, List *relids, List *relids_logged)
 	ExecuteTruncateGuts(relations, relids, relids_logged, DROP_RESTRICT, false, false);
 #else
 	ExecuteTruncateGuts(relations, relids, relids_logged, DROP_RESTRICT, false);
+#endif
+}
+
+/*
+ * Add a page of zeros to a table; whoever puts the first row on it makes it a
+ * page.  16 has the buffer manager do it.
+ */
+static inline void
+add_empty_page(Relation heap)
+{
+#if PG_VERSION_NUM >= 160000
+	UnlockReleaseBuffer(ExtendBufferedRel(BMR_REL(heap), MAIN_FORKNUM, NULL, EB_LOCK_FIRST));
+#else
+	LockRelationForExtension(heap, ExclusiveLock);
+	UnlockReleaseBuffer(ReadBufferExtended(heap, MAIN_FORKNUM, P_NEW, RBM_ZERO_AND_LOCK, NULL));
+	UnlockRelationForExtension(heap, ExclusiveLock);
 #endif
 }
 

@@ -38,8 +38,9 @@ hold_key_within(HeldKey *held, const IdempotencyKey *key, Store *store,
 		}
 		held->now = GetCurrentTimestamp();
 		store_refresh(store);
-		store_probe(store, key, held->now,
-					time_after(held->now, &held->policy.ttl), &probe);
+		if (!store_recall(store, key, &probe))
+			store_probe(store, key, held->now,
+						time_after(held->now, &held->policy.ttl), &probe);
 		if (!TransactionIdIsValid(probe.writer))
 		{
 			held->found = probe.found;

@@ -377,6 +377,20 @@ BEGIN
 END
 $$;
 
+-- Backends do not look into leaves that nobody has used yet: the first row
+-- that comes to one in any other way has to make itself known, too.
+CREATE FUNCTION idempotency.use_leaf()
+RETURNS trigger
+AS 'MODULE_PATHNAME', 'idempotency_use_leaf'
+LANGUAGE C;
+
+COMMENT ON FUNCTION idempotency.use_leaf() IS
+'trigger: makes every backend look into a slot of the wheel before its first row arrives by COPY or by hand';
+
+CREATE TRIGGER use_leaf BEFORE INSERT ON idempotency.keys
+	FOR EACH ROW EXECUTE FUNCTION idempotency.use_leaf();
+ALTER TABLE idempotency.keys ENABLE ALWAYS TRIGGER use_leaf;
+
 CREATE FUNCTION idempotency.set_policy(
 	scope text,
 	ttl interval DEFAULT NULL,
@@ -691,7 +705,7 @@ REVOKE ALL ON TABLE idempotency.keys, idempotency.keys_0, idempotency.keys_1,
 	idempotency.keys_2, idempotency.keys_3, idempotency.keys_4,
 	idempotency.keys_5, idempotency.keys_6, idempotency.keys_7,
 	idempotency.keys_long, idempotency.wheel, idempotency.policy FROM PUBLIC;
-REVOKE ALL ON FUNCTION idempotency.announce_change(), idempotency.raise_until() FROM PUBLIC;
+REVOKE ALL ON FUNCTION idempotency.announce_change(), idempotency.raise_until(), idempotency.use_leaf() FROM PUBLIC;
 REVOKE ALL ON FUNCTION idempotency.set_policy(text, interval, interval, interval, boolean, boolean, integer, integer, text[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION idempotency.drop_policy(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION idempotency.sweep(bigint) FROM PUBLIC;

@@ -213,6 +213,15 @@ keyrow_check_key(const IdempotencyKey *key, TupleTableSlot *slot)
 				 errhint("Retry with another key.")));
 }
 
+bool
+keyrow_has_hash(const IdempotencyKey *key, TupleTableSlot *slot)
+{
+	bool		isnull;
+
+	return memcmp(DatumGetUUIDP(slot_getattr(slot, KEYS_HASH + 1, &isnull)),
+				  &key->hash, sizeof(pg_uuid_t)) == 0;
+}
+
 void
 keyrow_key(IdempotencyKey *key, TupleTableSlot *slot)
 {

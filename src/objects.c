@@ -109,11 +109,7 @@ idempotency_announce_change(PG_FUNCTION_ARGS)
 const Objects *
 objects(void)
 {
-	/*
-	 * The look-ups below may accept invalidation messages, and one that
-	 * names a table makes them start again.
-	 */
-	while (!known_valid)
+	if (!known_valid)
 	{
 		uint64		seen = generation;
 		Objects		found;
@@ -139,11 +135,9 @@ objects(void)
 		found.keys_type = type_named(schema, "keys");
 		found.claim_result_type = type_named(schema, "claim_result");
 
-		if (seen == generation)
-		{
-			known = found;
-			known_valid = true;
-		}
+		/* A message that arrived meanwhile makes the next call look again. */
+		known = found;
+		known_valid = seen == generation;
 	}
 	return &known;
 }

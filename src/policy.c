@@ -219,9 +219,9 @@ policy_of_scope(Policy *policy, const text *scope)
 	policy->cache_errors = NULL;
 
 	AcceptInvalidationMessages();
-	while (known_generation != objects_generation())
+	if (known_generation != objects_generation())
 	{
-		/* A message that arrives while the table is read makes it old. */
+		/* A message that arrives meanwhile makes the next call read again. */
 		uint64		seen = objects_generation();
 
 		read_table();

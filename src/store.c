@@ -65,6 +65,16 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+/* Where this backend wrote a row last. */
+static struct
+{
+	TransactionId xid;			/* top-level transaction */
+	uint64		generation;		/* of the tables */
+	pg_uuid_t	hash;
+	int			leaf;
+	ItemPointerData tid;
+}			last_written;
+
 void
 store_open(Store *store)
 {
@@ -198,12 +208,12 @@ probe_leaf(Store *store, int leaf, const IdempotencyKey *key,
 	TupleTableSlot *slot;
 	bool		complete = false;
 
+	/* An empty slot of the wheel costs no more than this. */
+	if (store->wheel.unused[leaf])
+		return false;
 	if (past && !open_heap_if_free(store, leaf))
 		return false;
 	open_heap(store, leaf);
-	/* An empty slot of the wheel costs no more than this. */
-	if (RelationGetNumberOfBlocks(store->heap[leaf]) == 0)
-		return false;
 	open_index(store, leaf);
 	make_slots(store, leaf);
 	slot = store->read_slot;
@@ -268,6 +278,53 @@ store_probe(Store *store, const IdempotencyKey *key,
 			probe_leaf(store, leaf, key, now, probe, &replaced))
 			return;
 	}
+}
+
+void
+store_glance(Store *store, const IdempotencyKey *key,
+			 TimestampTz now, TimestampTz hint, Probe *probe)
+{
+	bool		replaced = false;
+
+	probe->found = false;
+	probe->writer = InvalidTransactionId;
+	(void) probe_leaf(store, wheel_leaf_for(&store->wheel, hint), key, now,
+					  probe, &replaced);
+}
+
+/*
+ * Nobody else can have written the key since the current transaction did.  It
+ * may have done so in a subtransaction that was rolled back, or have written
+ * the key again, or have emptied the table: then the row is not to be seen any
+ * more, another may be in its place, or the messages of that are known.
+ */
+bool
+store_recall(Store *store, const IdempotencyKey *key, Probe *probe)
+{
+	int			leaf = last_written.leaf;
+	SnapshotData dirty;
+	bool		recalled = false;
+
+	if (!TransactionIdIsValid(last_written.xid) ||
+		!TransactionIdEquals(last_written.xid, GetTopTransactionIdIfAny()) ||
+		last_written.generation != objects_generation() ||
+		memcmp(&last_written.hash, &key->hash, sizeof(pg_uuid_t)) != 0)
+		return false;
+	open_heap(store, leaf);
+	make_slots(store, leaf);
+	InitDirtySnapshot(dirty);
+	if (table_tuple_fetch_row_version(store->heap[leaf], &last_written.tid,
+									  &dirty, store->read_slot) &&
+		keyrow_has_hash(key, store->read_slot))
+	{
+		keyrow_check_key(key, store->read_slot);
+		keyrow_read(&probe->row, store->read_slot);
+		probe->row.leaf = leaf;
+		probe->found = recalled = probe->row.own;
+		probe->writer = InvalidTransactionId;
+	}
+	ExecClearTuple(store->read_slot);
+	return recalled;
 }
 
 /* ----------------------------------------------------------------
@@ -348,6 +405,7 @@ insert_row(Store *store, const IdempotencyKey *key, KeyRow *row,
 {
 	int			leaf = row->leaf;
 
+	wheel_use_leaf(store->heap[leaf]);
 	table_tuple_insert(store->heap[leaf], slot, GetCurrentCommandId(true), 0, NULL);
 	row->tid = slot->tts_tid;
 	if (insert_index_entry(store, leaf, key, &row->tid))
@@ -448,6 +506,14 @@ store_write(Store *store, const IdempotencyKey *key, KeyRow *row)
 	CommandCounterIncrement();
 	row->stored = written;
 	row->own = true;
+	if (written)
+	{
+		last_written.xid = GetTopTransactionIdIfAny();
+		last_written.generation = objects_generation();
+		last_written.hash = key->hash;
+		last_written.leaf = row->leaf;
+		last_written.tid = row->tid;
+	}
 	return written;
 }
 

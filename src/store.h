@@ -125,6 +125,21 @@ extern void store_probe(Store *store, const IdempotencyKey *key,
 						TimestampTz now, TimestampTz hint, Probe *probe);
 
 /*
+ * The same in that leaf only: what is found is true, "nothing" says nothing.
+ * Enough to find what was claimed a while ago on the same terms.
+ */
+extern void store_glance(Store *store, const IdempotencyKey *key,
+						 TimestampTz now, TimestampTz hint, Probe *probe);
+
+/*
+ * The key's row if the current transaction wrote it, and nothing else since,
+ * without looking it up; false where it must be looked up.  The answer is as
+ * complete as that of store_probe() under the key's lock, which the caller
+ * holds.
+ */
+extern bool store_recall(Store *store, const IdempotencyKey *key, Probe *probe);
+
+/*
  * Write the row: insert it, or replace the version that was probed, in the
  * leaf where its expiry belongs (W1).  The caller holds the key's lock, has
  * probed under it, and found no other transaction at work.  Returns false,

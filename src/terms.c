@@ -67,9 +67,18 @@ wait_from_arg(FunctionCallInfo fcinfo, int arg)
 	return interval;
 }
 
+/* In microseconds, of an interval without months. */
+static int64
+exact_length(const Interval *interval)
+{
+	return interval->day * USECS_PER_DAY + interval->time;
+}
+
 TimestampTz
 time_after(TimestampTz time, const Interval *interval)
 {
+	if (interval->month == 0)
+		return time + exact_length(interval);
 	return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
 												   TimestampTzGetDatum(time),
 												   IntervalPGetDatum(interval)));
@@ -78,6 +87,8 @@ time_after(TimestampTz time, const Interval *interval)
 TimestampTz
 time_before(TimestampTz time, const Interval *interval)
 {
+	if (interval->month == 0)
+		return time - exact_length(interval);
 	return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_mi_interval,
 												   TimestampTzGetDatum(time),
 												   IntervalPGetDatum(interval)));

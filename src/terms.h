@@ -29,7 +29,10 @@ extern double term_length(const Interval *interval);
 extern Interval *term_from_arg(FunctionCallInfo fcinfo, int arg, const char *name);
 extern Interval *wait_from_arg(FunctionCallInfo fcinfo, int arg);
 
-/* The time an interval after (before) another, as + (-) would tell in SQL. */
+/*
+ * The time an interval after (before) another.  A day is 24 hours in every time
+ * zone; months are the calendar's.
+ */
 extern TimestampTz time_after(TimestampTz time, const Interval *interval);
 extern TimestampTz time_before(TimestampTz time, const Interval *interval);
 

@@ -34,6 +34,29 @@
  * that is empty already, and sends a message of its own: TRUNCATE sends one
  * only where there was something to empty.
  *
+ * A leaf that nobody has used yet is not looked into.  Most slots of a wheel
+ * are such, and opening and measuring them all would cost a claim as much as
+ * the rest of it.  Here W3 asks that a leaf believed unused is one in which no
+ * earlier claim of K has put a row:
+ *
+ *		first use of leaf S				finding out what is unused
+ *		lock the wheel for first use
+ *		send a message to all
+ *		add an empty page to S
+ *		unlock the wheel				lock the wheel against first use
+ *										  (waits here while another has it)
+ *		insert K into S,				measure S
+ *		let go of K's lock				unlock the wheel
+ *
+ * The message is not left for the commit, but sent at once: the row counts
+ * before it is committed.  Whoever takes K's lock after the earlier claim
+ * accepts the message with it, and measures again; measuring meets either the
+ * page, or no page and a message still to come.  So no leaf grows from no page
+ * to one but in wheel_use_leaf(), for which it is not enough to have believed
+ * the leaf in use: VACUUM may have cut off all its pages since.  A crash leaves
+ * nothing that is believed.  A standby is not sent such messages, and believes
+ * every leaf used.
+ *
  * The table is read with a self snapshot: whatever isolation level the caller
  * runs at, it sees what is committed now, and leaves no predicate lock.  Such
  * a scan may meet both versions of a row that is being replaced, or neither.
@@ -69,12 +92,15 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/catalog.h"
+#include "catalog/pg_class.h"
+#include "commands/trigger.h"
 #include "compat.h"
 #include "executor/tuptable.h"
 #include "guc.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
+#include "storage/sinval.h"
 #include "utils/inval.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -84,6 +110,8 @@
 #define Anum_wheel_slot		1
 #define Anum_wheel_until	2
 #define Natts_wheel			2
+
+PG_FUNCTION_INFO_V1(idempotency_use_leaf);
 
 static Wheel known;
 static uint64 known_generation = 0;
@@ -112,19 +140,105 @@ read_table(Wheel *wheel)
 	table_close(relation, AccessShareLock);
 }
 
+/*
+ * The lock that orders first use and measuring.  It is held for a moment, and
+ * nobody waits for anything but a page under it.
+ */
+static void
+lock_first_use(LOCKMODE mode)
+{
+	LockDatabaseObject(RelationRelationId, objects()->wheel, 0, mode);
+}
+
+static void
+unlock_first_use(LOCKMODE mode)
+{
+	UnlockDatabaseObject(RelationRelationId, objects()->wheel, 0, mode);
+}
+
+/* A leaf that is locked, by a turn for instance, counts as used. */
+static void
+find_unused(Wheel *wheel)
+{
+	memset(wheel->unused, false, sizeof(wheel->unused));
+	if (RecoveryInProgress())
+		return;
+	lock_first_use(ShareLock);
+	for (int leaf = 0; leaf < LEAVES; leaf++)
+	{
+		Oid			relid = objects()->leaf[leaf];
+
+		if (ConditionalLockRelationOid(relid, AccessShareLock))
+		{
+			Relation	relation = table_open(relid, NoLock);
+
+			wheel->unused[leaf] = RelationGetNumberOfBlocks(relation) == 0;
+			table_close(relation, AccessShareLock);
+		}
+	}
+	unlock_first_use(ShareLock);
+}
+
 void
 wheel_read(Wheel *wheel)
 {
 	AcceptInvalidationMessages();
-	while (known_generation != objects_generation())
+	if (known_generation != objects_generation())
 	{
-		/* A message that arrives while the table is read makes it old. */
+		/* A message that arrives meanwhile makes the next call read again. */
 		uint64		seen = objects_generation();
 
 		read_table(&known);
+		find_unused(&known);
 		known_generation = seen;
 	}
 	*wheel = known;
+}
+
+static void
+announce_first_use(void)
+{
+	SharedInvalidationMessage message;
+
+	message.rc.id = SHAREDINVALRELCACHE_ID;
+	message.rc.dbId = MyDatabaseId;
+	message.rc.relId = objects()->wheel;
+	SendSharedInvalidMessages(&message, 1);
+}
+
+void
+wheel_use_leaf(Relation leaf)
+{
+	/* A page that is remembered as having room is one. */
+	if (RelationGetTargetBlock(leaf) != InvalidBlockNumber ||
+		RelationGetNumberOfBlocks(leaf) > 0)
+		return;
+	lock_first_use(ExclusiveLock);
+	if (RelationGetNumberOfBlocks(leaf) == 0)
+	{
+		announce_first_use();
+		add_empty_page(leaf);
+	}
+	unlock_first_use(ExclusiveLock);
+}
+
+/*
+ * Row trigger on the leaves, for rows that arrive by COPY, by hand or by
+ * logical replication.
+ */
+Datum
+idempotency_use_leaf(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_BEFORE(trigger->tg_event) ||
+		!TRIGGER_FIRED_BY_INSERT(trigger->tg_event) ||
+		!TRIGGER_FIRED_FOR_ROW(trigger->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("use_leaf() must be called as a trigger before an insertion, for each row")));
+	wheel_use_leaf(trigger->tg_relation);
+	return PointerGetDatum(trigger->tg_trigtuple);
 }
 
 int

@@ -10,6 +10,7 @@
 
 #include "datatype/timestamp.h"
 #include "objects.h"
+#include "utils/relcache.h"
 
 typedef struct Wheel
 {
@@ -18,13 +19,24 @@ typedef struct Wheel
 	 * slot that has none.
 	 */
 	TimestampTz until[WHEEL_SLOTS];
+
+	/* No row was ever put into the leaf's present storage. */
+	bool		unused[LEAVES];
 } Wheel;
 
 /*
- * The wheel as of now.  It includes every turn that was committed before the
- * caller took a lock since; see wheel.c.
+ * The wheel as of now.  It includes every turn that was committed, and every
+ * row that was written under a lock, before the caller took that lock; see
+ * wheel.c.
  */
 extern void wheel_read(Wheel *wheel);
+
+/*
+ * Make it known that a leaf is going to be used, if it has not been.  Called
+ * before a row is put into it, with a RowExclusiveLock on it that is kept to
+ * the end of the transaction.
+ */
+extern void wheel_use_leaf(Relation leaf);
 
 /* The leaf into which a key goes that expires at the given time. */
 extern int	wheel_leaf_for(const Wheel *wheel, TimestampTz expires_at);
