@@ -193,6 +193,16 @@ store_row_datum(const IdempotencyKey *key, const KeyRow *row)
 	return result;
 }
 
+bool
+keyrow_is_of(const IdempotencyKey *key, TupleTableSlot *slot)
+{
+	bool		isnull;
+	text	   *scope = DatumGetTextPP(slot_getattr(slot, KEYS_SCOPE + 1, &isnull));
+	text	   *name = DatumGetTextPP(slot_getattr(slot, KEYS_KEY + 1, &isnull));
+
+	return same_text(scope, key->scope) && same_text(name, key->name);
+}
+
 /*
  * A hash of 128 bits stands for its key everywhere but here.  Two keys that
  * share one can't both be stored; better no answer than a wrong one.
@@ -200,26 +210,13 @@ store_row_datum(const IdempotencyKey *key, const KeyRow *row)
 void
 keyrow_check_key(const IdempotencyKey *key, TupleTableSlot *slot)
 {
-	bool		isnull;
-	text	   *scope = DatumGetTextPP(slot_getattr(slot, KEYS_SCOPE + 1, &isnull));
-	text	   *name = DatumGetTextPP(slot_getattr(slot, KEYS_KEY + 1, &isnull));
-
-	if (!same_text(scope, key->scope) || !same_text(name, key->name))
+	if (!keyrow_is_of(key, slot))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("two idempotency keys have the same hash"),
 				 errdetail("The hash of key \"%s\" of scope \"%s\" is stored for another key.",
 						   text_to_cstring(key->name), text_to_cstring(key->scope)),
 				 errhint("Retry with another key.")));
-}
-
-bool
-keyrow_has_hash(const IdempotencyKey *key, TupleTableSlot *slot)
-{
-	bool		isnull;
-
-	return memcmp(DatumGetUUIDP(slot_getattr(slot, KEYS_HASH + 1, &isnull)),
-				  &key->hash, sizeof(pg_uuid_t)) == 0;
 }
 
 void

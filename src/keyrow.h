@@ -26,11 +26,11 @@ extern void keyrow_read(KeyRow *row, TupleTableSlot *slot);
 extern void keyrow_values(const IdempotencyKey *key, const KeyRow *row,
 						  Datum *values, bool *isnull);
 
-/* See that the row in the slot is the key's; raises DATA_CORRUPTED if not. */
-extern void keyrow_check_key(const IdempotencyKey *key, TupleTableSlot *slot);
+/* Whether the row in the slot is the key's. */
+extern bool keyrow_is_of(const IdempotencyKey *key, TupleTableSlot *slot);
 
-/* Whether the row in the slot has the key's hash. */
-extern bool keyrow_has_hash(const IdempotencyKey *key, TupleTableSlot *slot);
+/* See that it is, the hash being the same; raises DATA_CORRUPTED if not. */
+extern void keyrow_check_key(const IdempotencyKey *key, TupleTableSlot *slot);
 
 /* A copy of the key of the row in the slot. */
 extern void keyrow_key(IdempotencyKey *key, TupleTableSlot *slot);

@@ -315,9 +315,8 @@ store_recall(Store *store, const IdempotencyKey *key, Probe *probe)
 	InitDirtySnapshot(dirty);
 	if (table_tuple_fetch_row_version(store->heap[leaf], &last_written.tid,
 									  &dirty, store->read_slot) &&
-		keyrow_has_hash(key, store->read_slot))
+		keyrow_is_of(key, store->read_slot))
 	{
-		keyrow_check_key(key, store->read_slot);
 		keyrow_read(&probe->row, store->read_slot);
 		probe->row.leaf = leaf;
 		probe->found = recalled = probe->row.own;
