@@ -112,13 +112,16 @@ BEGIN
 END
 $$;
 
--- The same, answering 409 at once where a duplicate is at work.  Rows can't
--- tell of it before it has committed, so that a lock has to.
+-- The same, answering 409 at once where a duplicate is at work.  The row can't
+-- tell of it before it is committed, so that a lock has to.
 
 CREATE FUNCTION handwritten_nowait(key text, request jsonb, OUT status integer, OUT body jsonb)
 LANGUAGE plpgsql AS $$
 BEGIN
-	IF NOT pg_try_advisory_xact_lock(hashtextextended('payments/' || key, 0)) THEN
+	IF NOT EXISTS (SELECT FROM handwritten_keys AS k
+				   WHERE k.scope = 'payments' AND k.key = handwritten_nowait.key)
+		AND NOT pg_try_advisory_xact_lock(hashtextextended('payments/' || key, 0))
+	THEN
 		status := 409;
 		RETURN;
 	END IF;
