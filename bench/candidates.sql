@@ -1,0 +1,130 @@
+-- The payment, and every way to make it once that runs in the server.
+--
+-- To be run in an empty schema that is first in search_path; the extension
+-- must be there.  answer(payments), what the client is told of its payment, is
+-- made by the caller of this file, after the table and before the functions:
+-- psql's variable "answer" is its expression.
+
+CREATE TABLE payments (
+	id        bigint        GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	reference text          NOT NULL,
+	account   integer       NOT NULL,
+	amount    numeric(12,2) NOT NULL,
+	paid_at   timestamptz   NOT NULL DEFAULT now()
+);
+
+CREATE FUNCTION answer(payment payments) RETURNS jsonb
+STABLE
+RETURN :answer;
+
+-- No idempotency: the payment and nothing else.
+
+CREATE FUNCTION bare(key text, request jsonb, OUT status integer, OUT body jsonb)
+LANGUAGE plpgsql AS $$
+BEGIN
+	INSERT INTO payments (reference, account, amount)
+	VALUES (request->>'reference', (request->>'account')::integer, (request->>'amount')::numeric)
+	RETURNING answer(payments) INTO body;
+	status := 201;
+END
+$$;
+
+-- The extension: claim, pay, complete.
+
+CREATE FUNCTION extension(key text, request jsonb, wait interval DEFAULT NULL,
+						  OUT status integer, OUT body jsonb)
+LANGUAGE plpgsql AS $$
+DECLARE
+	c idempotency.claim_result;
+BEGIN
+	c := idempotency.claim(key, 'payments', request, wait => wait);
+	IF NOT c.proceed THEN
+		status := c.status_code;
+		body := c.response;
+		RETURN;
+	END IF;
+
+	INSERT INTO payments (reference, account, amount)
+	VALUES (request->>'reference', (request->>'account')::integer, (request->>'amount')::numeric)
+	RETURNING answer(payments) INTO body;
+	status := 201;
+	PERFORM idempotency.complete(key, 'payments', body, body->>'id', status);
+END
+$$;
+
+-- What idempotency.execute() runs.
+
+CREATE FUNCTION pay(request jsonb) RETURNS jsonb
+LANGUAGE plpgsql AS $$
+DECLARE
+	body jsonb;
+BEGIN
+	INSERT INTO payments (reference, account, amount)
+	VALUES (request->>'reference', (request->>'account')::integer, (request->>'amount')::numeric)
+	RETURNING answer(payments) INTO body;
+	RETURN body;
+END
+$$;
+
+-- By hand, as a careful developer writes it: the key is inserted first, so
+-- that a concurrent duplicate waits for it; the request is compared by a hash
+-- of its normal form; key, payment and answer are one transaction.  There is
+-- no index on expires_at, which would make a claim dearer: expired rows are
+-- thought to be deleted by reading the whole table.
+
+CREATE TABLE handwritten_keys (
+	scope        text        NOT NULL,
+	key          text        NOT NULL,
+	request_hash bytea       NOT NULL,
+	status_code  integer,
+	response     jsonb,
+	expires_at   timestamptz NOT NULL DEFAULT now() + interval '1 day',
+	PRIMARY KEY (scope, key)
+);
+
+CREATE FUNCTION handwritten(key text, request jsonb, OUT status integer, OUT body jsonb)
+LANGUAGE plpgsql AS $$
+DECLARE
+	hash   bytea := sha256(convert_to(request::text, 'UTF8'));
+	stored handwritten_keys;
+BEGIN
+	INSERT INTO handwritten_keys AS k (scope, key, request_hash)
+	VALUES ('payments', handwritten.key, hash)
+	ON CONFLICT DO NOTHING;
+	IF NOT FOUND THEN
+		SELECT * INTO stored FROM handwritten_keys AS k
+		WHERE k.scope = 'payments' AND k.key = handwritten.key;
+		IF stored.request_hash <> hash THEN
+			status := 422;
+		ELSE
+			status := stored.status_code;
+			body := stored.response;
+		END IF;
+		RETURN;
+	END IF;
+
+	INSERT INTO payments (reference, account, amount)
+	VALUES (request->>'reference', (request->>'account')::integer, (request->>'amount')::numeric)
+	RETURNING answer(payments) INTO body;
+	status := 201;
+	UPDATE handwritten_keys AS k SET status_code = status, response = body
+	WHERE k.scope = 'payments' AND k.key = handwritten.key;
+END
+$$;
+
+-- The same, answering 409 at once where a duplicate is at work.  The row can't
+-- tell of it before it is committed, so that a lock has to.
+
+CREATE FUNCTION handwritten_nowait(key text, request jsonb, OUT status integer, OUT body jsonb)
+LANGUAGE plpgsql AS $$
+BEGIN
+	IF NOT EXISTS (SELECT FROM handwritten_keys AS k
+				   WHERE k.scope = 'payments' AND k.key = handwritten_nowait.key)
+		AND NOT pg_try_advisory_xact_lock(hashtextextended('payments/' || key, 0))
+	THEN
+		status := 409;
+		RETURN;
+	END IF;
+	SELECT h.status, h.body INTO status, body FROM handwritten(key, request) AS h;
+END
+$$;

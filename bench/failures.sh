@@ -1,0 +1,151 @@
+#!/bin/bash
+#
+# failures.sh: kill the client, the server and Redis at every point of every
+# candidate's way, let the client retry, and count how often the payment was
+# made.
+#
+# Runs in the surroundings that test/throwaway-server.sh makes.  Nothing here is
+# left to chance:
+#
+#	client at STEP	SIGKILL before its round trip number STEP, or after the
+#			last one, before its caller is told
+#	redis at STEP	SIGKILL for Redis at these points; the client goes on
+#	server before commit	SIGKILL for the backend that has claimed and is about
+#			to insert the payment: a trigger holds it there
+#	server after commit	SIGKILL for the backend whose commit is on disk and
+#			which has not said so: it waits for a standby that is not
+#			there.  All backends of the server die with it
+#
+# The caller then sends the same key again until it is told that the payment was
+# made, for three seconds.  For Redis that is longer than the lock of one second
+# which stands here for the usual minute; once more with a lock that does not
+# expire.  Leaves $RESULTS/failures.tsv: candidate, who was killed, where, the
+# last status, payments made.
+
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+. ./record.sh
+work=$(mktemp -d "$PGHOST/failures.XXXXXX")
+trap stop_redis EXIT
+build_client
+start_redis redis everysec
+
+sql -c 'CREATE EXTENSION idempotency'
+create_candidates public 'to_jsonb(payment)'
+sql <<'SQL'
+CREATE FUNCTION hold_payment() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM pg_advisory_xact_lock_shared(1);
+	RETURN NEW;
+END
+$$;
+CREATE TRIGGER hold_payment BEFORE INSERT ON payments FOR EACH ROW EXECUTE FUNCTION hold_payment();
+SQL
+
+# client KEY [OPTION]...: one try; prints the status, nothing if it was killed.
+client() {
+	local key=$1
+	shift
+	"${pay[@]}" -r "$work/redis" -k "$key" "$@" "$candidate" 2>/dev/null
+}
+
+# until_true SECONDS COMMAND...
+until_true() {
+	local end=$(($(date +%s%N) + $1 * 1000000000))
+	shift
+	until "$@"; do
+		[ "$(date +%s%N)" -lt "$end" ] || return 1
+		sleep 0.02
+	done
+}
+asked() { [ "$(sql -c "SELECT $1" 2>/dev/null)" = "${2:-t}" ]; }
+paid() {
+	status=$(client "$key" || true)
+	[ "$status" = 201 ] || [ "$status" = 200 ]
+}
+
+# judge WHO WHERE: the caller retries; how often was it paid?
+judge() {
+	# What a dead client left running in the server comes to its end first.
+	until_true 10 asked "count(*) = 0 FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend' AND state <> 'idle'"
+	until_true 3 paid || true
+	printf '%s\t%s\t%s\t%s\t%s\n' "$label" "$1" "$2" "$status" \
+		"$(sql -c "SELECT count(*) FROM payments WHERE reference = '$key'")" >>"$RESULTS/failures.tsv"
+}
+
+number=0
+next_key() { key=$((++number))-$label; }
+
+kill_client() {
+	local step
+	for ((step = 1; step < 20; step++)); do
+		next_key
+		# Not killed any more: the way has fewer steps.
+		[ -z "$(client "$key" -s "$step" -x 'kill -9 $PPID' || true)" ] || break
+		judge client "step $step"
+	done
+}
+
+kill_redis() {
+	local step pid
+	for ((step = 1; step < 20; step++)); do
+		next_key
+		pid=${redis_pids[redis]}
+		client "$key" -s "$step" -x "kill -9 $pid; while kill -0 $pid 2>/dev/null && ! grep -q '^State:.Z' /proc/$pid/status; do :; done" >/dev/null || true
+		! kill -0 "$pid" 2>/dev/null || break
+		wait "$pid" 2>/dev/null || true
+		start_redis redis everysec
+		judge redis "step $step"
+	done
+}
+
+# kill_backend EVENT: of the client that waits for this.
+kill_backend() {
+	local waiting="count(*) > 0 FROM pg_stat_activity WHERE wait_event = '$1' AND application_name <> 'psql'"
+	until_true 20 asked "$waiting"
+	kill -9 "$(sql -c "SELECT pid FROM pg_stat_activity WHERE wait_event = '$1' AND application_name <> 'psql'")"
+	wait "$client_pid" || true
+	until_true 60 asked true
+}
+
+kill_server() {
+	local holder
+	next_key
+	# Another session keeps payments from being made.
+	psql -XAtq -c 'SELECT pg_advisory_lock(1)' -c 'SELECT pg_sleep(3600)' >/dev/null 2>&1 &
+	holder=$!
+	until_true 10 asked "count(*) > 0 FROM pg_locks WHERE locktype = 'advisory' AND granted"
+	client "$key" >/dev/null & client_pid=$!
+	kill_backend advisory
+	wait "$holder" || true
+	judge server "before commit"
+
+	next_key
+	sql -c "ALTER SYSTEM SET synchronous_standby_names = 'nobody'" -c 'SELECT pg_reload_conf()' >/dev/null
+	until_true 10 asked "setting FROM pg_settings WHERE name = 'synchronous_standby_names'" nobody
+	client "$key" >/dev/null & client_pid=$!
+	kill_backend SyncRep
+	sql -c 'ALTER SYSTEM RESET synchronous_standby_names' -c 'SELECT pg_reload_conf()' >/dev/null
+	until_true 10 asked "setting FROM pg_settings WHERE name = 'synchronous_standby_names'" ''
+	judge server "after commit"
+}
+
+# endure LABEL CANDIDATE COMMAND...: everything that can happen to it.
+endure() {
+	label=$1
+	candidate=$2
+	shift 2
+	pay=("$@")
+	progress "killing: $label"
+	kill_client
+	kill_server
+	case $candidate in
+		redis*) kill_redis ;;
+	esac
+}
+
+for candidate in bare extension extension-statements execute handwritten handwritten-statements; do
+	endure "$candidate" "$candidate" ./pay
+done
+endure redis redis ./pay -l 1
+endure redis-kept redis ./pay -l 86400

@@ -1,0 +1,189 @@
+#!/bin/bash
+#
+# instructions.sh: count what each candidate costs a server, in instructions
+# and bytes of WAL.
+#
+# Runs in the surroundings that test/throwaway-server.sh makes, and uses up its
+# server: the database is filled there, then the server is stopped and a
+# single-user backend goes on under callgrind.  What it reads is a script of
+# phases, PHASE transactions of one candidate each, with a call of
+# pg_current_wal_insert_lsn() in between, at whose entry callgrind writes down
+# and resets its counters and whose result tells the WAL.  So start-up and
+# shutdown are not counted; every candidate comes ROUNDS times, after a warm-up
+# that is not counted, A B .. A B ..; the median is shown.
+#
+# Full-page writes are off: this is the steady state between checkpoints.  The
+# numbers do not depend on the machine's load and hardly on its kind.
+#
+# Prints a table and leaves it as $RESULTS/instructions.tsv.
+
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+phase=${PHASE:-200}
+warm_up=${WARM_UP:-300}
+rounds=${ROUNDS:-3}
+filled=10000
+work=$RESULTS/instructions
+mkdir "$work"
+
+sql() { psql -XAtq -v ON_ERROR_STOP=1 "$@"; }
+
+# Tables as they are after a while, with as many keys in each.
+sql -v answer='to_jsonb(payment)' -f - <<END
+CREATE EXTENSION idempotency;
+\i candidates.sql
+\o /dev/null
+SELECT count(extension('fill-' || n, '{"reference": "fill", "account": 1, "amount": 1}')),
+	count(handwritten('fill-' || n, '{"reference": "fill", "account": 1, "amount": 1}'))
+FROM generate_series(1, $filled) AS n;
+VACUUM (FREEZE, ANALYZE);
+END
+# Only the slot of the wheel that the keys have gone to has any.
+slot=$(sql -c "SELECT DISTINCT tableoid::regclass FROM idempotency.keys")
+# Keys are UUIDs, numbered from 0, each used by one candidate only.
+sql -F ' ' -c "SELECT key, idempotency.key_hash(key, 'payments')
+	FROM generate_series(0, 15 * ($warm_up + $phase * $rounds)) AS n, LATERAL (SELECT md5(n::text)::uuid::text AS key) AS k
+	ORDER BY n" >"$work/keys"
+pg_ctl -D "$PGHOST/data" -m fast -s -w stop
+
+# The script.  A label for each phase goes to the file "phases".
+SLOT=$slot perl -- - statements.sql "$work/keys" "$phase" "$warm_up" "$rounds" "$work/phases" >"$work/script" <<'END'
+use strict;
+use warnings;
+
+my ($statements, $keys, $phase, $warm_up, $rounds, $phases) = @ARGV;
+my ($number, %last) = (0);
+
+sub lines { my ($name) = @_; open my $file, '<', $name or die "$name: $!"; return <$file> }
+my %hash = map { split } my @keys = lines($keys);
+@keys = map { (split)[0] } @keys;
+
+sub request
+{
+	my ($key) = @_;
+	return qq('{"reference": "$key", "account": 42, "amount": 19.90}');
+}
+
+my $insert = sub { my ($key) = @_; "EXECUTE payment ('$key', 42, 19.90)" };
+my $body = sub { my ($key) = @_; qq('{"id": 4711, "amount": 19.90, "account": 42, "paid_at": "2026-01-01T00:00:00.000000+00:00", "reference": "$key"}') };
+my $call = sub { my ($name) = @_; sub { my ($key) = @_; "EXECUTE $name ('$key', " . request($key) . ')' } };
+my $claim = $call->('claim');
+my $transaction = sub { my (@statements) = @_; sub { my ($key) = @_; ('BEGIN', (map { $_->($key) } @statements), 'COMMIT') } };
+
+# label, its base, lines of one transaction, whose keys are used again
+my @candidates = (
+	['bare insert', '', $insert],
+	['bare insert by statements', '', $transaction->($insert)],
+	['bare insert in a function', '', $call->('bare')],
+	['extension in a function', 'bare insert in a function', $call->('extension')],
+	['extension by execute', 'bare insert in a function', $call->('execute')],
+	['extension by statements', 'bare insert by statements', $transaction->(
+		$claim, $insert, sub { my ($key) = @_; "EXECUTE complete ('$key', " . $body->($key) . ", '4711')" })],
+	['hand-written function', 'bare insert in a function', $call->('handwritten')],
+	['hand-written by statements', 'bare insert by statements', $transaction->(
+		$call->('insert_key'), $insert, sub { my ($key) = @_; "EXECUTE update_key ('$key', " . $body->($key) . ')' })],
+	['primary-key SELECT', '', sub { my ($key) = @_; "EXECUTE stored ('$hash{$key}')" }, 'extension in a function'],
+	['replay, hand-written SELECT', 'primary-key SELECT', $call->('select_key'), 'hand-written function'],
+	['replay by claim', 'primary-key SELECT', $claim, 'extension in a function'],
+	['replay in a function', 'primary-key SELECT', $call->('extension'), 'extension in a function'],
+	['replay by execute', 'primary-key SELECT', $call->('execute'), 'extension by execute'],
+	['replay, hand-written function', 'primary-key SELECT', $call->('handwritten'), 'hand-written function'],
+	['once', '', sub { my ($key) = @_; "EXECUTE once ('$key')" }],
+);
+# One statement for all keys of the phase.
+my @bulk = (
+	['bulk INSERT', '', sub { "INSERT INTO bulk SELECT 'm$number-' || n FROM generate_series(1, $_[0]) AS n ON CONFLICT DO NOTHING" }],
+	['bulk once', '', sub { "SELECT count(*) FROM generate_series(1, $_[0]) AS n WHERE idempotency.once('m$number-' || n)" }],
+	['bulk claim_many, complete_many', '', sub {
+		my $keys = "(SELECT array_agg('b$number-' || n) FROM generate_series(1, $_[0]) AS n)";
+		('BEGIN', "SELECT count(*) FROM idempotency.claim_many($keys)", "SELECT idempotency.complete_many($keys)", 'COMMIT') }],
+);
+
+# A statement is a line, in a single-user backend.
+my $text = join '', lines($statements);
+$text =~ s/--.*//g;
+print map { s/\s+/ /gr . "\n" } grep { /\S/ } split /;/, $text;
+print "PREPARE stored (uuid) AS SELECT status_code, resource_id, response FROM $ENV{SLOT} WHERE hash = \$1\n";
+print "PREPARE once (text) AS SELECT idempotency.once(\$1)\n";
+print "CREATE TABLE bulk (key text PRIMARY KEY)\n";
+
+open my $list, '>', $phases or die "$phases: $!";
+sub run_phase
+{
+	my ($n, $label, $base, $lines, $again) = @_;
+	my @keys = defined $again ? @{ $last{$again} }[ 0 .. $n - 1 ] : splice @keys, 0, $n;
+	$last{$label} = \@keys;
+	print map { "$_\n" } map { $lines->($_) } @keys;
+	print "SELECT pg_current_wal_insert_lsn()\n";
+	print $list "$label\t$base\t$n\n";
+}
+sub run_bulk
+{
+	my ($n, $label, $base, $lines) = @_;
+	print map { "$_\n" } $lines->($n);
+	print "SELECT pg_current_wal_insert_lsn()\n";
+	print $list "$label\t$base\t$n\n";
+	$number += $n;
+}
+
+for my $round (0 .. $rounds)
+{
+	my $n = $round == 0 ? $warm_up : $phase;
+	if ($round == 1)
+	{
+		print "SELECT pg_current_wal_insert_lsn()\n";
+		print $list "warm-up\t\t1\n";
+	}
+	run_phase($n, @$_) for @candidates;
+	run_bulk($n, @$_) for @bulk;
+}
+END
+
+echo "counting instructions: about a minute" >&2
+valgrind --tool=callgrind --callgrind-out-file="$work/callgrind" --dump-before=pg_current_wal_insert_lsn \
+	--log-file="$work/valgrind.log" postgres --single -D "$PGHOST/data" \
+	-c full_page_writes=off -c max_wal_size=8GB -c shared_buffers=512MB postgres <"$work/script" >"$work/output" 2>"$work/errors"
+if grep -E 'ERROR|WARNING|FATAL|PANIC' "$work/errors" "$work/output" >&2; then
+	echo "instructions.sh: the candidates' statements failed" >&2
+	exit 1
+fi
+
+# The counters, in order: callgrind numbers its files.
+perl -- - "$work" >"$RESULTS/instructions.tsv" <<'END'
+use strict;
+use warnings;
+
+my ($work) = @ARGV;
+sub lines { my ($name) = @_; open my $file, '<', $name or die "$name: $!"; chomp(my @lines = <$file>); return @lines }
+sub median { my @v = sort { $a <=> $b } @_; return ($v[@v / 2] + $v[(@v - 1) / 2]) / 2 }
+
+my @lsns = map { /pg_current_wal_insert_lsn = "(\w+)\/(\w+)"/ ? hex($1) * 2**32 + hex($2) : () } lines("$work/output");
+my ($warm, %instructions, %wal, %base, @labels);
+my $i = 0;
+for my $phase (lines("$work/phases"))
+{
+	my ($label, $base, $n) = split /\t/, $phase;
+	$i++;
+	if ($label eq 'warm-up') { $warm = 1; next }
+	next unless $warm;
+	my ($total) = map { /^totals: (\d+)/ ? $1 : () } lines("$work/callgrind.$i");
+	push @labels, $label unless $instructions{$label};
+	$base{$label} = $base;
+	push @{ $instructions{$label} }, $total / $n;
+	push @{ $wal{$label} }, ($lsns[$i - 1] - $lsns[$i - 2]) / $n;
+}
+printf "%s\n", join "\t", 'candidate', 'base', 'instructions', 'over base', 'WAL bytes', 'over base', 'lowest', 'highest';
+for my $label (@labels)
+{
+	my ($count, $bytes) = (median(@{ $instructions{$label} }), median(@{ $wal{$label} }));
+	my $base = $base{$label};
+	my @sorted = sort { $a <=> $b } @{ $instructions{$label} };
+	printf "%s\t%s\t%.0f\t%s\t%.0f\t%s\t%.0f\t%.0f\n", $label, $base, $count,
+		$base ? sprintf('%.0f', $count - median(@{ $instructions{$base} })) : '',
+		$bytes, $base ? sprintf('%.0f', $bytes - median(@{ $wal{$base} })) : '', $sorted[0], $sorted[-1];
+}
+END
+rm -r "$work"
+
+awk -F '\t' 'NR == 1 { printf "%-40s %14s %10s %10s %10s\n", $1, $3, $4, $5, $6; next }
+	{ printf "%-40s %14s %10s %10s %10s\n", $1, $3, $4, $5, $6 }' "$RESULTS/instructions.tsv"

@@ -1,0 +1,62 @@
+# shellcheck shell=bash
+#
+# record.sh: what the parts of the benchmark have in common.
+#
+# To be sourced.  BENCH_SECONDS is the length of a time slice, BENCH_ROUNDS the
+# number of slices each candidate gets.
+
+seconds=${BENCH_SECONDS:-1}
+rounds=${BENCH_ROUNDS:-3}
+
+# progress TEXT...: one line, rewritten in place on a terminal.
+progress() {
+	local now
+	printf -v now '%4d s' $(($(date +%s) - ${BENCH_START:-$(date +%s)}))
+	if [ -t 2 ]; then
+		printf '\r\033[K%s  %s' "$now" "$*" >&2
+	else
+		printf '%s  %s\n' "$now" "$*" >&2
+	fi
+}
+
+sql() { psql -XAtq -v ON_ERROR_STOP=1 "$@"; }
+
+# record LOAD COMMAND...: keep the lines that a command prints, under a name.
+record() {
+	local load=$1
+	shift
+	progress "$load"
+	"$@" | sed "s|^|$load	|" >>"$RESULTS/$part.tsv"
+}
+
+build_client() {
+	gcc -std=gnu11 -O2 -Wall -Wextra -Werror -I"$("$PG_CONFIG" --includedir)" pay.c -o pay \
+		-L"$("$PG_CONFIG" --libdir)" -Wl,-rpath,"$("$PG_CONFIG" --libdir)" -lpq -lhiredis -lpthread
+}
+
+# start_redis NAME APPENDFSYNC: at the socket $work/NAME.
+start_redis() {
+	mkdir -p "$work/$1.data"
+	redis-server --port 0 --unixsocket "$work/$1" --dir "$work/$1.data" --save '' \
+		--appendonly yes --appendfsync "$2" --loglevel warning >"$work/$1.log" 2>&1 &
+	redis_pids[$1]=$!
+	for ((try = 0; try < 100; try++)); do
+		[ "$(redis-cli -s "$work/$1" ping 2>/dev/null)" != PONG ] || return 0
+		sleep 0.05
+	done
+	cat "$work/$1.log" >&2
+	return 1
+}
+declare -A redis_pids=()
+stop_redis() {
+	local pid
+	for pid in "${redis_pids[@]}"; do
+		kill "$pid" 2>/dev/null && wait "$pid" 2>/dev/null || true
+	done
+}
+
+# create_candidates SCHEMA ANSWER
+create_candidates() {
+	[ "$1" = public ] || sql -c "CREATE SCHEMA $1"
+	PGOPTIONS="-c search_path=$1" sql -v answer="$2" -f candidates.sql
+}

@@ -1,0 +1,25 @@
+-- What clients send, as prepared statements.  Of a candidate "by statements"
+-- these are sent one by one between BEGIN and COMMIT.
+
+PREPARE payment (text, integer, numeric) AS
+	INSERT INTO payments (reference, account, amount) VALUES ($1, $2, $3) RETURNING answer(payments);
+
+PREPARE bare (text, jsonb) AS SELECT status, body FROM bare($1, $2);
+PREPARE extension (text, jsonb) AS SELECT status, body FROM extension($1, $2);
+PREPARE execute (text, jsonb) AS
+	SELECT status_code, response FROM idempotency.execute($1, 'pay', $2, 'payments');
+PREPARE handwritten (text, jsonb) AS SELECT status, body FROM handwritten($1, $2);
+
+PREPARE claim (text, jsonb) AS
+	SELECT proceed, status_code, response FROM idempotency.claim($1, 'payments', $2);
+PREPARE complete (text, jsonb, text) AS
+	SELECT idempotency.complete($1, 'payments', $2, $3, 201);
+
+PREPARE insert_key (text, jsonb) AS
+	INSERT INTO handwritten_keys (scope, key, request_hash)
+	VALUES ('payments', $1, sha256(convert_to($2::text, 'UTF8'))) ON CONFLICT DO NOTHING;
+PREPARE select_key (text, jsonb) AS
+	SELECT request_hash = sha256(convert_to($2::text, 'UTF8')), status_code, response
+	FROM handwritten_keys WHERE scope = 'payments' AND key = $1;
+PREPARE update_key (text, jsonb) AS
+	UPDATE handwritten_keys SET status_code = 201, response = $2 WHERE scope = 'payments' AND key = $1;
