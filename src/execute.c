@@ -28,6 +28,7 @@
 #include "error.h"
 #include "errorfilter.h"
 #include "miscadmin.h"
+#include "parser/parse_func.h"
 #include "problem.h"
 #include "terms.h"
 #include "utils/acl.h"
@@ -38,6 +39,7 @@
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
+#include "utils/varlena.h"
 
 PG_FUNCTION_INFO_V1(idempotency_execute);
 PG_FUNCTION_INFO_V1(idempotency_once);
@@ -58,18 +60,26 @@ is_signature(const char *command)
 	return false;
 }
 
+/* The function that a command names: by its signature or, left out, as one of jsonb. */
+static Oid
+function_named(const char *command)
+{
+	Oid			argument_type = JSONBOID;
+
+	if (is_signature(command))
+		return DatumGetObjectId(DirectFunctionCall1(regprocedurein, CStringGetDatum(command)));
+	return LookupFuncName(textToQualifiedNameList(cstring_to_text(command)),
+						  1, &argument_type, false);
+}
+
 /*
- * Find the function that a command names: by its signature or, left out, as
- * the one that takes jsonb.  Raises UNDEFINED_FUNCTION, IK400 for one of
- * another type, and INSUFFICIENT_PRIVILEGE as a call of it would.
+ * Find the function that a command names.  Raises UNDEFINED_FUNCTION, IK400
+ * for one of another type, and INSUFFICIENT_PRIVILEGE as a call of it would.
  */
 static Oid
 command_function(const char *command)
 {
-	const char *signature = is_signature(command) ? command :
-		psprintf("%s(pg_catalog.jsonb)", command);
-	Oid			function = DatumGetObjectId(DirectFunctionCall1(regprocedurein,
-																CStringGetDatum(signature)));
+	Oid			function = function_named(command);
 	Oid		   *argument_types;
 	int			narguments;
 	AclResult	allowed;
