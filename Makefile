@@ -18,7 +18,7 @@ TAP_TESTS = $(if $(wildcard t/*.pl),1)
 .DEFAULT_GOAL = all
 .PHONY: test demo
 test:
-	test/throwaway-server.sh -o .build/test -c 'max_prepared_transactions = 20' test/run.sh
+	test/throwaway-server.sh -o .build/test -c 'max_prepared_transactions = 20' -e pg_cron=cron test/run.sh
 
 demo:
 	test/throwaway-server.sh -c "log_line_prefix = '%m [%p] %e '" demo/run.sh
