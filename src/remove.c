@@ -118,15 +118,18 @@ purge_rows(int leaf, const text *scope)
 	while (store_scan_next(&scan, &key, &row, &writer))
 	{
 		HeldKey		held;
+		MemoryContext caller;
 
 		if (!same_text(key.scope, scope))
 			continue;
+		caller = MemoryContextSwitchTo(scan.per_row);
 		hold_key(&held, &key, &store);
 		if (holds_live_row(&held))
 			count++;
 		if (held.found)
 			store_delete(&store, &held.row);
 		let_go_of_key(&held);
+		MemoryContextSwitchTo(caller);
 	}
 	store_scan_end(&scan);
 	store_close(&store);

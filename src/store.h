@@ -176,7 +176,8 @@ extern Datum store_row_datum(const IdempotencyKey *key, const KeyRow *row);
  * or another's that has not ended, expired ones among them; a row that a
  * transaction in progress has replaced is there in both versions.  Key and row
  * are valid until the next is asked for; writer is the other transaction at
- * work, if any.  Tables are read under AccessShareLock.
+ * work, if any.  Tables are read under AccessShareLock.  What a caller allocates
+ * in per_row is freed when the next row is asked for.
  */
 typedef struct StoreScan
 {
