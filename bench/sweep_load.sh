@@ -61,8 +61,8 @@ cat >"$scratch/claim.sql" <<'PGBENCH'
 \set tenant random(1, 100)
 BEGIN;
 SELECT gen_random_uuid()::text AS key \gset
-SELECT proceed FROM idempotency.claim(:'key', 'payments/tenant-' || :tenant, '{"amount": 100, "currency": "EUR"}', ttl => :'ttl');
-SELECT idempotency.complete(:'key', 'payments/tenant-' || :tenant, '{"id": 1, "amount": 100, "currency": "EUR"}', '1', 201);
+SELECT proceed FROM idempotency.claim(:key, 'payments/tenant-' || :tenant, '{"amount": 100, "currency": "EUR"}', ttl => :ttl::interval);
+SELECT idempotency.complete(:key, 'payments/tenant-' || :tenant, '{"id": 1, "amount": 100, "currency": "EUR"}', '1', 201);
 COMMIT;
 PGBENCH
 
