@@ -54,7 +54,7 @@ sql -c "ALTER SYSTEM SET idempotency.wheel_tick = '$length s'" -c "ALTER SYSTEM 
 until [ "$(sql -c 'SHOW idempotency.wheel_tick')" = "$length s" ]; do sleep 0.01; done
 sql -c "UPDATE idempotency.wheel SET until = now() + (slot + 1) * interval '$length s'"
 
-pgbench -n -M prepared -c "$clients" -j "$clients" -R "$rate" -T $((length * (ticks + 2))) \
+pgbench -n -M prepared -c "$clients" -j "$clients" -R "$rate" -T $((100 + 10 * length * ticks)) \
 	-D "ttl=$(awk -v l="$length" 'BEGIN { print l * 1.5 }') s" -f "$scratch/claim.sql" "$database" >"$scratch/load" 2>&1 &
 load=$!
 printf '%5s %10s %12s %12s %12s\n' tick keys 'keys, bytes' 'catalogs' 'keys claimed'
@@ -67,8 +67,6 @@ for ((tick = 1; tick <= ticks; tick++)); do
 			(SELECT new FROM idempotency.stats WHERE scope = '')" | tee -a "$scratch/sizes" |
 		xargs printf '%5s %10s %12s %12s %12s\n'
 done
-wait "$load"
-load=
 awk -v ticks="$ticks" -v limit="$limit" '
 	$1 > ticks - 10 { if ($3 > late) late = $3; next }
 	$1 > ticks - 20 { if ($3 > early) early = $3 }
