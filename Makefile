@@ -16,9 +16,14 @@ TAP_TESTS = $(if $(wildcard t/*.pl),1)
 # These find or install a PostgreSQL by themselves, and write nothing outside
 # .build/.
 .DEFAULT_GOAL = all
-.PHONY: test demo bench-instructions
+STANDALONE = test upgrade-test demo bench-instructions
+.PHONY: $(STANDALONE)
 test:
-	test/throwaway-server.sh -o .build/test -c 'max_prepared_transactions = 20' test/run.sh
+	test/throwaway-server.sh -o .build/test -c 'max_prepared_transactions = 20' -e pg_cron=cron test/run.sh
+
+# pg_upgrade between two majors, OLD and NEW, in a chroot.
+upgrade-test:
+	test/upgrade.sh $(NEW) $(OLD)
 
 demo:
 	test/throwaway-server.sh -c "log_line_prefix = '%m [%p] %e '" demo/run.sh
@@ -26,7 +31,7 @@ demo:
 bench-instructions:
 	bench/run.sh instructions
 
-ifneq ($(filter-out test demo bench-instructions,$(or $(MAKECMDGOALS),all)),)
+ifneq ($(filter-out $(STANDALONE),$(or $(MAKECMDGOALS),all)),)
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)

@@ -85,7 +85,7 @@ idempotency_unfinished_claims(PG_FUNCTION_ARGS)
 
 	check_may_read_view();
 	InitMaterializedSRF(fcinfo, 0);
-	store_scan_begin(&scan, 0, LEAVES - 1);
+	store_scan_begin(&scan, 0, LEAVES - 1, false);
 	while (store_scan_next(&scan, &key, &row, &writer))
 	{
 		Datum		values[UNFINISHED_COLUMNS];

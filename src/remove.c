@@ -14,6 +14,17 @@
  * that is in use, or that holds other keys, is left to the removal of rows one
  * by one.
  *
+ * Leaves are emptied after all other rows are removed.  That may take long, and
+ * may wait for whoever is at work on a key; and nobody gets past a leaf that is
+ * locked, not even the one who is waited for:
+ *
+ *		purge						complete K
+ *		lock leaf A, empty it
+ *									lock K
+ *									look for K in A: wait
+ *		remove K from leaf B:
+ *		  wait for K's lock
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -76,7 +87,7 @@ count_rows(int leaf, const text *scope, int64 *count)
 	bool		alone = true;
 
 	*count = 0;
-	store_scan_begin(&scan, leaf, leaf);
+	store_scan_begin(&scan, leaf, leaf, false);
 	while (alone && store_scan_next(&scan, &key, &row, &writer))
 	{
 		if (TransactionIdIsValid(writer))
@@ -91,17 +102,6 @@ count_rows(int leaf, const text *scope, int64 *count)
 	return alone;
 }
 
-/* Empty a leaf that holds nothing but the scope, if it can be locked at once. */
-static bool
-purge_whole(int leaf, const text *scope, int64 *count)
-{
-	if (!count_rows(leaf, scope, count) || *count == 0 ||
-		!wheel_lock_leaf(leaf) || !count_rows(leaf, scope, count))
-		return false;
-	(void) wheel_empty_leaf(leaf);
-	return true;
-}
-
 /* Remove the scope's rows from a leaf; returns how many were live. */
 static int64
 purge_rows(int leaf, const text *scope)
@@ -114,19 +114,22 @@ purge_rows(int leaf, const text *scope)
 	TransactionId writer;
 
 	store_open(&store);
-	store_scan_begin(&scan, leaf, leaf);
+	store_scan_begin(&scan, leaf, leaf, true);
 	while (store_scan_next(&scan, &key, &row, &writer))
 	{
 		HeldKey		held;
+		MemoryContext caller;
 
 		if (!same_text(key.scope, scope))
 			continue;
+		caller = MemoryContextSwitchTo(scan.per_row);
 		hold_key(&held, &key, &store);
 		if (holds_live_row(&held))
 			count++;
 		if (held.found)
 			store_delete(&store, &held.row);
 		let_go_of_key(&held);
+		MemoryContextSwitchTo(caller);
 	}
 	store_scan_end(&scan);
 	store_close(&store);
@@ -134,16 +137,37 @@ purge_rows(int leaf, const text *scope)
 }
 
 /*
+ * Empty a leaf that held nothing but the scope when it was read, if it can be
+ * locked at once and that is still so; else remove the scope's rows.  Returns
+ * how many were live.
+ */
+static int64
+purge_leaf(int leaf, const text *scope)
+{
+	List	   *locked = wheel_lock_leaf(leaf);
+	int64		count;
+
+	if (locked != NIL && count_rows(leaf, scope, &count))
+	{
+		(void) wheel_empty_leaf(leaf);
+		return count;
+	}
+	wheel_unlock_leaf(locked);
+	return purge_rows(leaf, scope);
+}
+
+/*
  * purge(scope text) returns bigint
  *
  * Removes every key of the scope, whatever its state, and returns how many
- * there were.  Where the scope fills whole leaves these are locked to the end
- * of the transaction.
+ * there were; a key that is claimed while it runs may stay.  Where the scope
+ * fills whole leaves these are locked to the end of the transaction.
  */
 Datum
 idempotency_purge(PG_FUNCTION_ARGS)
 {
 	text	   *scope = text_from_arg(fcinfo, 0);
+	bool		whole[LEAVES];
 	int64		purged = 0;
 
 	PreventCommandIfReadOnly("idempotency.purge()");
@@ -156,9 +180,14 @@ idempotency_purge(PG_FUNCTION_ARGS)
 	{
 		int64		count;
 
-		if (!purge_whole(leaf, scope, &count))
-			count = purge_rows(leaf, scope);
-		purged += count;
+		whole[leaf] = count_rows(leaf, scope, &count) && count > 0;
+		if (!whole[leaf])
+			purged += purge_rows(leaf, scope);
+	}
+	for (int leaf = 0; leaf < LEAVES; leaf++)
+	{
+		if (whole[leaf])
+			purged += purge_leaf(leaf, scope);
 	}
 	PG_RETURN_INT64(purged);
 }

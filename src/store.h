@@ -191,20 +191,28 @@ extern Datum store_row_datum(const IdempotencyKey *key, const KeyRow *row);
  * or another's that has not ended, expired ones among them; a row that a
  * transaction in progress has replaced is there in both versions.  Key and row
  * are valid until the next is asked for; writer is the other transaction at
- * work, if any.  Tables are read under AccessShareLock.
+ * work, if any.  Tables are read under AccessShareLock.  What a caller allocates
+ * in per_row is freed when the next row is asked for.
+ *
+ * With old versions, also those that were replaced or deleted since the oldest
+ * snapshot in use was taken, the caller's included, and no writer.  Each key that
+ * was committed when the caller's snapshot was taken is met at least once, in
+ * whatever version, however its row moves meanwhile.
  */
 typedef struct StoreScan
 {
 	int			leaf;
 	int			last_leaf;
+	bool		old_versions;
 	Relation	heap;
 	struct TableScanDescData *scan;
-	SnapshotData dirty;
+	SnapshotData snapshot;
 	TupleTableSlot *slot;
 	MemoryContext per_row;
 } StoreScan;
 
-extern void store_scan_begin(StoreScan *scan, int first_leaf, int last_leaf);
+extern void store_scan_begin(StoreScan *scan, int first_leaf, int last_leaf,
+							 bool old_versions);
 extern bool store_scan_next(StoreScan *scan, IdempotencyKey *key, KeyRow *row,
 							TransactionId *writer);
 extern void store_scan_end(StoreScan *scan);

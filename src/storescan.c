@@ -4,7 +4,10 @@
  *	  Reading the stored keys from end to end.
  *
  * For operators, all rows of some leaves, with a dirty snapshot, so that the
- * claims of transactions in progress are among them.
+ * claims of transactions in progress are among them.  While such a scan goes on
+ * a row may move from a page that it has not reached to one that it does not
+ * reach.  Who must not miss it asks for old versions, too: the one that was left
+ * behind can't be pruned, as the caller's snapshot still sees it.
  *
  * For the sweeper, the expired rows of keys_long.  The table has no index on
  * expires_at: claims would pay for it at every insertion, and completions by
@@ -37,7 +40,9 @@ scan_leaf(StoreScan *scan)
 	scan->heap = table_open(objects()->leaf[scan->leaf], AccessShareLock);
 	keyrow_check_columns(RelationGetDescr(scan->heap));
 	scan->slot = table_slot_create(scan->heap, NULL);
-	scan->scan = begin_table_scan(scan->heap, &scan->dirty);
+	if (scan->old_versions)
+		InitNonVacuumableSnapshot(scan->snapshot, GlobalVisTestFor(scan->heap));
+	scan->scan = begin_table_scan(scan->heap, &scan->snapshot);
 }
 
 static void
@@ -49,9 +54,11 @@ leave_leaf(StoreScan *scan)
 }
 
 void
-store_scan_begin(StoreScan *scan, int first_leaf, int last_leaf)
+store_scan_begin(StoreScan *scan, int first_leaf, int last_leaf, bool old_versions)
 {
-	InitDirtySnapshot(scan->dirty);
+	memset(&scan->snapshot, 0, sizeof(scan->snapshot));
+	InitDirtySnapshot(scan->snapshot);
+	scan->old_versions = old_versions;
 	scan->per_row = AllocSetContextCreate(CurrentMemoryContext,
 										  "idempotency key being read",
 										  ALLOCSET_DEFAULT_SIZES);
@@ -80,7 +87,7 @@ store_scan_next(StoreScan *scan, IdempotencyKey *key, KeyRow *row,
 	keyrow_read(row, scan->slot);
 	row->leaf = scan->leaf;
 	keyrow_key(key, scan->slot);
-	*writer = TransactionIdIsValid(scan->dirty.xmin) ? scan->dirty.xmin : scan->dirty.xmax;
+	*writer = TransactionIdIsValid(scan->snapshot.xmin) ? scan->snapshot.xmin : scan->snapshot.xmax;
 	MemoryContextSwitchTo(caller);
 	return true;
 }

@@ -81,12 +81,17 @@ static bool
 delete_rows(Sweep *sweep)
 {
 	TimestampTz now = GetCurrentTimestamp();
+	MemoryContext caller;
+	MemoryContext context;
 	List	   *keys;
 	ListCell   *cell;
 	Store		store;
 
 	if (sweep->rows_left == 0 || sweep->walk.pages_left == 0)
 		return false;
+	context = AllocSetContextCreate(CurrentMemoryContext, "expired idempotency keys",
+									ALLOCSET_DEFAULT_SIZES);
+	caller = MemoryContextSwitchTo(context);
 	keys = store_expired(&sweep->walk, now, Min(sweep->rows_left, ROWS_IN_A_STEP));
 	store_open(&store);
 	foreach(cell, keys)
@@ -106,6 +111,8 @@ delete_rows(Sweep *sweep)
 		keylock_release(key);
 	}
 	store_close(&store);
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(context);
 	return sweep->rows_left > 0 && sweep->walk.pages_left > 0;
 }
 

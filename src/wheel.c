@@ -363,22 +363,30 @@ lock_all_of_leaf(Oid relid, List **locked)
 	return done;
 }
 
-bool
+List *
 wheel_lock_leaf(int leaf)
 {
 	Oid			relid = objects()->leaf[leaf];
 	LOCKTAG		tag;
 	List	   *locked = NIL;
-	ListCell   *cell;
 
 	SET_LOCKTAG_RELATION(tag, MyDatabaseId, relid);
 	if (lock_held_by_me(&tag))
-		return false;
+		return NIL;
 	if (lock_all_of_leaf(relid, &locked))
-		return true;
+		return locked;
+	wheel_unlock_leaf(locked);
+	return NIL;
+}
+
+void
+wheel_unlock_leaf(List *locked)
+{
+	ListCell   *cell;
+
 	foreach(cell, locked)
 		UnlockRelationOid(lfirst_oid(cell), AccessExclusiveLock);
-	return false;
+	list_free(locked);
 }
 
 bool
@@ -448,7 +456,7 @@ wheel_turn(int most, int *cleared)
 	{
 		CHECK_FOR_INTERRUPTS();
 		tried[slot] = true;
-		if (!wheel_lock_leaf(slot))
+		if (wheel_lock_leaf(slot) == NIL)
 			continue;
 		if (wheel_empty_leaf(slot))
 			(*cleared)++;

@@ -9,6 +9,7 @@
 #define IDEMPOTENCY_WHEEL_H
 
 #include "datatype/timestamp.h"
+#include "nodes/pg_list.h"
 #include "objects.h"
 #include "utils/relcache.h"
 
@@ -59,9 +60,13 @@ extern int	wheel_turn(int most, int *cleared);
 
 /*
  * Lock a leaf, to the end of the transaction, for being emptied: all of it at
- * once, or, where any part of it is in use, nothing.  Never waits.
+ * once, or, where any part of it is in use, nothing.  Never waits.  Returns what
+ * was locked, or NIL.
  */
-extern bool wheel_lock_leaf(int leaf);
+extern List *wheel_lock_leaf(int leaf);
+
+/* Let go of a leaf under whose lock nothing was done. */
+extern void wheel_unlock_leaf(List *locked);
 
 /* Empty a locked leaf; returns whether there was anything to empty. */
 extern bool wheel_empty_leaf(int leaf);

@@ -24,6 +24,10 @@
 # makes and starts a cluster when it is first installed, and is told not to.
 # Packages that are installed already are left as they are, unless a new one
 # depends on a later version.
+#
+#	want_extensions [EXTENSION=SUFFIX]...
+#
+# adds extensions of others to the server, where they are to be had.
 
 OLDEST_MAJOR=15
 
@@ -175,4 +179,21 @@ ensure_packages() {
 	PG_CONFIG=$(realpath "$pg_config")
 	PATH=$("$PG_CONFIG" --bindir):$PATH
 	export PG_CONFIG PATH
+}
+
+# want_extensions EXTENSION=SUFFIX...: have extensions of the chosen server that
+# some tests use, each from Debian's package postgresql-MAJOR-SUFFIX.  To be
+# called after ensure_packages.  Where one can't be had this says so and
+# succeeds: the tests that use it skip themselves.
+want_extensions() {
+	local major wanted
+	major=$(major_of "$PG_CONFIG")
+	for wanted in "$@"; do
+		[ ! -e "$("$PG_CONFIG" --sharedir)/extension/${wanted%%=*}.control" ] || continue
+		if [ "$PG_CONFIG" != "/usr/lib/postgresql/$major/bin/pg_config" ]; then
+			packages_say "Going on without ${wanted%%=*}: $PG_CONFIG is not of a Debian package."
+		elif ! { apt_update && install_packages "postgresql-$major-${wanted#*=}"; }; then
+			packages_say "Going on without ${wanted%%=*}."
+		fi
+	done
 }

@@ -3,9 +3,12 @@
 # throwaway-server.sh: run a command against a server of its own that has the
 # extension.
 #
-#	test/throwaway-server.sh [-c LINE]... [-o DIRECTORY] COMMAND [ARGUMENT]...
+#	test/throwaway-server.sh [-c LINE]... [-e EXTENSION=SUFFIX]... [-o DIRECTORY] COMMAND [ARGUMENT]...
 #
 #	-c LINE        one more line of the server's postgresql.conf
+#	-e EXTENSION=SUFFIX
+#	               have another extension installed, if that is possible: see
+#	               want_extensions in packages.sh
 #	-o DIRECTORY   where to put what the command leaves in $RESULTS, and the
 #	               server's log if the command fails; within the checkout
 #
@@ -39,10 +42,12 @@ checkout=$(dirname "$here")
 . "$here/packages.sh"
 
 lines=()
+extensions=()
 keep=
-while getopts c:o: option; do
+while getopts c:e:o: option; do
 	case $option in
 		c) lines+=("$OPTARG") ;;
+		e) extensions+=("$OPTARG") ;;
 		o) keep=$OPTARG ;;
 		*) exit 2 ;;
 	esac
@@ -51,6 +56,7 @@ shift $((OPTIND - 1))
 [ $# -gt 0 ] || { echo "throwaway-server.sh: no command given" >&2; exit 2; }
 
 ensure_packages
+want_extensions "${extensions[@]}"
 
 # Nothing of the caller's own connections or make run reaches in, but how TAP
 # tests are run and the variables that were given to make on its command line.
