@@ -65,13 +65,14 @@ foreach my $page ('README.md', sort glob 'doc/*.md')
 	{
 		my ($sql, $shown) = ($1, $2);
 		my ($line) = $sql =~ /^(.*?)$/m;
+		my $above = "```sql\n$sql```\n```text\n";
 		my $output = visible(run_block('page', $sql));
 
 		$number++;
 		if (defined $shown)
 		{
 			is($output, visible($shown), "$page, example $number prints what is shown: $line");
-			$actual =~ s/^\Q```sql\n$sql```\n```text\n\E.*?^```$/```sql\n$sql```\n```text\n$output```/ms;
+			$actual =~ s/^\Q$above\E.*?^```$/$above$output```/ms;
 		}
 		else
 		{
