@@ -1,6 +1,6 @@
 EXTENSION = idempotency
 MODULE_big = idempotency
-DATA = src/idempotency--1.0.sql
+DATA = $(sort $(wildcard src/idempotency--*.sql))
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
 # The fmgr interface hands every function an argument that some do not use.
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter
@@ -16,14 +16,17 @@ TAP_TESTS = $(if $(wildcard t/*.pl),1)
 # These find or install a PostgreSQL by themselves, and write nothing outside
 # .build/.
 .DEFAULT_GOAL = all
-.PHONY: test demo
+.PHONY: test demo test-monitoring
 test:
 	test/throwaway-server.sh -o .build/test -c 'max_prepared_transactions = 20' test/run.sh
 
 demo:
 	test/throwaway-server.sh -c "log_line_prefix = '%m [%p] %e '" demo/run.sh
 
-ifneq ($(filter-out test demo,$(or $(MAKECMDGOALS),all)),)
+test-monitoring:
+	test/monitoring.sh
+
+ifneq ($(filter-out test demo test-monitoring,$(or $(MAKECMDGOALS),all)),)
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
