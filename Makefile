@@ -16,7 +16,7 @@ TAP_TESTS = $(if $(wildcard t/*.pl),1)
 # These find or install a PostgreSQL by themselves, and write nothing outside
 # .build/.
 .DEFAULT_GOAL = all
-.PHONY: test demo test-monitoring
+.PHONY: test demo test-monitoring test-dist test-debian dist
 test:
 	test/throwaway-server.sh -o .build/test -c 'max_prepared_transactions = 20' test/run.sh
 
@@ -26,7 +26,20 @@ demo:
 test-monitoring:
 	test/monitoring.sh
 
-ifneq ($(filter-out test demo test-monitoring,$(or $(MAKECMDGOALS),all)),)
+test-dist:
+	test/dist.sh
+
+test-debian:
+	test/debian-package.sh
+
+# The committed tree.  Times are those of the commit, so that the same commit
+# gives the same bytes.
+dist: version = $(shell sed -nE '/^   "version"/s/.*: "(.*)".*/\1/p' META.json)
+dist:
+	mkdir -p .build
+	git archive --format=tar --prefix=idempotency-$(version)/ HEAD | gzip -n -9 >.build/idempotency-$(version).tar.gz
+
+ifneq ($(filter-out test demo test-monitoring test-dist test-debian dist,$(or $(MAKECMDGOALS),all)),)
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
