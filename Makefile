@@ -16,12 +16,15 @@ TAP_TESTS = $(if $(wildcard t/*.pl),1)
 # These find or install a PostgreSQL by themselves, and write nothing outside
 # .build/.
 .DEFAULT_GOAL = all
-.PHONY: test demo test-monitoring test-dist test-debian dist
+.PHONY: test demo check-tree test-monitoring test-dist test-debian dist
 test:
 	test/throwaway-server.sh -o .build/test -c 'max_prepared_transactions = 20' test/run.sh
 
 demo:
 	test/throwaway-server.sh -c "log_line_prefix = '%m [%p] %e '" demo/run.sh
+
+check-tree:
+	test/check-tree.sh
 
 test-monitoring:
 	test/monitoring.sh
@@ -39,7 +42,7 @@ dist:
 	mkdir -p .build
 	git archive --format=tar --prefix=idempotency-$(version)/ HEAD | gzip -n -9 >.build/idempotency-$(version).tar.gz
 
-ifneq ($(filter-out test demo test-monitoring test-dist test-debian dist,$(or $(MAKECMDGOALS),all)),)
+ifneq ($(filter-out test demo check-tree test-monitoring test-dist test-debian dist,$(or $(MAKECMDGOALS),all)),)
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
