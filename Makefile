@@ -36,11 +36,12 @@ test-debian:
 	test/debian-package.sh
 
 # The committed tree.  Times are those of the commit, so that the same commit
-# gives the same bytes.
+# gives the same bytes.  PGXN takes the zip.
 dist: version = $(shell sed -nE '/^   "version"/s/.*: "(.*)".*/\1/p' META.json)
 dist:
 	mkdir -p .build
 	git archive --format=tar --prefix=idempotency-$(version)/ HEAD | gzip -n -9 >.build/idempotency-$(version).tar.gz
+	TZ=UTC git archive --format=zip --prefix=idempotency-$(version)/ HEAD >.build/idempotency-$(version).zip
 
 ifneq ($(filter-out test demo check-tree test-monitoring test-dist test-debian dist,$(or $(MAKECMDGOALS),all)),)
 PG_CONFIG ?= pg_config

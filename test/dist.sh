@@ -1,10 +1,10 @@
 #!/bin/bash
 #
-# dist.sh: see that the source tarball is reproducible, and builds by itself.
+# dist.sh: see that the source archives are reproducible, and build by themselves.
 #
-# Makes it twice from the committed tree, from clones in other places, with
+# Makes them twice from the committed tree, from clones in other places, with
 # another umask and time zone, and compares the bytes.  Then builds the
-# extension from it, without git, and runs some of its tests.  The last line is
+# extension from the tarball, without git, and runs some of its tests.  The last line is
 # the count of checks.
 
 set -euo pipefail
@@ -34,7 +34,9 @@ git clone -q "$checkout" "$scratch/one"
 make -s -C "$scratch/one" dist
 (umask 077 && TZ=Asia/Kolkata make -s -C "$scratch/the other" dist)
 tarball=$(cd "$scratch/one/.build" && echo idempotency-*.tar.gz)
-check 'the same commit gives the same bytes' cmp "$scratch/one/.build/$tarball" "$scratch/the other/.build/$tarball"
+for file in "$tarball" "${tarball%.tar.gz}.zip"; do
+	check "the same commit gives the same bytes: $file" cmp "$scratch/one/.build/$file" "$scratch/the other/.build/$file"
+done
 
 tar -C "$scratch" -xzf "$scratch/one/.build/$tarball"
 cd "$scratch/${tarball%.tar.gz}"
