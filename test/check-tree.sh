@@ -21,7 +21,8 @@ none() {
 		echo "ok: $1"
 	else
 		failed=$((failed + 1))
-		printf 'FAILED: %s\n%s\n' "$1" "$(sed 's/^/    /' <<<"$found")"
+		printf 'FAILED: %s\n' "$1"
+		printf '    %s\n' "${found//$'\n'/$'\n'    }"
 	fi
 }
 

@@ -41,6 +41,7 @@ done
 tar -C "$scratch" -xzf "$scratch/one/.build/$tarball"
 cd "$scratch/${tarball%.tar.gz}"
 check 'it holds what the commit holds' diff <(git -C "$scratch/one" ls-files | sort) <(find . -type f | sed 's|^\./||' | sort)
+# shellcheck disable=SC2016 # for the shell that throwaway-server.sh starts
 check 'it builds, installs and works' test/throwaway-server.sh sh -c \
 	'$MAKE_EXTENSION installcheck REGRESS="contract one_effect_per_key" ISOLATION=claim_race TAP_TESTS='
 
