@@ -1,6 +1,6 @@
 EXTENSION = idempotency
 MODULE_big = idempotency
-DATA = src/idempotency--1.0.sql
+DATA = $(sort $(wildcard src/idempotency--*.sql))
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
 # The fmgr interface hands every function an argument that some do not use.
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter
@@ -16,7 +16,7 @@ TAP_TESTS = $(if $(wildcard t/*.pl),1)
 # These find or install a PostgreSQL by themselves, and write nothing outside
 # .build/.
 .DEFAULT_GOAL = all
-STANDALONE = test upgrade-test demo bench-instructions
+STANDALONE = test upgrade-test demo bench-instructions check-tree test-monitoring test-dist test-debian dist
 .PHONY: $(STANDALONE)
 test:
 	test/throwaway-server.sh -o .build/test -c 'max_prepared_transactions = 20' -e pg_cron=cron test/run.sh
@@ -30,6 +30,26 @@ demo:
 
 bench-instructions:
 	bench/run.sh instructions
+
+check-tree:
+	test/check-tree.sh
+
+test-monitoring:
+	test/monitoring.sh
+
+test-dist:
+	test/dist.sh
+
+test-debian:
+	test/debian-package.sh
+
+# The committed tree.  Times are those of the commit, so that the same commit
+# gives the same bytes.  PGXN takes the zip.
+dist: version = $(shell sed -nE '/^   "version"/s/.*: "(.*)".*/\1/p' META.json)
+dist:
+	mkdir -p .build
+	git archive --format=tar --prefix=idempotency-$(version)/ HEAD | gzip -n -9 >.build/idempotency-$(version).tar.gz
+	TZ=UTC git archive --format=zip --prefix=idempotency-$(version)/ HEAD >.build/idempotency-$(version).zip
 
 ifneq ($(filter-out $(STANDALONE),$(or $(MAKECMDGOALS),all)),)
 PG_CONFIG ?= pg_config

@@ -189,7 +189,7 @@ parse_number(Parser *parser, bool *is_decimal)
 	size_t		start = parser->position;
 	size_t		digits;
 	size_t		point = 0;
-	bool		decimal = false;
+	bool		has_point = false;
 
 	if (accept(parser, '-'))
 		start = parser->position;
@@ -202,21 +202,21 @@ parse_number(Parser *parser, bool *is_decimal)
 		digits = parser->position - start;
 		if (is_digit(c))
 		{
-			if (digits == (decimal ? MAX_DECIMAL_CHARACTERS : MAX_INTEGER_DIGITS))
+			if (digits == (has_point ? MAX_DECIMAL_CHARACTERS : MAX_INTEGER_DIGITS))
 				return fail(parser, HEADER_NUMBER);
 		}
-		else if (c == '.' && !decimal)
+		else if (c == '.' && !has_point)
 		{
 			if (digits > MAX_DIGITS_BEFORE_POINT)
 				return fail(parser, HEADER_NUMBER);
-			decimal = true;
+			has_point = true;
 			point = parser->position;
 		}
 		else
 			break;
 		next(parser);
 	}
-	if (decimal)
+	if (has_point)
 	{
 		size_t		after_point = parser->position - point - 1;
 
@@ -226,7 +226,7 @@ parse_number(Parser *parser, bool *is_decimal)
 			return fail_at(parser, HEADER_NUMBER,
 						   point + 1 + MAX_DIGITS_AFTER_POINT);
 	}
-	*is_decimal = decimal;
+	*is_decimal = has_point;
 	return true;
 }
 

@@ -65,6 +65,9 @@ COMMENT ON COLUMN idempotency.keys.claim_xid IS 'transaction that made the prese
 COMMENT ON COLUMN idempotency.keys.slot IS 'slot of the expiry wheel; -1 is keys_long';
 COMMENT ON COLUMN idempotency.keys.hash IS '128-bit hash of scope and key';
 
+COMMENT ON CONSTRAINT keys_status ON idempotency.keys IS 'the statuses that the functions know';
+COMMENT ON CONSTRAINT keys_hash ON idempotency.keys IS 'a row with another hash would never be found';
+
 -- The wheel: eight slots that are emptied by TRUNCATE, and keys_long for what
 -- expires beyond them.  Room is left on each page so that completing a key
 -- stays a heap-only update.
@@ -125,6 +128,18 @@ CREATE TYPE idempotency.claim_result AS (
 
 COMMENT ON TYPE idempotency.claim_result IS
 'what a claim came to: outcome new, recovered, replay, in_progress, mismatch or expired';
+COMMENT ON COLUMN idempotency.claim_result.outcome IS 'new, recovered, replay, in_progress, mismatch or expired';
+COMMENT ON COLUMN idempotency.claim_result.proceed IS 'whether the caller owns the key and does the work: new and recovered';
+COMMENT ON COLUMN idempotency.claim_result.status_code IS 'HTTP status to answer with; NULL where claim() says to proceed';
+COMMENT ON COLUMN idempotency.claim_result.resource_id IS 'replay: primary key of what the request created';
+COMMENT ON COLUMN idempotency.claim_result.response IS 'replay: the stored result';
+COMMENT ON COLUMN idempotency.claim_result.attempt IS 'fencing token of the owner, for calls in later transactions; NULL for others';
+COMMENT ON COLUMN idempotency.claim_result.recovery_point IS 'recovered: the last step that the owner before passed';
+COMMENT ON COLUMN idempotency.claim_result.state IS 'recovered: what it left with that';
+COMMENT ON COLUMN idempotency.claim_result.retry_after IS 'in_progress: what is left of the owner''s lease, or one second while it is not committed';
+COMMENT ON COLUMN idempotency.claim_result.claimed_at IS 'when the present attempt began';
+COMMENT ON COLUMN idempotency.claim_result.completed_at IS 'when the result was stored';
+COMMENT ON COLUMN idempotency.claim_result.expires_at IS 'from when on the key counts as absent';
 
 CREATE FUNCTION idempotency.claim(
 	key text,

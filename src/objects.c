@@ -25,6 +25,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
+#include "version.h"
 
 PG_FUNCTION_INFO_V1(idempotency_announce_change);
 
@@ -115,7 +116,7 @@ objects(void)
 		Objects		found;
 		Oid			schema = get_namespace_oid("idempotency", true);
 
-		if (!OidIsValid(schema))
+		if (!OidIsValid(schema) || !check_installed_version())
 			not_installed();
 		found.keys = relation_named(schema, "keys");
 		found.wheel = relation_named(schema, "wheel");

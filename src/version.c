@@ -1,0 +1,88 @@
+/*-------------------------------------------------------------------------
+ *
+ * version.c
+ *	  Whether this library can serve the extension as it is installed.
+ *
+ * A database keeps the version it was created with until ALTER EXTENSION ..
+ * UPDATE, while the library comes with the package.  So a later library
+ * serves earlier versions; that is the rule for whoever changes one of the
+ * two.  The other way round the library may know less than the tables ask
+ * for: it is refused by name here, not by a missing function or column
+ * somewhere else.  It comes about where a package was upgraded, the
+ * extension updated, and the preloaded library of the running server is
+ * still the old one, or where a dump meets an older package.
+ *
+ * Major and minor number count.  What follows them changes nothing that the
+ * library would have to know.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/indexing.h"
+#include "catalog/pg_extension.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/rel.h"
+#include "version.h"
+
+/* The version in the catalogue, or NULL. */
+static char *
+installed_version(void)
+{
+	Relation	relation = table_open(ExtensionRelationId, AccessShareLock);
+	ScanKeyData name;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	char	   *version = NULL;
+
+	ScanKeyInit(&name, Anum_pg_extension_extname, BTEqualStrategyNumber,
+				F_NAMEEQ, CStringGetDatum("idempotency"));
+	scan = systable_beginscan(relation, ExtensionNameIndexId, true, NULL, 1, &name);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		bool		isnull;
+		Datum		value = heap_getattr(tuple, Anum_pg_extension_extversion,
+										 RelationGetDescr(relation), &isnull);
+
+		version = TextDatumGetCString(value);
+	}
+	systable_endscan(scan);
+	table_close(relation, AccessShareLock);
+	return version;
+}
+
+/* Negative, zero or positive, by major and minor number. */
+static int
+compare_versions(const char *a, const char *b)
+{
+	char	   *rest_of_a;
+	char	   *rest_of_b;
+	long		difference = strtol(a, &rest_of_a, 10) - strtol(b, &rest_of_b, 10);
+
+	if (difference == 0 && *rest_of_a == '.' && *rest_of_b == '.')
+		difference = strtol(rest_of_a + 1, NULL, 10) - strtol(rest_of_b + 1, NULL, 10);
+	return difference < 0 ? -1 : difference > 0;
+}
+
+bool
+check_installed_version(void)
+{
+	char	   *version = installed_version();
+
+	if (version == NULL)
+		return false;
+	if (compare_versions(version, LIBRARY_VERSION) > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("library of extension \"idempotency\" is older than the extension"),
+				 errdetail("The library is of version %s, the extension in this database of version %s.",
+						   LIBRARY_VERSION, version),
+				 errhint("Install the package of that version. Where the library is preloaded, restart the server.")));
+	pfree(version);
+	return true;
+}

@@ -1,0 +1,96 @@
+# Every SQL example of the README and of the pages in doc/ runs and prints what
+# the page shows.
+#
+# The blocks of a page run one after another, each in a session of its own, in
+# a database of the page's own, which has the extension but for the README,
+# which begins with it.  A block of SQL that a block of text follows at
+# once has that text as its output; one without succeeds.  Each page is written
+# to the log directory as it would have to be for its test to pass: to be read,
+# and copied where it is right.
+
+use strict;
+use warnings;
+use File::Basename qw(basename);
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $written = "$PostgreSQL::Test::Utils::log_path/documentation";
+mkdir $written;
+
+$ENV{PGTZ} = 'UTC';
+my $node = PostgreSQL::Test::Cluster->new('main');
+$node->init;
+$node->append_conf(
+	'postgresql.conf', q{
+shared_preload_libraries = 'idempotency'
+idempotency.worker = off
+max_prepared_transactions = 2
+});
+$node->start;
+
+# Trailing blanks can't be seen on a page; psql writes them to align.  Where in
+# a script an error came up is left out, too.
+sub visible
+{
+	my ($text) = @_;
+
+	$text =~ s/[ \t]+$//mg;
+	$text =~ s/^psql:<stdin>:\d+: //mg;
+	$text =~ s/\n+\z/\n/;
+	return $text;
+}
+
+sub run_block
+{
+	my ($database, $sql) = @_;
+	my $output = '';
+
+	IPC::Run::run(
+		[ 'psql', '-X', '-q', '-d', $node->connstr($database), '-f', '-' ],
+		'<', \$sql, '>', \$output, '2>&1');
+	return $output;
+}
+
+my $examples = 0;
+foreach my $page ('README.md', sort glob 'doc/*.md')
+{
+	my $text = slurp_file($page);
+	my $actual = $text;
+	my $number = 0;
+
+	$node->safe_psql('postgres', 'CREATE DATABASE page');
+	$node->safe_psql('page', 'CREATE EXTENSION idempotency') if $page ne 'README.md';
+	while ($text =~ /^```sql\n(.*?)^```\n(?:```text\n(.*?)^```\n)?/msg)
+	{
+		my ($sql, $shown) = ($1, $2);
+		my ($line) = $sql =~ /^(.*?)$/m;
+		my $above = "```sql\n$sql```\n```text\n";
+		my $output = visible(run_block('page', $sql));
+
+		$number++;
+		if (defined $shown)
+		{
+			is($output, visible($shown), "$page, example $number prints what is shown: $line");
+			$actual =~ s/^\Q$above\E.*?^```$/$above$output```/ms;
+		}
+		else
+		{
+			unlike($output, qr/ERROR|FATAL/, "$page, example $number runs: $line");
+		}
+	}
+	$examples += $number;
+	append_to_file("$written/" . basename($page), $actual);
+
+	# The next page meets nothing of this one.
+	$node->safe_psql('postgres', 'DROP DATABASE page');
+	my $roles = $node->safe_psql('postgres',
+		q{SELECT quote_ident(rolname) FROM pg_roles WHERE oid >= 16384});
+	$node->safe_psql('postgres', "DROP ROLE $_") foreach split /\n/, $roles;
+	$node->safe_psql('postgres', 'ALTER SYSTEM RESET ALL');
+	$node->reload;
+}
+cmp_ok($examples, '>', 50, 'the documentation has examples');
+
+$node->stop;
+done_testing();
