@@ -16,14 +16,19 @@ TAP_TESTS = $(if $(wildcard t/*.pl),1)
 # These find or install a PostgreSQL by themselves, and write nothing outside
 # .build/.
 .DEFAULT_GOAL = all
-.PHONY: test demo
+.PHONY: test demo examples
 test:
 	test/throwaway-server.sh -o .build/test -c 'max_prepared_transactions = 20' test/run.sh
 
 demo:
 	test/throwaway-server.sh -c "log_line_prefix = '%m [%p] %e '" demo/run.sh
 
-ifneq ($(filter-out test demo,$(or $(MAKECMDGOALS),all)),)
+# EXAMPLES="python-asyncpg ..": these alone.
+examples:
+	doc/include.sh --check
+	examples/run.sh $(EXAMPLES)
+
+ifneq ($(filter-out test demo examples,$(or $(MAKECMDGOALS),all)),)
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
