@@ -25,8 +25,8 @@ demo:
 
 # EXAMPLES="python-asyncpg ..": these alone.
 examples:
-	doc/include.sh --check
 	examples/run.sh $(EXAMPLES)
+	@doc/include.sh --check
 
 ifneq ($(filter-out test demo examples,$(or $(MAKECMDGOALS),all)),)
 PG_CONFIG ?= pg_config

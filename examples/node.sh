@@ -16,7 +16,7 @@ have_node_packages() {
 	mkdir -p .build
 	if ! cmp -s package-lock.json .build/installed; then
 		cp package.json package-lock.json .build/
-		(cd .build && npm ci --silent --no-audit --no-fund --no-update-notifier)
+		(cd .build && npm ci --silent --ignore-scripts --no-audit --no-fund --no-update-notifier)
 		cp package-lock.json .build/installed
 	fi
 	find . -maxdepth 1 -type f -exec cp {} .build/ \;

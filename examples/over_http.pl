@@ -17,6 +17,7 @@ use warnings;
 
 use HTTP::Tiny;
 use IO::Socket::INET;
+use POSIX qw(WNOHANG);
 
 my $port = IO::Socket::INET->new(Listen => 1, LocalAddr => '127.0.0.1')->sockport;
 
@@ -33,7 +34,7 @@ END { kill TERM => $service and waitpid $service, 0 if $service }
 for (1 .. 600)
 {
 	last if IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port);
-	waitpid $service, 1 and die "the service has ended\n";
+	waitpid $service, WNOHANG and die "the service has ended\n";
 	select undef, undef, undef, 0.05;
 }
 

@@ -1,6 +1,6 @@
 #!/usr/bin/perl
 #
-# promises.pl PROGRAM [ARGUMENT]...: what every example has to keep.
+# promises.pl [--bad-keys] PROGRAM [ARGUMENT]...: what every example has to keep.
 #
 # PROGRAM is a payments service.  It reads requests from its input, one a line,
 #
@@ -14,6 +14,9 @@
 # It ends when its input does.  Where to connect comes from the environment:
 # PGHOST, PGPORT, PGUSER and PGDATABASE, and the same in DATABASE_URL.
 #
+# --bad-keys: it also answers with the status that an error of the extension
+# stands for.
+#
 # Two of them run at a time, each with connections of its own, and are given
 # ten requests and more: enough for a driver to begin to prepare statements.
 
@@ -22,12 +25,15 @@ use warnings;
 
 use IPC::Open2;
 use JSON::PP;
-use Test::More tests => 3;
+use Test::More;
+
+my $bad_keys = $ARGV[0] eq '--bad-keys' and shift;
+plan tests => $bad_keys ? 4 : 3;
 
 my $json = JSON::PP->new->canonical->allow_nonref;
 my $run = sprintf '%x%x', time, $$;
 
-$SIG{ALRM} = sub { die "no answer for 60 seconds\n" };
+$SIG{ALRM} = sub { BAIL_OUT('no answer for 60 seconds') };
 $SIG{PIPE} = 'IGNORE';
 
 sub started
@@ -50,7 +56,7 @@ sub line_from
 	alarm 60;
 	my $line = readline $process->{out};
 	alarm 0;
-	defined $line or die "the program has ended without an answer\n";
+	defined $line or BAIL_OUT('the program has ended without an answer');
 	chomp $line;
 	return $line;
 }
@@ -61,7 +67,7 @@ sub answer_of
 	my ($program) = @_;
 	my $line = line_from($program);
 	my ($status, $body) = $line =~ /^(\d{3}) (.*)$/
-	  or die "this is no answer: $line\n";
+	  or BAIL_OUT("this is no answer: $line");
 	return "$status " . $json->encode($json->decode($body));
 }
 
@@ -137,6 +143,13 @@ subtest 'a different payload is refused with 422' => sub {
 	is(request($other, "$run", $customer, 5), $first, 'the first one still replayed');
 	is(rows_of($customer), 1, 'one row');
 };
+
+subtest 'a bad key is refused with 400' => sub {
+	my $customer = "dave-$run";
+	like(request($one, 'k' x 256, $customer, 5), qr/^400 /, 'refused');
+	like(request($one, $run, $customer, 5), qr/^201 /, 'the next request made');
+	is(rows_of($customer), 1, 'one row');
+} if $bad_keys;
 
 for my $process ($one, $other, $psql)
 {

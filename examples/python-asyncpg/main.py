@@ -7,7 +7,7 @@ import sys
 
 import asyncpg
 
-from payments import pay
+from payments import pay, status_of
 
 
 async def main():
@@ -15,7 +15,10 @@ async def main():
     pool = await asyncpg.create_pool(os.environ["DATABASE_URL"], min_size=1, max_size=2, statement_cache_size=0)
     for line in sys.stdin:
         key, customer, amount = line.split()
-        status, body = await pay(pool, key, customer, {"amount": int(amount)})
+        try:
+            status, body = await pay(pool, key, customer, {"amount": int(amount)})
+        except asyncpg.PostgresError as error:
+            status, body = status_of(error), {"title": str(error)}
         print(status, json.dumps(body), flush=True)
     await pool.close()
 

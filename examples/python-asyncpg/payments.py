@@ -37,6 +37,11 @@ def idempotent(operation):
     return decorate
 
 
+def status_of(error):
+    """The HTTP status that the extension's SQLSTATEs end in."""
+    return int(error.sqlstate[2:]) if error.sqlstate.startswith("IK") else 500
+
+
 @idempotent("payments")
 async def pay(connection, customer, request):
     payment = await connection.fetchrow(
