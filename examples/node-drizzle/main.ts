@@ -5,7 +5,8 @@ import { createInterface } from 'node:readline';
 import { drizzle } from 'drizzle-orm/node-postgres';
 import pg from 'pg';
 
-import { pay, statusOf } from './payments.js';
+import { statusOf } from './idempotent.js';
+import { pay } from './payments.js';
 
 const pool = new pg.Pool({ connectionString: process.env.DATABASE_URL, max: 2 });
 const db = drizzle(pool);

@@ -3,7 +3,8 @@
 import express from 'express';
 import pg from 'pg';
 
-import { idempotent, pay, refused } from './payments.js';
+import { idempotent, refused } from './idempotent.js';
+import { pay } from './payments.js';
 
 const pool = new pg.Pool({ connectionString: process.env.DATABASE_URL, max: 4 });
 

@@ -4,7 +4,8 @@ import { createInterface } from 'node:readline';
 
 import Knex from 'knex';
 
-import { pay, statusOf } from './payments.js';
+import { statusOf } from './idempotent.js';
+import { pay } from './payments.js';
 
 const knex = Knex({ client: 'pg', connection: process.env.DATABASE_URL, pool: { min: 0, max: 2 } });
 for await (const line of createInterface({ input: process.stdin })) {

@@ -5,7 +5,8 @@ import { createInterface } from 'node:readline';
 import { PrismaPg } from '@prisma/adapter-pg';
 
 import { PrismaClient } from './generated/client.js';
-import { pay, statusOf } from './payments.js';
+import { statusOf } from './idempotent.js';
+import { pay } from './payments.js';
 
 const prisma = new PrismaClient({
   adapter: new PrismaPg({ connectionString: process.env.DATABASE_URL, max: 2 }),

@@ -4,7 +4,8 @@ import { createInterface } from 'node:readline';
 
 import { Sequelize } from 'sequelize';
 
-import { definePayment, pay, statusOf } from './payments.js';
+import { statusOf } from './idempotent.js';
+import { definePayment, pay } from './payments.js';
 
 const sequelize = new Sequelize(process.env.DATABASE_URL, { logging: false, pool: { max: 2 } });
 definePayment(sequelize);

@@ -5,7 +5,8 @@ import { createInterface } from 'node:readline';
 
 import { DataSource } from 'typeorm';
 
-import { pay, Payment, statusOf } from './payments.js';
+import { statusOf } from './idempotent.js';
+import { pay, Payment } from './payments.js';
 
 const dataSource = await new DataSource({
   type: 'postgres',

@@ -7,7 +7,8 @@ import sys
 
 import asyncpg
 
-from payments import pay, status_of
+from idempotent import status_of
+from payments import pay
 
 
 async def main():

@@ -8,7 +8,8 @@ from sqlalchemy import create_engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import sessionmaker
 
-from payments import pay, status_of
+from idempotent import status_of
+from payments import pay
 
 # PgBouncer before 1.21 knows nothing of prepared statements.
 engine = create_engine(
