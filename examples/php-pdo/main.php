@@ -3,12 +3,10 @@
 
 declare(strict_types=1);
 
-require __DIR__ . '/payments.php';
-
 $dsn = sprintf('pgsql:host=%s;port=%s;dbname=%s;user=%s', ...array_map(getenv(...), ['PGHOST', 'PGPORT', 'PGDATABASE', 'PGUSER']));
 // PgBouncer before 1.21 knows nothing of prepared statements.
 $db = new PDO($dsn, options: [PDO::PGSQL_ATTR_DISABLE_PREPARES => true]);
-$pay = new Idempotent($db, 'payments', pay(...));
+$pay = (require __DIR__ . '/payments.php')($db);
 
 while (($line = fgets(STDIN)) !== false) {
     [$key, $customer, $amount] = explode(' ', trim($line));

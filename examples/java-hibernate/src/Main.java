@@ -15,16 +15,16 @@ class Main {
                 .setJdbcUrl(url)
                 .setCredentials(env.get("PGUSER"), "")
                 .buildSessionFactory();
-        var payments = new Payments(sessions);
+        var payments = new Payments(new Idempotent(sessions));
 
         var input = new BufferedReader(new InputStreamReader(System.in));
         for (String line; (line = input.readLine()) != null; ) {
             var request = line.split(" ");
-            Payments.Answer answer;
+            Idempotent.Answer answer;
             try {
                 answer = payments.pay(request[0], request[1], Integer.parseInt(request[2]));
             } catch (JDBCException error) {
-                answer = new Payments.Answer(Payments.statusOf(error), "{\"title\": \"" + error.getSQLState() + "\"}");
+                answer = new Idempotent.Answer(Idempotent.statusOf(error), "{\"title\": \"" + error.getSQLState() + "\"}");
             }
             System.out.println(answer.status() + " " + answer.body());
         }

@@ -13,16 +13,16 @@ class Main {
         db.setDatabaseName(env.get("PGDATABASE"));
         db.setUser(env.get("PGUSER"));
         db.setPrepareThreshold(0); // PgBouncer before 1.21 knows nothing of prepared statements.
-        var payments = new Payments(db);
+        var payments = new Payments(new Idempotent(db));
 
         var input = new BufferedReader(new InputStreamReader(System.in));
         for (String line; (line = input.readLine()) != null; ) {
             var request = line.split(" ");
-            Payments.Answer answer;
+            Idempotent.Answer answer;
             try {
                 answer = payments.pay(request[0], request[1], Integer.parseInt(request[2]));
             } catch (SQLException error) {
-                answer = new Payments.Answer(Payments.statusOf(error), "{\"title\": \"" + error.getSQLState() + "\"}");
+                answer = new Idempotent.Answer(Idempotent.statusOf(error), "{\"title\": \"" + error.getSQLState() + "\"}");
             }
             System.out.println(answer.status() + " " + answer.body());
         }

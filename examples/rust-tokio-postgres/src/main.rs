@@ -5,6 +5,7 @@ use std::io::{self, BufRead};
 use serde_json::json;
 use tokio_postgres::NoTls;
 
+mod idempotent;
 mod payments;
 
 #[tokio::main(flavor = "current_thread")]
@@ -19,7 +20,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         };
         let answer = payments::pay(&mut client, key, customer, amount.parse()?).await;
         let (status, body) =
-            answer.unwrap_or_else(|error| (payments::status_of(&error), json!({"title": error.to_string()})));
+            answer.unwrap_or_else(|error| (idempotent::status_of(&error), json!({"title": error.to_string()})));
         println!("{status} {body}");
     }
     Ok(())
