@@ -18,5 +18,5 @@ have_go() {
 
 # say_version MODULE...: what the table says.
 say_version() {
-	echo "version: $(go list -m -f '{{.Path}} {{.Version}}' "$@" | sed 's/^github.com\///' | paste -sd, | sed 's/,/, /g')"
+	echo "version: $(go list -m -f '{{.Path}} {{.Version}}' "$@" | sed -E 's|^[^/]+/||; s|/v[0-9]+ | |' | paste -sd, | sed 's/,/, /g')"
 }
