@@ -5,10 +5,11 @@
 # To be sourced in the example's directory.
 
 # have_java MAJOR: have a Java of this major or a later one, in .build/lib the
-# libraries that pom.xml names, and in .build/classes the compiled program.
+# libraries that pom.xml names, and in .build/classes the compiled program. What
+# Maven downloads is in the .build that all examples in Java share.
 have_java() {
 	local major
-	major=$(javac -version 2>/dev/null | sed -nE 's/^javac ([0-9]+).*/\1/p')
+	major=$(javac -version 2>/dev/null | sed -nE 's/^javac ([0-9]+).*/\1/p') || major=0
 	[ "${major:-0}" -ge "$1" ] && mvn -v >/dev/null 2>&1 ||
 		{ echo "there is no Java $1 or later with javac and Maven"; exit 77; }
 	mkdir -p .build
