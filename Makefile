@@ -16,7 +16,7 @@ TAP_TESTS = $(if $(wildcard t/*.pl),1)
 # These find or install a PostgreSQL by themselves, and write nothing outside
 # .build/.
 .DEFAULT_GOAL = all
-STANDALONE = test upgrade-test demo bench-instructions check-tree test-monitoring test-dist test-debian dist
+STANDALONE = test upgrade-test demo bench-instructions check-tree test-monitoring test-dist test-debian dist examples
 .PHONY: $(STANDALONE)
 test:
 	test/throwaway-server.sh -o .build/test -c 'max_prepared_transactions = 20' -e pg_cron=cron test/run.sh
@@ -50,6 +50,11 @@ dist:
 	mkdir -p .build
 	git archive --format=tar --prefix=idempotency-$(version)/ HEAD | gzip -n -9 >.build/idempotency-$(version).tar.gz
 	TZ=UTC git archive --format=zip --prefix=idempotency-$(version)/ HEAD >.build/idempotency-$(version).zip
+
+# EXAMPLES="python-asyncpg ..": these alone.
+examples:
+	examples/run.sh $(EXAMPLES)
+	@doc/include.sh --check
 
 ifneq ($(filter-out $(STANDALONE),$(or $(MAKECMDGOALS),all)),)
 PG_CONFIG ?= pg_config

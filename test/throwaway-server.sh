@@ -109,8 +109,8 @@ esac
 
 # The copy: without what belongs to the checkout alone.
 run mkdir "$scratch/copy" "$scratch/results"
-without=(.git .build results output_iso tmp_check log)
-tar -C "$checkout" "${without[@]/#/--exclude=./}" --exclude='*.o' --exclude='*.so' --exclude='*.bc' -cf - . |
+without=(.git results output_iso tmp_check log)
+tar -C "$checkout" "${without[@]/#/--exclude=./}" --exclude=.build --exclude='*.o' --exclude='*.so' --exclude='*.bc' -cf - . |
 	run tar -C "$scratch/copy" --no-same-owner -xf -
 cd "$scratch/copy"
 

@@ -1,0 +1,3 @@
+#include "idempotent.h"
+
+extern void pay(PGconn *db, const char *key, const char *customer, const char *amount, Answer *answer);

@@ -1,0 +1,14 @@
+package main
+
+import "syscall"
+
+// dieAfter makes the service kill itself, as kill -9 would, when it has passed
+// one phase: for the test.
+func dieAfter(phase string) func(string) {
+	return func(passed string) {
+		if passed == phase {
+			syscall.Kill(syscall.Getpid(), syscall.SIGKILL)
+			select {}
+		}
+	}
+}

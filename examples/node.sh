@@ -1,0 +1,32 @@
+# shellcheck shell=bash
+#
+# node.sh: what the run scripts of JavaScript and TypeScript examples have in
+# common.
+#
+# To be sourced in the example's directory.
+
+# have_node_packages MAJOR: have Node of this major or a later one, and a copy
+# of the example in .build with exactly the packages that package-lock.json
+# locks.
+have_node_packages() {
+	local major
+	major=$(node -p 'process.versions.node.split(".")[0]' 2>/dev/null) || major=0
+	[ "$major" -ge "$1" ] && npm --version >/dev/null 2>&1 ||
+		{ echo "there is no Node.js $1 or later with npm"; exit 77; }
+	mkdir -p .build
+	if ! cmp -s package-lock.json .build/installed; then
+		cp package.json package-lock.json .build/
+		(cd .build && npm ci --silent --ignore-scripts --no-audit --no-fund --no-update-notifier)
+		cp package-lock.json .build/installed
+	fi
+	find . -maxdepth 1 -type f -exec cp {} .build/ \;
+}
+
+# say_version PACKAGE...: what the table says.
+say_version() {
+	local name version=
+	for name in "$@"; do
+		version+=", $name $(node -p "require('./.build/node_modules/$name/package.json').version")"
+	done
+	echo "version: ${version#, }"
+}

@@ -1,0 +1,160 @@
+#!/usr/bin/perl
+#
+# promises.pl [--bad-keys] PROGRAM [ARGUMENT]...: what every example has to keep.
+#
+# PROGRAM is a payments service.  It reads requests from its input, one a line,
+#
+#	KEY CUSTOMER AMOUNT
+#
+# with KEY being the idempotency key, and answers each on its output, one a line,
+# by an HTTP status and a body in JSON:
+#
+#	201 {"id": 1, "customer": "alice", "amount": 5}
+#
+# It ends when its input does.  Where to connect comes from the environment:
+# PGHOST, PGPORT, PGUSER and PGDATABASE, and the same in DATABASE_URL.
+#
+# --bad-keys: it also answers with the status that an error of the extension
+# stands for.
+#
+# Two of them run at a time, each with connections of its own, and are given
+# ten requests and more: enough for a driver to begin to prepare statements.
+
+use strict;
+use warnings;
+
+use IPC::Open2;
+use JSON::PP;
+use Test::More;
+
+my $bad_keys = $ARGV[0] eq '--bad-keys' and shift;
+plan tests => $bad_keys ? 4 : 3;
+
+my $json = JSON::PP->new->canonical->allow_nonref;
+my $run = sprintf '%x%x', time, $$;
+
+$SIG{ALRM} = sub { BAIL_OUT('no answer for 60 seconds') };
+$SIG{PIPE} = 'IGNORE';
+
+sub started
+{
+	my %process;
+	$process{pid} = open2($process{out}, $process{in}, @_);
+	return \%process;
+}
+
+sub send_to
+{
+	my ($process, $line) = @_;
+	print { $process->{in} } "$line\n";
+	$process->{in}->flush;
+}
+
+sub line_from
+{
+	my ($process) = @_;
+	alarm 60;
+	my $line = readline $process->{out};
+	alarm 0;
+	defined $line or BAIL_OUT('the program has ended without an answer');
+	chomp $line;
+	return $line;
+}
+
+# An answer with its body in one form, whatever the order of its members.
+sub answer_of
+{
+	my ($program) = @_;
+	my $line = line_from($program);
+	my ($status, $body) = $line =~ /^(\d{3}) (.*)$/
+	  or BAIL_OUT("this is no answer: $line");
+	return "$status " . $json->encode($json->decode($body));
+}
+
+sub request
+{
+	my ($program, @request) = @_;
+	send_to($program, "@request");
+	return answer_of($program);
+}
+
+my $psql = started(qw(psql -XAtq -v ON_ERROR_STOP=1));
+
+sub value_of
+{
+	send_to($psql, "$_[0];");
+	return line_from($psql);
+}
+
+sub rows_of
+{
+	return value_of("SELECT count(*) FROM payments WHERE customer = '$_[0]'");
+}
+
+my ($one, $other) = map { started(@ARGV) } 1 .. 2;
+
+subtest 'a duplicate replays the same body' => sub {
+	my $customer = "alice-$run";
+	for my $amount (1 .. 10)
+	{
+		my @payment = ("$run-$amount", $customer, $amount);
+		my $first = request($one, @payment);
+		like($first, qr/^201 .*"amount":"?$amount\b/, 'made');
+		is(request($other, @payment), $first, 'asked elsewhere');
+		is(request($one, @payment), $first, 'asked again');
+	}
+	is(rows_of($customer), 10, 'one row for each');
+};
+
+# The table is locked until one of the two has claimed the key and waits for
+# the table, and the other waits for the one.
+subtest 'two concurrent duplicates give one row' => sub {
+	my $customer = "bob-$run";
+	my $waiting = <<~'END';
+		WITH RECURSIVE waiting (pid) AS (
+			SELECT pg_backend_pid()
+			UNION
+			SELECT pg_locks.pid FROM pg_locks, waiting
+			WHERE NOT granted AND waiting.pid = ANY (pg_blocking_pids(pg_locks.pid)))
+		SELECT count(*) - 1 FROM waiting
+		END
+
+	send_to($psql, 'BEGIN; LOCK TABLE payments IN EXCLUSIVE MODE;');
+	value_of('SELECT true');
+	send_to($_, "$run $customer 5") for $one, $other;
+	for (1 .. 200)
+	{
+		last if value_of($waiting) == 2;
+		select undef, undef, undef, 0.02;
+	}
+	is(value_of($waiting), 2, 'both at work');
+	send_to($psql, 'COMMIT;');
+
+	my $answer = answer_of($one);
+	like($answer, qr/^201 /, 'answered');
+	is(answer_of($other), $answer, 'answered alike');
+	is(rows_of($customer), 1, 'one row');
+};
+
+subtest 'a different payload is refused with 422' => sub {
+	my $customer = "carol-$run";
+	my $first = request($one, "$run", $customer, 5);
+	like(request($other, "$run", $customer, 6), qr/^422 /, 'refused');
+	is(request($other, "$run", $customer, 5), $first, 'the first one still replayed');
+	is(rows_of($customer), 1, 'one row');
+};
+
+subtest 'a bad key is refused with 400' => sub {
+	my $customer = "dave-$run";
+	like(request($one, 'k' x 256, $customer, 5), qr/^400 /, 'refused');
+	like(request($one, $run, $customer, 5), qr/^201 /, 'the next request made');
+	is(rows_of($customer), 1, 'one row');
+} if $bad_keys;
+
+for my $process ($one, $other, $psql)
+{
+	close $process->{in};
+	alarm 60;
+	waitpid $process->{pid}, 0;
+	alarm 0;
+}

@@ -1,0 +1,27 @@
+"""Answer the requests of promises.pl."""
+
+import asyncio
+import json
+import os
+import sys
+
+import asyncpg
+
+from idempotent import status_of
+from payments import pay
+
+
+async def main():
+    # PgBouncer before 1.21 knows nothing of prepared statements.
+    pool = await asyncpg.create_pool(os.environ["DATABASE_URL"], min_size=1, max_size=2, statement_cache_size=0)
+    for line in sys.stdin:
+        key, customer, amount = line.split()
+        try:
+            status, body = await pay(pool, key, customer, {"amount": int(amount)})
+        except asyncpg.PostgresError as error:
+            status, body = status_of(error), {"title": str(error)}
+        print(status, json.dumps(body), flush=True)
+    await pool.close()
+
+
+asyncio.run(main())

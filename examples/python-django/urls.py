@@ -1,0 +1,5 @@
+from django.urls import path
+
+from payments import pay
+
+urlpatterns = [path("payments", pay)]

@@ -1,0 +1,28 @@
+# shellcheck shell=bash
+#
+# python.sh: what the run scripts of Python examples have in common.
+#
+# To be sourced in the example's directory.
+
+# Have a virtual environment, its python in $python, with exactly the packages
+# that requirements.txt locks.
+have_python_packages() {
+	python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null ||
+		{ echo "there is no Python 3.10 or later"; exit 77; }
+	python3 -c 'import venv, ensurepip' 2>/dev/null ||
+		{ echo "this Python makes no virtual environments"; exit 77; }
+	python=.build/bin/python
+	cmp -s requirements.txt .build/installed && return
+	rm -rf .build
+	python3 -m venv .build
+	"$python" -m pip install -q --disable-pip-version-check --require-hashes -r requirements.txt
+	cp requirements.txt .build/installed
+}
+
+# say_version PACKAGE...: what the table says.
+say_version() {
+	"$python" - "$@" <<-'END'
+		import sys, importlib.metadata as metadata
+		print("version:", ", ".join(f"{name} {metadata.version(name)}" for name in sys.argv[1:]))
+	END
+}

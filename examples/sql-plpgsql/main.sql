@@ -1,0 +1,1 @@
+CALL pay(:'key', :'customer', :amount, NULL, NULL);
