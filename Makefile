@@ -4,6 +4,8 @@ DATA = $(sort $(wildcard src/idempotency--*.sql))
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
 # The fmgr interface hands every function an argument that some do not use.
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter
+# 16 and later hide what is not marked; this has 15 do the same.
+SHLIB_LINK = -Wl,--version-script=src/exports.map
 PGFILEDESC = "idempotency - run each request once, replay its result to every retry"
 
 # Every file in sql/, specs/ and t/ is a test: none can be left out by mistake.
@@ -61,8 +63,18 @@ PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
+$(shlib): src/exports.map
+
 # PGXS tracks no headers.
 $(OBJS): $(wildcard src/*.h)
+
+# The exported symbols, and static analysis by clang and cppcheck.
+.PHONY: check-exports analyze
+check-exports: $(shlib)
+	test/exports.sh $(shlib)
+
+analyze:
+	test/analyze.sh
 
 # Fuzzing, with clang and its libFuzzer.  New inputs go to .build; the corpus
 # in the tree is only read.  "make fuzz-replay" needs no libFuzzer: it runs

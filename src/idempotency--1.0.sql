@@ -352,12 +352,21 @@ CREATE TRIGGER announce_change
 	AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON idempotency.wheel
 	FOR EACH STATEMENT EXECUTE FUNCTION idempotency.announce_change();
 
--- What logical replication brings changes the wheel as well, and has to be
--- announced.  The table has no key: with the whole row as its identity, a
--- publication of all tables can carry it.
-ALTER TABLE idempotency.wheel ENABLE ALWAYS TRIGGER announce_change;
+-- What logical replication brings changes the tables as well, and has to be
+-- announced: the first copy and TRUNCATE fire the triggers of statements, every
+-- other change those of rows alone.  The wheel has no key: with the whole row
+-- as its identity, a publication can carry it.
 ALTER TABLE idempotency.wheel REPLICA IDENTITY FULL;
-ALTER TABLE idempotency.policy ENABLE ALWAYS TRIGGER announce_change;
+DO $$
+DECLARE
+	kept text;
+BEGIN
+	FOREACH kept IN ARRAY ARRAY['wheel', 'policy'] LOOP
+		EXECUTE format('CREATE TRIGGER announce_replicated_change AFTER INSERT OR UPDATE OR DELETE ON idempotency.%I FOR EACH ROW EXECUTE FUNCTION idempotency.announce_change()', kept);
+		EXECUTE format('ALTER TABLE idempotency.%I ENABLE ALWAYS TRIGGER announce_change, ENABLE REPLICA TRIGGER announce_replicated_change', kept);
+	END LOOP;
+END
+$$;
 
 -- Rows that arrive by COPY or by hand may expire after the until of their
 -- slot: pg_dump restores the keys before the wheel.  The slot's until is then

@@ -93,7 +93,7 @@ type_named(Oid schema, const char *name)
 }
 
 /*
- * Statement trigger on the tables that backends keep in memory: on commit,
+ * Trigger on the tables that backends keep in memory: on commit,
  * makes all of them read the table again.
  */
 Datum
