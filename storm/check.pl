@@ -102,10 +102,10 @@ my %fields = (
 	W => [qw(tx key effect)]);
 
 # What a client may be told, beside the contract's own codes: the connection or
-# the server is going or gone, the disk is full; a deadlock of two clients that
-# each want two keys, one by one; a prepared transaction that somebody else has
-# ended.
-my $explained = qr/^(57P0[123]|08...|53[13]00|40P01|42704|55000)$/;
+# the server is going or gone, the disk is full, or a prepared transaction was
+# ended by somebody else.  Not a deadlock: a client that has a key waits for
+# another one only within a batch.
+my $explained = qr/^(57P0[123]|08...|53[13]00|42704|55000)$/;
 my %contract = (
 	lease => qr/^IK4(04|23)$/,
 	batch => qr/^IK4(04|23)$/,

@@ -57,13 +57,16 @@
 
 #include <libpq-fe.h>
 
-#define KEYS_PER_SECOND		40
-#define NEWEST_KEYS			20
+#define KEYS_PER_SECOND		100
+#define NEWEST_KEYS			50
 #define POOLED_EVERY		4	/* one client in so many goes through PgBouncer */
 #define CUT_PERCENT			12
 #define MOST_STATEMENTS		9	/* at which a try is cut */
 #define PATIENCE			60000	/* milliseconds; then the server hangs */
-#define BATCH				5
+#define BATCH				30	/* keys in a block */
+#define LIST				1024	/* bytes of SQL */
+#define BLOCKS_PER_SECOND	5
+#define FIRST_BLOCK			1000000
 #define KEPT				INT64_C(34560000000)	/* milliseconds: 400 days */
 #define GUARDED_TTL			6000	/* schema.sql */
 #define OTHER_TTL			4000	/* of some completions */
@@ -169,46 +172,59 @@ kind_of(int key)
 {
 	int			digit = key % 10;
 
-	return digit == 7 ? ONCE : digit == 8 ? SKIPPED : digit == 9 ? RAISED : CLAIMED;
+	return key >= FIRST_BLOCK ? CLAIMED : digit == 7 ? ONCE : digit == 8 ? SKIPPED : digit == 9 ? RAISED : CLAIMED;
 }
 
+/* How many of what appears at this rate there are by now. */
 static int
-newest_key(void)
+number_by_now(int per_second)
 {
-	return 1 + (int) ((microseconds(CLOCK_MONOTONIC) - start) * KEYS_PER_SECOND / 1000000);
+	return 1 + (int) ((microseconds(CLOCK_MONOTONIC) - start) * per_second / 1000000);
 }
 
-/* Half of the time, the next key at the very moment it appears. */
+/* Half of the time the next one, else one of the newest or any. */
 static int
-draw_key(void)
+draw_number(int per_second, int newest)
 {
-	int			newest = newest_key();
+	int			present = number_by_now(per_second);
 	int			mood = drawn(10);
 
 	if (mood < 5)
-	{
-		int64_t		due = start + (int64_t) newest * 1000000 / KEYS_PER_SECOND;
-		int64_t		left = due - microseconds(CLOCK_MONOTONIC);
-
-		if (left > 0)
-			usleep(left);
-		return newest + 1;
-	}
-	if (mood < 8)
-	{
-		newest -= drawn(NEWEST_KEYS);
-		return newest < 1 ? 1 : newest;
-	}
-	return 1 + drawn(newest);
+		return present + 1;
+	if (mood < 8 && newest < present)
+		return present - drawn(newest);
+	return 1 + drawn(present);
 }
 
-/* One key in three is kept; of the others, every claim has its own idea. */
+/* Nobody asks for a key before its time; then all do at once. */
+static bool
+in_time(int key)
+{
+	int64_t		appears = key < FIRST_BLOCK ?
+		(key - 1) * INT64_C(1000000) / KEYS_PER_SECOND :
+		((key - FIRST_BLOCK) / BATCH - 1) * INT64_C(1000000) / BLOCKS_PER_SECOND;
+	int64_t		left = start + appears - microseconds(CLOCK_MONOTONIC);
+
+	if (left > 0)
+		usleep(left);
+	return true;
+}
+
+static int
+draw_key(void)
+{
+	if (percent(90))
+		return draw_number(KEYS_PER_SECOND, NEWEST_KEYS);
+	return FIRST_BLOCK + drawn(number_by_now(BLOCKS_PER_SECOND) * BATCH);
+}
+
+/* One key in five is kept; of the others, every claim has its own idea. */
 static int64_t
 draw_ttl(int key)
 {
-	static const int ttls[] = {1500, 3000, 6000, 12000, 30000};
+	static const int ttls[] = {1500, 2600, 3700, 5000, 30000};
 
-	return key % 3 == 0 ? KEPT : ttls[drawn(5)];
+	return key % 5 == 0 ? KEPT : ttls[drawn(5)];
 }
 
 /* ----------------------------------------------------------------
@@ -232,6 +248,14 @@ disconnect(void)
 	conn = NULL;
 }
 
+/* Errors are read from results; that a server crashes is no news here. */
+static void
+ignore_notice(void *argument, const PGresult *notice)
+{
+	(void) argument;
+	(void) notice;
+}
+
 /* Come back until somebody answers. */
 static void
 connect_to_service(void)
@@ -243,7 +267,10 @@ connect_to_service(void)
 	{
 		conn = PQconnectdb(where);
 		if (PQstatus(conn) == CONNECTION_OK)
+		{
+			(void) PQsetNoticeReceiver(conn, ignore_notice, NULL);
 			break;
+		}
 		disconnect();
 		usleep(50000);
 	}
@@ -326,6 +353,20 @@ static int64_t
 number(int row, int column)
 {
 	return atoll(field(row, column));
+}
+
+/* Append to a list of LIST bytes, with a comma where it has begun. */
+static void __attribute__((format(printf, 2, 3)))
+append(char *list, const char *format,...)
+{
+	size_t		length = strlen(list);
+	va_list		args;
+
+	if (length > 0)
+		length += snprintf(list + length, LIST - length, ", ");
+	va_start(args, format);
+	vsnprintf(list + length, LIST - length, format, args);
+	va_end(args);
 }
 
 /* ----------------------------------------------------------------
@@ -485,16 +526,17 @@ read_claim(Claim *claim, int row, int column)
 }
 
 static Reply
-claim_key(Claim *claim)
+claim_key(Claim *claim, const char *wait)
 {
 	bool		wrong = strcmp(claim->asked, "wrong") == 0;
 	bool		late = strcmp(claim->asked, "late") == 0;
 	Reply		reply;
 
+	(void) in_time(claim->key);
 	reply = ask("SELECT c.outcome, c.attempt, c.response->>'id', nextval('turn')"
 				" FROM idempotency.claim('key-%d', 'storm', '{\"key\": %d%s}', '%ld ms', '%d ms', %s, %s) AS c",
 				claim->key, claim->key, wrong ? ", \"other\": 1" : "", claim->ttl, claim->lease,
-				draw_wait(), late ? "clock_timestamp() - interval '401 days'" : "NULL");
+				wait, late ? "clock_timestamp() - interval '401 days'" : "NULL");
 	if (reply == ANSWERED)
 		read_claim(claim, 0, 0);
 	return reply;
@@ -550,7 +592,7 @@ claim_in_vain(int key)
 
 /* Claim, work and result of one key, within a transaction. */
 static bool
-serve_key(int key)
+serve_key(int key, const char *wait)
 {
 	Claim		claim = draw_claim(key);
 	bool		savepoint = percent(20);
@@ -559,7 +601,7 @@ serve_key(int key)
 		claim.asked = "late";
 	if (savepoint && ask("SAVEPOINT kept") != ANSWERED)
 		return false;
-	if (claim_key(&claim) != ANSWERED)
+	if (claim_key(&claim, wait) != ANSWERED)
 		return false;
 	think();
 	if (claim.own && !(do_work(&claim) && complete_key(&claim, percent(50))))
@@ -573,8 +615,8 @@ try_transaction(int key)
 	style = "transaction";
 	if (begin() &&
 		(percent(80) || claim_in_vain(key)) &&
-		serve_key(key) &&
-		(percent(80) || serve_key(1 + drawn(newest_key()) / 10 * 10)))
+		serve_key(key, draw_wait()) &&
+		(percent(80) || serve_key(1 + drawn(number_by_now(KEYS_PER_SECOND)) / 10 * 10, "'0'")))
 		end_transaction();
 	else
 		give_up();
@@ -589,7 +631,7 @@ try_wrong_request(int key)
 	style = "wrong";
 	claim.asked = "wrong";
 	if (begin())
-		(void) claim_key(&claim);
+		(void) claim_key(&claim, draw_wait());
 	give_up();
 }
 
@@ -654,7 +696,7 @@ try_lease(int key)
 
 	style = "lease";
 	new_transaction();
-	if (note_single(claim_key(&claim)) == ANSWERED && claim.own)
+	if (note_single(claim_key(&claim, draw_wait())) == ANSWERED && claim.own)
 		own_lease(&claim);
 }
 
@@ -666,6 +708,7 @@ try_execute(int key)
 	style = "execute";
 	if (begin() &&
 		ask("SELECT set_config('storm.tx', '%ld', true)", tx) == ANSWERED &&
+		in_time(key) &&
 		ask("SELECT c.outcome, c.attempt, c.response->>'id', nextval('turn')"
 			" FROM idempotency.execute('key-%d', 'work', '{\"key\": %d}', 'storm', '%ld ms', %s) AS c",
 			key, key, claim.ttl, draw_wait()) == ANSWERED)
@@ -682,70 +725,70 @@ try_execute(int key)
 		give_up();
 }
 
-/* Complete what was claimed together, with attempts where that was earlier. */
+/* Work for, and complete, those of the claims that are the client's. */
 static bool
 complete_batch(Claim *claims, int count, bool with_attempts)
 {
-	char		keys[256] = "";
-	char		responses[256] = "";
-	char		ids[256] = "";
-	char		attempts[256] = "";
+	char		rows[LIST] = "";
+	char		keys[LIST] = "";
+	char		responses[LIST] = "";
+	char		ids[LIST] = "";
+	char		attempts[LIST] = "";
 	int			owned = 0;
 
 	for (int i = 0; i < count; i++)
 	{
-		Claim	   *claim = &claims[i];
-		const char *comma = owned > 0 ? ", " : "";
-
-		if (!claim->own)
-			continue;
-		if (!do_work(claim))
-			return false;
-		sprintf(keys + strlen(keys), "%s'key-%d'", comma, claim->key);
-		sprintf(responses + strlen(responses), "%s'{\"id\": %ld}'", comma, claim->effect);
-		sprintf(ids + strlen(ids), "%s'%ld'", comma, claim->effect);
-		sprintf(attempts + strlen(attempts), "%s%ld", comma, claim->attempt);
-		owned++;
+		if (claims[i].own)
+			claims[owned++] = claims[i];
 	}
 	if (owned == 0)
 		return true;
+
+	for (int i = 0; i < owned; i++)
+		append(rows, "(%d, %ld)", claims[i].key, tx);
+	if (ask("INSERT INTO effect (key, tx) VALUES %s RETURNING id", rows) != ANSWERED)
+		return false;
+	for (int i = 0; i < owned; i++)
+	{
+		claims[i].effect = number(i, 0);
+		note_work(&claims[i]);
+		append(keys, "'key-%d'", claims[i].key);
+		append(responses, "'{\"id\": %ld}'", claims[i].effect);
+		append(ids, "'%ld'", claims[i].effect);
+		append(attempts, "%ld", claims[i].attempt);
+	}
 	if (ask("SELECT idempotency.complete_many(ARRAY[%s], 'storm', ARRAY[%s]::jsonb[], ARRAY[%s], attempts => %s%s%s), nextval('turn')",
 			keys, responses, ids, with_attempts ? "ARRAY[" : "NULL",
 			with_attempts ? attempts : "", with_attempts ? "]" : "") != ANSWERED)
 		return false;
-	for (int i = 0; i < count; i++)
-	{
-		if (claims[i].own)
-			note_done(&claims[i], number(0, 1), claims[i].ttl);
-	}
+	for (int i = 0; i < owned; i++)
+		note_done(&claims[i], number(0, 1), claims[i].ttl);
 	return true;
 }
 
+/* A block of keys, a few of which may be repeated, or a few single ones. */
 static void
 try_batch(int key)
 {
 	Claim		claims[BATCH];
-	char		keys[256] = "";
-	char		requests[256] = "";
+	char		keys[LIST] = "";
+	char		requests[LIST] = "";
 	int			count = 0;
 	bool		leases = percent(40);
-	Claim		common = draw_claim(key);
+	bool		block = percent(60);
+	int			first = block ? FIRST_BLOCK + draw_number(BLOCKS_PER_SECOND, 3) * BATCH : key;
+	Claim		common = draw_claim(first);
 
 	style = "batch";
-	for (int k = key; k > 0 && k > key - 3 * BATCH && count < BATCH; k -= 1 + drawn(3))
+	for (int k = first; count < (block ? BATCH : 5); k += percent(95))
 	{
-		/* All have the same ttl. */
-		if (kind_of(k) != CLAIMED || (k % 3 == 0) != (key % 3 == 0))
-			continue;
-		/* Now and then one is repeated. */
-		for (int times = percent(90) ? 1 : 2; times > 0 && count < BATCH; times--)
-		{
-			claims[count] = common;
-			claims[count].key = k;
-			sprintf(keys + strlen(keys), "%s'key-%d'", count > 0 ? ", " : "", k);
-			sprintf(requests + strlen(requests), "%s'{\"key\": %d}'", count > 0 ? ", " : "", k);
-			count++;
-		}
+		if (kind_of(k) != CLAIMED)
+			k += 3;
+		claims[count] = common;
+		claims[count].key = k;
+		append(keys, "'key-%d'", k);
+		append(requests, "'{\"key\": %d}'", k);
+		count++;
 	}
 
 	if (leases)
@@ -755,6 +798,7 @@ try_batch(int key)
 		give_up();
 		return;
 	}
+	(void) in_time(first);
 	if (ask("SELECT outcome, attempt, response->>'id', nextval('turn')"
 			" FROM idempotency.claim_many(ARRAY[%s], 'storm', ARRAY[%s]::jsonb[], '%ld ms', '%d ms', %s) ORDER BY ord",
 			keys, requests, common.ttl, common.lease, draw_wait()) != ANSWERED)
@@ -792,6 +836,7 @@ try_once(int key)
 
 	style = "once";
 	if (begin() &&
+		in_time(key) &&
 		ask("SELECT idempotency.once('key-%d', 'storm', '%ld ms'), nextval('turn')", key, claim.ttl) == ANSWERED)
 	{
 		bool		first = strcmp(field(0, 0), "t") == 0;
@@ -828,7 +873,7 @@ try_guarded(int key)
 	Reply		reply;
 
 	style = "guarded";
-	if (begin())
+	if (begin() && in_time(key))
 	{
 		reply = ask("INSERT INTO %s (request_key, item, tx) VALUES ('key-%d', 'item %d', %ld) RETURNING id, nextval('turn')",
 					raises ? "guarded_raise" : "guarded_skip", key, key, tx);
@@ -905,7 +950,7 @@ ask_once_again(int key)
 			try_once(key);
 		else if (kind_of(key) != CLAIMED)
 			try_guarded(key);
-		else if (begin() && claim_key(&claim) == ANSWERED)
+		else if (begin() && claim_key(&claim, draw_wait()) == ANSWERED)
 		{
 			bool		done = claim.effect != 0;
 
@@ -949,9 +994,12 @@ run_client(const char *directory)
 		try_key(draw_key());
 	}
 
-	newest = newest_key();
 	cut_at = -1;
+	newest = number_by_now(KEYS_PER_SECOND);
 	for (int key = 1 + client; key <= newest; key += clients)
+		ask_once_again(key);
+	newest = FIRST_BLOCK + number_by_now(BLOCKS_PER_SECOND) * BATCH;
+	for (int key = FIRST_BLOCK + client; key < newest; key += clients)
 		ask_once_again(key);
 	disconnect();
 	if (fclose(history) != 0)
@@ -990,6 +1038,7 @@ main(int argc, char **argv)
 	start = microseconds(CLOCK_MONOTONIC);
 	sigaction(SIGTERM, &action, NULL);
 	setpgid(0, 0);
+	prctl(PR_SET_TIMERSLACK, 1);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	for (client = 0; client < clients; client++)
 	{

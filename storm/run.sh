@@ -4,7 +4,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$here"
 gcc -std=gnu11 -O2 -Wall -Wextra -Werror -I"$("$PG_CONFIG" --includedir)" clients.c -o clients \
 	-L"$("$PG_CONFIG" --libdir)" -Wl,-rpath,"$("$PG_CONFIG" --libdir)" -lpq
-gcc -std=gnu11 -O2 -Wall -Wextra -Werror -shared -fPIC clock.c -o clock.so
+gcc -std=gnu11 -O2 -Wall -Wextra -Werror -shared -fPIC weather.c -o weather.so
 dir=$(dirname "$PGHOST")/$(basename "$PGHOST")/storm
 mkdir "$dir"
 perl storm.pl "$@" "$dir" || status=$?

@@ -5,7 +5,7 @@
 #	-m	mildly: one server and no harm to it, but for its clock
 #
 # Two servers, primary and synchronous standby, share a wall clock that can be
-# set (clock.c).  Clients reach the primary by a socket with a fixed name, which
+# set (weather.c).  Clients reach the primary by a socket with a fixed name, which
 # a failover makes point to the other server, or through PgBouncer, which does
 # the same.  What harm is done, how and when depends on the seed alone:
 # DIRECTORY/schedule has it beforehand.  Where a fault takes longer than until
@@ -13,7 +13,7 @@
 #
 # Leaves in DIRECTORY what check.pl reads.  DIRECTORY/wal/a and b may be mount
 # points of small file systems, which can be filled up.  Runs in the
-# surroundings that test/throwaway-server.sh makes; clients and clock.so are
+# surroundings that test/throwaway-server.sh makes; clients and weather.so are
 # expected beside this file.
 
 use strict;
@@ -127,7 +127,7 @@ sub pg_ctl
 sub start
 {
 	my $server = shift;
-	local $ENV{LD_PRELOAD} = "$here/clock.so";
+	local $ENV{LD_PRELOAD} = "$here/weather.so";
 	local $ENV{STORM_CLOCK} = "$directory/offset";
 
 	return pg_ctl($server, '-o', "-p $port{$server}", 'start');

@@ -1,12 +1,20 @@
 /*-------------------------------------------------------------------------
  *
- * clock.c
- *	  A wall clock that can be set, for the servers of the storm alone.
+ * weather.c
+ *	  What the servers of the storm have to put up with from their machine.
  *
- * Preloaded into a server, this adds the 64-bit number of microseconds in the
- * file that STORM_CLOCK names to what the wall clock says.  The file is mapped
- * when a process starts and may be written to at any time.  Monotonic clocks
- * are left alone, so that timeouts and waits last as long as they should.
+ * Preloaded into a server, this does two things.
+ *
+ * Its wall clock can be set: the 64-bit number of microseconds in the file that
+ * STORM_CLOCK names is added to what the clock says.  The file is mapped when a
+ * process starts and may be written to at any time.  Monotonic clocks are left
+ * alone, so that timeouts and waits last as long as they should.
+ *
+ * And it loses the processor at bad moments: now and then, a process that asks
+ * for the length of a file sleeps before it gets it.  A server does that
+ * whenever it is about to look into a table, so others get to run between any
+ * two looks, and between a look and what is done on the strength of it.  On an
+ * idle machine, or one with few processors, that would be rare.
  *
  *-------------------------------------------------------------------------
  */
@@ -19,6 +27,9 @@
 #include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
+
+#define SLEEP_ONE_IN		30
+#define LONGEST_SLEEP		1000	/* microseconds */
 
 static const volatile int64_t *offset;
 
@@ -75,3 +86,20 @@ time(time_t *seconds)
 		*seconds = now.tv_sec;
 	return now.tv_sec;
 }
+
+off_t
+lseek(int file, off_t position, int whence)
+{
+	static uint64_t draws;
+
+	if (whence == SEEK_END)
+	{
+		/* Knuth's generator; a forked process goes its own way by its id. */
+		draws = (draws + getpid()) * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+		if ((draws >> 33) % SLEEP_ONE_IN == 0)
+			usleep((draws >> 43) % LONGEST_SLEEP);
+	}
+	return syscall(SYS_lseek, file, position, whence);
+}
+
+off_t		lseek64(int, off_t, int) __attribute__((alias("lseek")));
