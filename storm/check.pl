@@ -346,15 +346,20 @@ for my $key (keys %last_life)
 
 for my $name (map { s{.*/}{}r } glob("$directory/server.*.log"))
 {
+	my %no_space;
+
 	for my $line (lines_of($name))
 	{
-		my $text = $line->[0] || '';
+		my $text = $line->[0] // '';
 
+		if ($text =~ /\[(\d+)\] \w+ PANIC: .*No space left on device/) { $no_space{$1} = 1; }
 		# A backend that a crash meets on its way out complains of its closed
 		# socket as LOG XX000.
-		violation('a server met with a defect', { fields => [$text] })
-		  if $text =~ /TRAP: |terminated by signal (?!9\b|3\b)\d| XX\w{3} (?:ERROR|FATAL): /
-		  || ($text =~ /PANIC: / && $text !~ /No space left on device/);
+		elsif ($text =~ /PANIC: |TRAP: | XX\w{3} (?:ERROR|FATAL): /
+			|| ($text =~ /\(PID (\d+)\) was terminated by signal (?!9\b)(\d+)/ && !($2 == 6 && $no_space{$1})))
+		{
+			violation('a server met with a defect', { fields => [$text] });
+		}
 	}
 }
 

@@ -356,6 +356,7 @@ $load = fork // die "fork: $!\n";
 if ($load == 0)
 {
 	$ENV{PGDATABASE} = 'storm';
+	open(STDERR, '>', "$directory/clients.log");
 	exec "$here/clients", $seed, $clients, $directory;
 	exit 127;
 }
