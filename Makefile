@@ -16,14 +16,20 @@ TAP_TESTS = $(if $(wildcard t/*.pl),1)
 # These find or install a PostgreSQL by themselves, and write nothing outside
 # .build/.
 .DEFAULT_GOAL = all
-.PHONY: test demo
+.PHONY: test storm demo
+STORM_NEEDS = -i pgbouncer=pgbouncer -i patch=patch
 test:
-	test/throwaway-server.sh -o .build/test -c 'max_prepared_transactions = 20' test/run.sh
+	test/throwaway-server.sh -o .build/test -c 'max_prepared_transactions = 20' $(STORM_NEEDS) test/run.sh
+
+# Long; make storm DURATION=3600 SEED=1 CLIENTS=50 is longer, and the same again.
+storm:
+	test/throwaway-server.sh -o .build/storm $(STORM_NEEDS) \
+		storm/run.sh $(DURATION:%=-d %) $(SEED:%=-s %) $(CLIENTS:%=-n %)
 
 demo:
 	test/throwaway-server.sh -c "log_line_prefix = '%m [%p] %e '" demo/run.sh
 
-ifneq ($(filter-out test demo,$(or $(MAKECMDGOALS),all)),)
+ifneq ($(filter-out test storm demo,$(or $(MAKECMDGOALS),all)),)
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
