@@ -92,13 +92,14 @@ sub latest
 
 # ---- the history ----
 
-my (%fate, %known_at, %answers, %work, %released);
+my (%fate, %known_at, %answers, %work, %released, %lost);
 
 my %fields = (
 	C => [qw(tx key turn sent received style outcome attempt effect ttl lease asked)],
 	D => [qw(tx key turn sent received attempt effect ttl)],
 	B => [qw(tx key turn sent received attempt lease)],
 	R => [qw(tx key sent attempt)],
+	L => [qw(tx key sent ttl lease)],
 	W => [qw(tx key effect)]);
 
 # What a client may be told, beside the contract's own codes: the connection or
@@ -141,6 +142,7 @@ for my $name (map { s{.*/}{}r } glob("$directory/history.*"))
 			$answer{$_} and $answer{$_} *= 1000 for qw(ttl lease);
 			if ($type eq 'W') { push @{ $work{ $answer{tx} } }, \%answer; }
 			elsif ($type eq 'R') { push @{ $released{ $answer{key} }{ $answer{attempt} } }, \%answer; }
+			elsif ($type eq 'L') { push @{ $lost{ $answer{key} } }, \%answer; }
 			else { push @{ $answers{ $answer{key} } }, \%answer; }
 			$count{ $answer{outcome} }++ if $type eq 'C';
 		}
@@ -185,8 +187,25 @@ sub happened
 
 # ---- the lives of a key ----
 
-# A life: {claim, lease, expires, done}, all times the earliest possible.
-sub may_have_ended { my ($life, $answer) = @_; return latest($answer->{received}) >= $life->{expires}; }
+# A life: {claim, lease, expires, done}, all times the earliest possible.  It has
+# also ended if somebody who never heard of it has taken it over, for a time that
+# has ended.
+sub may_have_ended
+{
+	my ($life, $answer) = @_;
+	my $now = latest($answer->{received});
+
+	return 1 if $now >= $life->{expires};
+	return 0 if $life->{done};
+	for my $lost (@{ $lost{ $answer->{key} } || [] })
+	{
+		my $longest = $lost->{ttl} > $lost->{lease} ? $lost->{ttl} : $lost->{lease};
+
+		return 1 if $fate{ $lost->{tx} } eq 'unknown' && $lost->{sent} < $answer->{received} &&
+		  $lost->{sent} > $life->{claim}{sent} && $now >= earliest($lost->{sent}) + $longest;
+	}
+	return 0;
+}
 
 sub check_claim
 {

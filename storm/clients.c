@@ -26,6 +26,7 @@
  *	C tx key turn sent received style outcome attempt effect ttl lease asked
  *										a claim; asked: right, wrong (another
  *										request), late (first_sent past the ttl)
+ *	L tx key sent ttl lease				a claim whose answer was lost
  *	D tx key turn sent received attempt effect ttl
  *										the claim is done: complete() or fail()
  *	B tx key turn sent received attempt lease
@@ -484,6 +485,12 @@ note_claim(const Claim *claim, const char *outcome)
 }
 
 static void
+note_lost_claim(const Claim *claim)
+{
+	fprintf(history, "L\t%ld\t%d\t%ld\t%ld\t%d\n", tx, claim->key, sent, claim->ttl, claim->lease);
+}
+
+static void
 note_done(const Claim *claim, int64_t turn, int64_t ttl)
 {
 	fprintf(history, "D\t%ld\t%d\t%ld\t%ld\t%ld\t%ld\t%ld\t%ld\n",
@@ -539,6 +546,8 @@ claim_key(Claim *claim, const char *wait)
 				wait, late ? "clock_timestamp() - interval '401 days'" : "NULL");
 	if (reply == ANSWERED)
 		read_claim(claim, 0, 0);
+	else if (reply == LOST)
+		note_lost_claim(claim);
 	return reply;
 }
 
@@ -766,65 +775,74 @@ complete_batch(Claim *claims, int count, bool with_attempts)
 	return true;
 }
 
-/* A block of keys, a few of which may be repeated, or a few single ones. */
+/* Claim them in one call, on the same terms. */
+static Reply
+claim_batch(Claim *claims, int count)
+{
+	char		keys[LIST] = "";
+	char		requests[LIST] = "";
+	Reply		reply;
+
+	for (int i = 0; i < count; i++)
+	{
+		append(keys, "'key-%d'", claims[i].key);
+		append(requests, "'{\"key\": %d}'", claims[i].key);
+	}
+	(void) in_time(claims[0].key);
+	reply = ask("SELECT outcome, attempt, response->>'id', nextval('turn')"
+				" FROM idempotency.claim_many(ARRAY[%s], 'storm', ARRAY[%s]::jsonb[], '%ld ms', '%d ms', %s) ORDER BY ord",
+				keys, requests, claims[0].ttl, claims[0].lease, draw_wait());
+	for (int i = 0; i < count; i++)
+	{
+		if (reply == ANSWERED)
+			read_claim(&claims[i], i, 0);
+		else if (reply == LOST)
+			note_lost_claim(&claims[i]);
+	}
+	return reply;
+}
+
+/* A block of keys, or a few single ones; some are repeated. */
 static void
 try_batch(int key)
 {
 	Claim		claims[BATCH];
-	char		keys[LIST] = "";
-	char		requests[LIST] = "";
-	int			count = 0;
 	bool		leases = percent(40);
 	bool		block = percent(60);
-	int			first = block ? FIRST_BLOCK + draw_number(BLOCKS_PER_SECOND, 3) * BATCH : key;
-	Claim		common = draw_claim(first);
+	int			count = block ? BATCH : 5;
 
 	style = "batch";
-	for (int k = first; count < (block ? BATCH : 5); k += percent(95))
+	if (block)
+		key = FIRST_BLOCK + draw_number(BLOCKS_PER_SECOND, 3) * BATCH;
+	claims[0] = draw_claim(key);
+	for (int i = 1; i < count; i++)
 	{
-		if (kind_of(k) != CLAIMED)
-			k += 3;
-		claims[count] = common;
-		claims[count].key = k;
-		append(keys, "'key-%d'", k);
-		append(requests, "'{\"key\": %d}'", k);
-		count++;
+		key += percent(95);
+		if (kind_of(key) != CLAIMED)
+			key += 3;
+		claims[i] = claims[0];
+		claims[i].key = key;
 	}
 
 	if (leases)
+	{
 		new_transaction();
-	else if (!begin())
-	{
-		give_up();
-		return;
-	}
-	(void) in_time(first);
-	if (ask("SELECT outcome, attempt, response->>'id', nextval('turn')"
-			" FROM idempotency.claim_many(ARRAY[%s], 'storm', ARRAY[%s]::jsonb[], '%ld ms', '%d ms', %s) ORDER BY ord",
-			keys, requests, common.ttl, common.lease, draw_wait()) != ANSWERED)
-	{
-		if (leases)
-			note_fate(sqlstate[0] != '\0' ? "aborted" : "unknown");
+		if (note_single(claim_batch(claims, count)) != ANSWERED)
+			return;
+		rest(claims[0].lease * 1300);
+		if (begin() && complete_batch(claims, count, true))
+			end_transaction();
 		else
 			give_up();
-		return;
 	}
-	for (int i = 0; i < count; i++)
-		read_claim(&claims[i], i, 0);
-	if (leases)
+	else if (begin() && claim_batch(claims, count) == ANSWERED)
 	{
-		note_fate("committed");
-		rest(common.lease * 1300);
-		if (!begin())
-		{
-			give_up();
-			return;
-		}
-	}
-	else
 		think();
-	if (complete_batch(claims, count, leases || percent(50)))
-		end_transaction();
+		if (complete_batch(claims, count, percent(50)))
+			end_transaction();
+		else
+			give_up();
+	}
 	else
 		give_up();
 }
@@ -933,40 +951,51 @@ try_key(int key)
  * ----------------------------------------------------------------
  */
 
-/* In calm: ask for a key until its work is known to be done. */
+/* In calm: ask for keys until the work of all is known to be done. */
 static void
-ask_once_again(int key)
+ask_once_again(int first, int last)
 {
 	for (int i = 0; i < 100; i++)
 	{
-		Claim		claim = draw_claim(key);
+		Claim		claims[BATCH];
+		int			count = 0;
+		bool		done = true;
 
 		try++;
 		draws = 0;
 		if (conn == NULL)
 			connect_to_service();
-		style = "calm";
-		if (kind_of(key) == ONCE)
-			try_once(key);
-		else if (kind_of(key) != CLAIMED)
-			try_guarded(key);
-		else if (begin() && claim_key(&claim, draw_wait()) == ANSWERED)
+		for (int key = first; key <= last; key++)
 		{
-			bool		done = claim.effect != 0;
-
-			if (claim.own && do_work(&claim) && complete_key(&claim, true))
-				done = true;
-			end_transaction();
-			if (done)
-				return;
+			if (kind_of(key) == CLAIMED)
+			{
+				claims[count] = count == 0 ? draw_claim(key) : claims[0];
+				claims[count++].key = key;
+			}
+			else if (i > 0)
+				continue;
+			else if (kind_of(key) == ONCE)
+				try_once(key);
+			else
+				try_guarded(key);
 		}
+		style = "calm";
+		if (!begin() || claim_batch(claims, count) != ANSWERED)
+		{
+			give_up();
+			continue;
+		}
+		for (int c = 0; c < count; c++)
+			done = done && (claims[c].own || claims[c].effect != 0);
+		if (complete_batch(claims, count, true))
+			end_transaction();
 		else
 			give_up();
-		if (kind_of(key) != CLAIMED)
+		if (done)
 			return;
 		usleep(50000);
 	}
-	fprintf(history, "E\t%ld\tstuck\tcalm\tkey %d has no answer in the calm after the storm\n", tx, key);
+	fprintf(history, "E\t%ld\tstuck\tcalm\tkeys from %d on have no answer in the calm after the storm\n", tx, first);
 }
 
 static void
@@ -996,11 +1025,11 @@ run_client(const char *directory)
 
 	cut_at = -1;
 	newest = number_by_now(KEYS_PER_SECOND);
-	for (int key = 1 + client; key <= newest; key += clients)
-		ask_once_again(key);
+	for (int key = 1 + client * BATCH; key <= newest; key += clients * BATCH)
+		ask_once_again(key, key + BATCH - 1);
 	newest = FIRST_BLOCK + number_by_now(BLOCKS_PER_SECOND) * BATCH;
-	for (int key = FIRST_BLOCK + client; key < newest; key += clients)
-		ask_once_again(key);
+	for (int key = FIRST_BLOCK + client * BATCH; key < newest; key += clients * BATCH)
+		ask_once_again(key, key + BATCH - 1);
 	disconnect();
 	if (fclose(history) != 0)
 	{
