@@ -31,7 +31,14 @@ while getopts d:s:n: option; do
 done
 
 scratch=$(mktemp -d "$PGHOST/XXXXXX")
-trap 'rm -rf "$scratch"' EXIT
+job=
+clean_up() {
+	if [ -n "$job" ] && kill "$job" 2>/dev/null; then wait "$job" || true; fi
+	rm -rf "$scratch"
+}
+trap clean_up EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
 passed=0
 failed=0
 
@@ -40,12 +47,12 @@ compile=(gcc -std=gnu11 -O2 -Wall -Wextra -Werror)
 "${compile[@]}" -I"$("$PG_CONFIG" --includedir)" clients.c -o clients \
 	-L"$("$PG_CONFIG" --libdir)" -Wl,-rpath,"$("$PG_CONFIG" --libdir)" -lpq
 
-# with_small_disks DIRECTORY COMMAND...: with a small file system for the WAL of
-# each server, mounted where nobody else sees it.
+# with_small_disks DIRECTORY COMMAND...: become that command, with a small file
+# system for the WAL of each server, mounted where nobody else sees it.
 # shellcheck disable=SC2016 # for the inner shell
 with_small_disks() {
 	mkdir -p "$1/wal/a" "$1/wal/b"
-	unshare --user --map-root-user --mount sh -euc '
+	exec unshare --user --map-root-user --mount sh -euc '
 		directory=$1 uid=$2 gid=$3
 		shift 3
 		for server in a b; do
@@ -57,12 +64,17 @@ with_small_disks() {
 
 # storm DIRECTORY OPTION...
 storm() {
+	local program=(perl storm.pl -n "$clients" "${@:2}" "$1") status=0
 	mkdir "$1"
 	if [ "$(with_small_disks "$1" id -u 2>/dev/null)" = "$(id -u)" ]; then
-		with_small_disks "$1" perl storm.pl -n "$clients" "${@:2}" "$1"
+		with_small_disks "$1" "${program[@]}" &
 	else
-		perl storm.pl -n "$clients" "${@:2}" "$1"
+		"${program[@]}" &
 	fi
+	job=$!
+	wait "$job" || status=$?
+	job=
+	return "$status"
 }
 
 # keep DIRECTORY: but for the servers' data.
