@@ -248,13 +248,11 @@ sub check_reply
 	return if grep { $_->{key} == $reply->{key} } @{ $work{ $reply->{tx} } || [] };
 	return unless check_existence($reply);
 
-	# The life may have ended between the judgement and its turn.
-	for my $present ($life, $last)
-	{
-		next unless $present && $present->{done};
-		return if !$id || $present->{done}{effect} == $id;
-		last if $life->{claim}{received} < $reply->{sent};
-	}
+	return if $life && $life->{done} && (!$id || $life->{done}{effect} == $id);
+
+	# Or of the life before: this one was not known yet.
+	return if $last && (!$id || $last->{done}{effect} == $id) &&
+	  $known_at{ $life->{claim}{tx} } > $reply->{sent};
 	violation('a reply differs from the result', $life && ($life->{claim}, $life->{done}), $reply);
 }
 

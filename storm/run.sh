@@ -130,8 +130,13 @@ find_mutant() {
 
 echo
 echo "Builds that are broken on purpose:"
+mutants=(mutants/*.patch)
+if ! command -v patch >/dev/null; then
+	echo "skipped: patch is not installed"
+	mutants=()
+fi
 cp "$library" "$scratch/library"
-for patch in mutants/*.patch; do
+for patch in "${mutants[@]}"; do
 	name=$(basename "$patch" .patch)
 	if build_mutant "$patch" && find_mutant "$name"; then
 		passed=$((passed + 1))

@@ -7,7 +7,7 @@
 # Two servers, primary and synchronous standby, share a wall clock that can be
 # set (weather.c).  Clients reach the primary by a socket with a fixed name, which
 # a failover makes point to the other server, or through PgBouncer, which does
-# the same.  What harm is done, how and when depends on the seed alone:
+# the same; without PgBouncer, all by that socket.  What harm is done, how and when depends on the seed alone:
 # DIRECTORY/schedule has it beforehand.  Where a fault takes longer than until
 # the next one is due, that one follows at once.
 #
@@ -35,6 +35,7 @@ my %port = (a => 5441, b => 5442);
 my $service = 6000;
 my $pooler_port = 6432;
 my ($primary, $standby) = ('a', $mild ? undef : 'b');
+my $pooled = system('command -v pgbouncer >/dev/null') == 0;
 my ($pooler, $load);
 my $began;
 
@@ -189,6 +190,11 @@ sub direct_service
 
 sub start_pooler
 {
+	if (!$pooled)
+	{
+		symlink("$directory/.s.PGSQL.$service", "$directory/.s.PGSQL.$pooler_port") or die "symlink: $!\n";
+		return;
+	}
 	write_file("$directory/pgbouncer.ini", <<END);
 [databases]
 storm = host=$directory port=$service dbname=storm user=postgres
@@ -347,6 +353,10 @@ mkdir "$directory/wal";
 mkdir "$directory/wal/$_" for sort keys %port;
 my $small = system("mountpoint -q '$directory/wal/a'") == 0;
 
+my %obstacle = (
+	fill_disk => !$small && 'no small file system could be mounted',
+	restart_pooler => !$pooled && 'PgBouncer is not installed');
+
 make_primary();
 make_standby('b') unless $mild;
 direct_service();
@@ -368,9 +378,10 @@ for my $fault (@schedule)
 		end_prepared() if $left > 0.5;
 		sleep($left < 0.3 ? $left : 0.3);
 	}
-	if ($fault->{fault} eq 'fill_disk' && !$small)
+	my $obstacle = $obstacle{ $fault->{fault} };
+	if ($obstacle)
 	{
-		note('fill_disk skipped: no small file system could be mounted');
+		note("$fault->{fault} skipped: $obstacle");
 		next;
 	}
 	$do{ $fault->{fault} }->($fault);
