@@ -2,6 +2,11 @@
 -- mail sent.  It names the transaction of the history that made it; a negative
 -- one was rolled back to a savepoint, and must never be seen.
 CREATE EXTENSION idempotency;
+
+-- The wheel begins with slots of a day; let it be turned at once, to ranges of
+-- the tick that is set.
+UPDATE idempotency.wheel SET until = clock_timestamp();
+
 CREATE SEQUENCE effect_id;
 CREATE TABLE effect (
     id  bigint PRIMARY KEY DEFAULT nextval('effect_id'),
