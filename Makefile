@@ -18,14 +18,19 @@ TAP_TESTS = $(if $(wildcard t/*.pl),1)
 # These find or install a PostgreSQL by themselves, and write nothing outside
 # .build/.
 .DEFAULT_GOAL = all
-STANDALONE = test upgrade-test demo bench-instructions check-tree test-monitoring test-dist test-debian dist examples
+STANDALONE = test upgrade-test demo bench-instructions check-tree test-monitoring test-dist test-debian dist examples storm
 .PHONY: $(STANDALONE)
-test:
-	test/throwaway-server.sh -o .build/test -c 'max_prepared_transactions = 20' -e pg_cron=cron test/run.sh
-
 # pg_upgrade between two majors, OLD and NEW, in a chroot.
 upgrade-test:
 	test/upgrade.sh $(NEW) $(OLD)
+STORM_NEEDS = -i pgbouncer=pgbouncer -i patch=patch
+test:
+	test/throwaway-server.sh -o .build/test -c 'max_prepared_transactions = 20' -e pg_cron=cron $(STORM_NEEDS) test/run.sh
+
+# Long; make storm DURATION=3600 SEED=1 CLIENTS=50 is longer, and the same again.
+storm:
+	test/throwaway-server.sh -o .build/storm $(STORM_NEEDS) \
+		storm/run.sh $(DURATION:%=-d %) $(SEED:%=-s %) $(CLIENTS:%=-n %)
 
 demo:
 	test/throwaway-server.sh -c "log_line_prefix = '%m [%p] %e '" demo/run.sh

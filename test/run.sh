@@ -2,12 +2,13 @@
 #
 # run.sh: run every test of the checkout, and count.
 #
-# To be run by throwaway-server.sh, whose variables it uses.  Its three parts
-# are PostgreSQL's own: pg_regress on sql/, pg_isolation_regress on specs/, and
-# prove on t/.  All are run, whatever fails.  What went wrong is shown, what was
-# written is left in $RESULTS, and the last line says how many passed and
-# failed: of sql/ and specs/ the runner's own count, of t/ the files.  A part
-# that breaks off without its closing line counts as one that failed.
+# To be run by throwaway-server.sh, whose variables it uses.  Three of its four
+# parts are PostgreSQL's own: pg_regress on sql/, pg_isolation_regress on specs/,
+# and prove on t/; the fourth is a short storm.  All are run, whatever fails.
+# What went wrong is shown, what was written is left in $RESULTS, and the last
+# line says how many passed and failed: of sql/ and specs/ the runner's own
+# count, of t/ the files, of the storm the builds that it judged.  A part that
+# breaks off without its closing line counts as one that failed.
 
 set -uo pipefail
 read -ra make_extension <<<"$MAKE_EXTENSION"
@@ -65,10 +66,25 @@ count_files() {
 	fi
 }
 
+run_storm() {
+	storm/run.sh -d 25 </dev/null 2>&1 | tee "$output"
+	status=$?
+	closing+=("storm: $(grep -E '^A storm|^[0-9]+ passed' "$output" | tr '\n' ' ' | sed 's/ $//')")
+}
+
+count_storm() {
+	local count
+	count=$(sed -nE '$s/^([0-9]+) passed, ([0-9]+) failed$/\1 \2/p' "$output")
+	read -r good bad <<<"${count:-0 0}"
+	count "$good" "$bad"
+}
+
 run_part regress ISOLATION= TAP_TESTS=
 count_regress
 run_part isolation REGRESS= TAP_TESTS=
 count_regress
+run_storm
+count_storm
 run_part TAP REGRESS= ISOLATION=
 count_files
 

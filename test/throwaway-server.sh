@@ -3,12 +3,14 @@
 # throwaway-server.sh: run a command against a server of its own that has the
 # extension.
 #
-#	test/throwaway-server.sh [-c LINE]... [-e EXTENSION=SUFFIX]... [-o DIRECTORY] COMMAND [ARGUMENT]...
+#	test/throwaway-server.sh [OPTION]... COMMAND [ARGUMENT]...
 #
 #	-c LINE        one more line of the server's postgresql.conf
 #	-e EXTENSION=SUFFIX
 #	               have another extension installed, if that is possible: see
 #	               want_extensions in packages.sh
+#	-i COMMAND=PACKAGE
+#	               one more command that is needed, as ensure_packages has it
 #	-o DIRECTORY   where to put what the command leaves in $RESULTS, and the
 #	               server's log if the command fails; within the checkout
 #
@@ -43,11 +45,13 @@ checkout=$(dirname "$here")
 
 lines=()
 extensions=()
+needed=()
 keep=
-while getopts c:e:o: option; do
+while getopts c:e:i:o: option; do
 	case $option in
 		c) lines+=("$OPTARG") ;;
 		e) extensions+=("$OPTARG") ;;
+		i) needed+=("$OPTARG") ;;
 		o) keep=$OPTARG ;;
 		*) exit 2 ;;
 	esac
@@ -55,7 +59,9 @@ done
 shift $((OPTIND - 1))
 [ $# -gt 0 ] || { echo "throwaway-server.sh: no command given" >&2; exit 2; }
 
-ensure_packages
+# Debian's place for daemons is not in everybody's path.
+PATH=$PATH:/usr/sbin
+ensure_packages "${needed[@]}"
 want_extensions "${extensions[@]}"
 
 # Nothing of the caller's own connections or make run reaches in, but how TAP
