@@ -16,17 +16,23 @@ TAP_TESTS = $(if $(wildcard t/*.pl),1)
 # These find or install a PostgreSQL by themselves, and write nothing outside
 # .build/.
 .DEFAULT_GOAL = all
-.PHONY: test demo bench-instructions
+.PHONY: test demo bench bench-large bench-instructions
 test:
 	test/throwaway-server.sh -o .build/test -c 'max_prepared_transactions = 20' test/run.sh
 
 demo:
 	test/throwaway-server.sh -c "log_line_prefix = '%m [%p] %e '" demo/run.sh
 
+bench:
+	bench/run.sh all
+
+bench-large:
+	bench/run.sh large
+
 bench-instructions:
 	bench/run.sh instructions
 
-ifneq ($(filter-out test demo bench-instructions,$(or $(MAKECMDGOALS),all)),)
+ifneq ($(filter-out test demo bench bench-large bench-instructions,$(or $(MAKECMDGOALS),all)),)
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)

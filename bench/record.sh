@@ -40,6 +40,7 @@ start_redis() {
 	redis-server --port 0 --unixsocket "$work/$1" --dir "$work/$1.data" --save '' \
 		--appendonly yes --appendfsync "$2" --loglevel warning >"$work/$1.log" 2>&1 &
 	redis_pids[$1]=$!
+	disown
 	for ((try = 0; try < 100; try++)); do
 		[ "$(redis-cli -s "$work/$1" ping 2>/dev/null)" != PONG ] || return 0
 		sleep 0.05
@@ -51,7 +52,7 @@ declare -A redis_pids=()
 stop_redis() {
 	local pid
 	for pid in "${redis_pids[@]}"; do
-		kill "$pid" 2>/dev/null && wait "$pid" 2>/dev/null || true
+		kill "$pid" 2>/dev/null || true
 	done
 }
 
