@@ -15,7 +15,7 @@ export BENCH_START=${BENCH_START:-$(date +%s)}
 
 {
 	printf 'PostgreSQL\t%s\n' "$(sql -c 'SHOW server_version')"
-	printf 'Redis\t%s\n' "$(redis-server --version | sed -E 's/.* v=([^ ]+).*/\1/')"
+	printf 'Redis\t%s\n' "$(redis-cli --version | cut -d ' ' -f 2)"
 	printf 'system\t%s\n' "$(. /etc/os-release && echo "$PRETTY_NAME"), Linux $(uname -r)"
 	printf 'processors\t%s × %s\n' "$(nproc)" "$(sed -nE 's/^model name\s*: //p' /proc/cpuinfo | head -n 1)"
 	printf 'memory\t%s GB\n' "$(awk '/^MemTotal/ { printf "%.0f", $2 / 1048576 }' /proc/meminfo)"
@@ -47,10 +47,11 @@ without_fsync
 ./size.sh 10000 1000000
 progress 'once, in bulk'
 MESSAGES=${MESSAGES:-100000} RUNS=$rounds ./once.sh >"$RESULTS/once.txt" || true
-for script in expiry*.sh; do
+for script in expiry*.sh sweep*.sh; do
 	[ -x "$script" ] || continue
 	progress "$script"
-	"./$script" >"$RESULTS/${script%.sh}.txt" || echo "all.sh: $script failed" >&2
+	# 200,000 keys for one, shorter rounds for the other.
+	ROUNDS=3 LENGTH=1 "./$script" 200000 >"$RESULTS/${script%.sh}.txt" || echo "all.sh: $script failed" >&2
 done
 ./failures.sh
 # The last one: it uses up the server.

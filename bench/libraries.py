@@ -25,6 +25,10 @@ import sys
 import threading
 import time
 import uuid
+import warnings
+
+# powertools' CachePersistenceLayer warns of its other name.
+warnings.filterwarnings("ignore", category=DeprecationWarning)
 
 PAYMENT = (
     "INSERT INTO payments (reference, account, amount) VALUES (%s, 42, 19.90)"

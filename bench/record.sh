@@ -34,11 +34,13 @@ build_client() {
 		-L"$("$PG_CONFIG" --libdir)" -Wl,-rpath,"$("$PG_CONFIG" --libdir)" -lpq -lhiredis -lpthread
 }
 
-# start_redis NAME APPENDFSYNC: at the socket $work/NAME.
+# start_redis NAME APPENDFSYNC: at the socket $work/NAME.  Debian's redis-tools
+# brings the server under another name, and its package redis-server would start
+# a service; the program goes by the name that it is called by.
 start_redis() {
 	mkdir -p "$work/$1.data"
-	redis-server --port 0 --unixsocket "$work/$1" --dir "$work/$1.data" --save '' \
-		--appendonly yes --appendfsync "$2" --loglevel warning >"$work/$1.log" 2>&1 &
+	(exec -a redis-server redis-check-rdb --port 0 --unixsocket "$work/$1" --dir "$work/$1.data" --save '' \
+		--appendonly yes --appendfsync "$2" --loglevel warning) >"$work/$1.log" 2>&1 &
 	redis_pids[$1]=$!
 	disown
 	for ((try = 0; try < 100; try++)); do

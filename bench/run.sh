@@ -38,7 +38,7 @@ ensure_files() {
 }
 
 ensure_all() {
-	ensure_packages valgrind=valgrind redis-server=redis-server
+	ensure_packages valgrind=valgrind redis-check-rdb=redis-tools
 	ensure_files /usr/include/hiredis/hiredis.h=libhiredis-dev "$("$PG_CONFIG" --includedir)/libpq-fe.h=libpq-dev" \
 		/usr/bin/python3=python3 "$(/usr/bin/python3 -c 'import ensurepip; print(ensurepip.__file__)' 2>/dev/null || echo /none)=python3-venv"
 }

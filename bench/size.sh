@@ -58,7 +58,7 @@ export PGOPTIONS='-c synchronous_commit=off'
 for ((round = 1; round <= 2 * rounds; round++)); do
 	for keys; do
 		export PGDATABASE=keys_$keys
-		record "new-among-$keys" ./pay -m new -c 1 -t "$seconds" -n 1 extension
+		record "new-among-$keys" ./pay -m new -c 1 -t "$seconds" -n 1 claim-new
 		record "replay-among-$keys" ./pay -m replay -f "$keys" -c 1 -t "$seconds" -n 1 claim
 	done
 done
