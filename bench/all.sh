@@ -34,7 +34,7 @@ without_fsync() {
 build_client
 if [ "${1:-}" = large ]; then
 	without_fsync
-	./size.sh 10000 1000000 20000000
+	./size.sh 10000 1000000 "${LARGE_KEYS:-20000000}"
 	./memory.sh
 	exit
 fi
@@ -55,6 +55,6 @@ for script in expiry*.sh sweep*.sh; do
 done
 ./failures.sh
 # The last one: it uses up the server.
-./instructions.sh >/dev/null
+TURNS=2 ./instructions.sh >/dev/null
 progress measured
 [ ! -t 2 ] || echo >&2

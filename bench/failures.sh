@@ -38,10 +38,14 @@ sql <<'SQL'
 CREATE FUNCTION hold_payment() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
 	PERFORM pg_advisory_xact_lock_shared(1);
+	-- Of all commits, that of the payment alone waits for a standby.
+	PERFORM set_config('synchronous_commit', 'on', true);
 	RETURN NEW;
 END
 $$;
 CREATE TRIGGER hold_payment BEFORE INSERT ON payments FOR EACH ROW EXECUTE FUNCTION hold_payment();
+ALTER SYSTEM SET synchronous_commit = local;
+SELECT pg_reload_conf() \g /dev/null
 SQL
 
 # client KEY [OPTION]...: one try; prints the status, nothing if it was killed.
@@ -103,11 +107,16 @@ kill_redis() {
 
 # kill_backend EVENT: of the client that waits for this.
 kill_backend() {
-	local waiting="count(*) > 0 FROM pg_stat_activity WHERE wait_event = '$1' AND application_name <> 'psql'"
-	until_true 20 asked "$waiting"
-	kill -9 "$(sql -c "SELECT pid FROM pg_stat_activity WHERE wait_event = '$1' AND application_name <> 'psql'")"
-	wait "$client_pid" || true
+	local waiting="FROM pg_stat_activity WHERE wait_event = '$1' AND application_name <> 'psql'"
+	until_true 20 asked "count(*) = 1 $waiting"
+	kill -9 "$(sql -c "SELECT pid $waiting")"
 	until_true 60 asked true
+}
+
+# standby NAME: whom the payment's commit waits for.
+standby() {
+	sql -c "ALTER SYSTEM SET synchronous_standby_names = '$1'" -c 'SELECT pg_reload_conf()' >/dev/null
+	until_true 10 asked "setting FROM pg_settings WHERE name = 'synchronous_standby_names'" "$1"
 }
 
 kill_server() {
@@ -119,16 +128,15 @@ kill_server() {
 	until_true 10 asked "count(*) > 0 FROM pg_locks WHERE locktype = 'advisory' AND granted"
 	client "$key" >/dev/null & client_pid=$!
 	kill_backend advisory
-	wait "$holder" || true
+	wait "$holder" "$client_pid" || true
 	judge server "before commit"
 
 	next_key
-	sql -c "ALTER SYSTEM SET synchronous_standby_names = 'nobody'" -c 'SELECT pg_reload_conf()' >/dev/null
-	until_true 10 asked "setting FROM pg_settings WHERE name = 'synchronous_standby_names'" nobody
+	standby nobody
 	client "$key" >/dev/null & client_pid=$!
 	kill_backend SyncRep
-	sql -c 'ALTER SYSTEM RESET synchronous_standby_names' -c 'SELECT pg_reload_conf()' >/dev/null
-	until_true 10 asked "setting FROM pg_settings WHERE name = 'synchronous_standby_names'" ''
+	standby ''
+	wait "$client_pid" || true
 	judge server "after commit"
 }
 

@@ -25,8 +25,8 @@ pgbench=$!
 while kill -0 "$pgbench" 2>/dev/null; do
 	sql -F ' ' -c "SELECT d.xact_commit, a.pid FROM pg_stat_activity AS a, pg_stat_database AS d
 		WHERE a.application_name = 'pgbench' AND d.datname = a.datname" |
-		while read -r done pid; do
-			awk -v done="$done" '/^RssAnon/ { print done "\t" $2 }' "/proc/$pid/status" 2>/dev/null || true
+		while read -r transactions pid; do
+			awk -v transactions="$transactions" '/^RssAnon/ { print transactions "\t" $2 }' "/proc/$pid/status" 2>/dev/null || true
 		done >>"$RESULTS/memory.tsv"
 	sleep "$(awk -v n="$claims" 'BEGIN { print n < 100000 ? 0.5 : 3 }')"
 done

@@ -1,11 +1,12 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034,SC2154 # set here, used there, and back
 #
 # record.sh: what the parts of the benchmark have in common.
 #
-# To be sourced.  BENCH_SECONDS is the length of a time slice, BENCH_ROUNDS the
-# number of slices each candidate gets.
+# To be sourced by a script that sets part, its name, where it records, and
+# work, a directory of its own, where it starts Redis.  BENCH_SECONDS is the
+# length of a time slice, BENCH_ROUNDS the number of slices each candidate gets.
 
-seconds=${BENCH_SECONDS:-1}
+seconds=${BENCH_SECONDS:-0.7}
 rounds=${BENCH_ROUNDS:-3}
 
 # progress TEXT...: one line, rewritten in place on a terminal.
