@@ -18,7 +18,7 @@ TAP_TESTS = $(if $(wildcard t/*.pl),1)
 # These find or install a PostgreSQL by themselves, and write nothing outside
 # .build/.
 .DEFAULT_GOAL = all
-STANDALONE = test upgrade-test demo bench-instructions check-tree test-monitoring test-dist test-debian dist examples storm
+STANDALONE = test upgrade-test demo bench-instructions check-tree test-monitoring test-dist test-debian dist examples storm bench bench-large
 .PHONY: $(STANDALONE)
 # pg_upgrade between two majors, OLD and NEW, in a chroot.
 upgrade-test:
@@ -34,6 +34,12 @@ storm:
 
 demo:
 	test/throwaway-server.sh -c "log_line_prefix = '%m [%p] %e '" demo/run.sh
+
+bench:
+	bench/run.sh all
+
+bench-large:
+	bench/run.sh large
 
 bench-instructions:
 	bench/run.sh instructions

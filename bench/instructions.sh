@@ -9,7 +9,7 @@
 # phases, PHASE transactions of one candidate each, with a call of
 # pg_current_wal_insert_lsn() in between, at whose entry callgrind writes down
 # and resets its counters and whose result tells the WAL.  So start-up and
-# shutdown are not counted; every candidate comes ROUNDS times, after a warm-up
+# shutdown are not counted; every candidate comes TURNS times, after a warm-up
 # that is not counted, A B .. A B ..; the median is shown.
 #
 # Full-page writes are off: this is the steady state between checkpoints.  The
@@ -21,13 +21,15 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 phase=${PHASE:-200}
 warm_up=${WARM_UP:-300}
-rounds=${ROUNDS:-3}
+turns=${TURNS:-3}
 filled=10000
 work=$RESULTS/instructions
-mkdir "$work"
+mkdir -p "$work"
 
-sql() { psql -XAtq -v ON_ERROR_STOP=1 "$@"; }
+. ./record.sh
 
+createdb instructions
+export PGDATABASE=instructions
 # Tables as they are after a while, with as many keys in each.
 sql -v answer='to_jsonb(payment)' -f - <<END
 CREATE EXTENSION idempotency;
@@ -42,12 +44,13 @@ END
 slot=$(sql -c "SELECT DISTINCT tableoid::regclass FROM idempotency.keys")
 # Keys are UUIDs, numbered from 0, each used by one candidate only.
 sql -F ' ' -c "SELECT key, idempotency.key_hash(key, 'payments')
-	FROM generate_series(0, 15 * ($warm_up + $phase * $rounds)) AS n, LATERAL (SELECT md5(n::text)::uuid::text AS key) AS k
+	FROM generate_series(0, 15 * ($warm_up + $phase * $turns)) AS n, LATERAL (SELECT md5(n::text)::uuid::text AS key) AS k
 	ORDER BY n" >"$work/keys"
+sql -c 'SELECT round(avg(pg_column_size(response))) FROM idempotency.keys' >"$RESULTS/response.tsv"
 pg_ctl -D "$PGHOST/data" -m fast -s -w stop
 
 # The script.  A label for each phase goes to the file "phases".
-SLOT=$slot perl -- - statements.sql "$work/keys" "$phase" "$warm_up" "$rounds" "$work/phases" >"$work/script" <<'END'
+SLOT=$slot perl -- - statements.sql "$work/keys" "$phase" "$warm_up" "$turns" "$work/phases" >"$work/script" <<'END'
 use strict;
 use warnings;
 
@@ -139,10 +142,10 @@ for my $round (0 .. $rounds)
 }
 END
 
-echo "counting instructions: about a minute" >&2
+progress "counting instructions: about a minute"
 valgrind --tool=callgrind --callgrind-out-file="$work/callgrind" --dump-before=pg_current_wal_insert_lsn \
 	--log-file="$work/valgrind.log" postgres --single -D "$PGHOST/data" \
-	-c full_page_writes=off -c max_wal_size=8GB -c shared_buffers=512MB postgres <"$work/script" >"$work/output" 2>"$work/errors"
+	-c full_page_writes=off -c max_wal_size=8GB -c shared_buffers=512MB instructions <"$work/script" >"$work/output" 2>"$work/errors"
 if grep -E 'ERROR|WARNING|FATAL|PANIC' "$work/errors" "$work/output" >&2; then
 	echo "instructions.sh: the candidates' statements failed" >&2
 	exit 1

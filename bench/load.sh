@@ -12,11 +12,13 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 part=load
 work=$(mktemp -d "$PGHOST/load.XXXXXX")
 trap stop_redis EXIT
-build_client
+[ -x pay ] || build_client
 start_redis everysec everysec
 start_redis always always
 redis=(-r "$work/everysec" -R "$work/always")
 
+createdb load
+export PGDATABASE=load
 sql -c 'CREATE EXTENSION idempotency'
 create_candidates small 'to_jsonb(payment)'
 for size in 1000 20000; do

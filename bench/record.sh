@@ -1,11 +1,12 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034,SC2154 # set here, used there, and back
 #
 # record.sh: what the parts of the benchmark have in common.
 #
-# To be sourced.  BENCH_SECONDS is the length of a time slice, BENCH_ROUNDS the
-# number of slices each candidate gets.
+# To be sourced by a script that sets part, its name, where it records, and
+# work, a directory of its own, where it starts Redis.  BENCH_SECONDS is the
+# length of a time slice, BENCH_ROUNDS the number of slices each candidate gets.
 
-seconds=${BENCH_SECONDS:-1}
+seconds=${BENCH_SECONDS:-0.7}
 rounds=${BENCH_ROUNDS:-3}
 
 # progress TEXT...: one line, rewritten in place on a terminal.
@@ -34,12 +35,15 @@ build_client() {
 		-L"$("$PG_CONFIG" --libdir)" -Wl,-rpath,"$("$PG_CONFIG" --libdir)" -lpq -lhiredis -lpthread
 }
 
-# start_redis NAME APPENDFSYNC: at the socket $work/NAME.
+# start_redis NAME APPENDFSYNC: at the socket $work/NAME.  Debian's redis-tools
+# brings the server under another name, and its package redis-server would start
+# a service; the program goes by the name that it is called by.
 start_redis() {
 	mkdir -p "$work/$1.data"
-	redis-server --port 0 --unixsocket "$work/$1" --dir "$work/$1.data" --save '' \
-		--appendonly yes --appendfsync "$2" --loglevel warning >"$work/$1.log" 2>&1 &
+	(exec -a redis-server redis-check-rdb --port 0 --unixsocket "$work/$1" --dir "$work/$1.data" --save '' \
+		--appendonly yes --appendfsync "$2" --loglevel warning) >"$work/$1.log" 2>&1 &
 	redis_pids[$1]=$!
+	disown
 	for ((try = 0; try < 100; try++)); do
 		[ "$(redis-cli -s "$work/$1" ping 2>/dev/null)" != PONG ] || return 0
 		sleep 0.05
@@ -51,7 +55,7 @@ declare -A redis_pids=()
 stop_redis() {
 	local pid
 	for pid in "${redis_pids[@]}"; do
-		kill "$pid" 2>/dev/null && wait "$pid" 2>/dev/null || true
+		kill "$pid" 2>/dev/null || true
 	done
 }
 

@@ -1,37 +1,67 @@
 #!/bin/bash
 #
-# run.sh: run one part of the benchmark, on a server of its own.
+# run.sh: run the benchmark, or a part of it, on servers of its own.
 #
-#	bench/run.sh instructions	what a server does for each candidate:
-#					instructions and WAL
+#	bench/run.sh all		everything that takes less than ten minutes;
+#					writes REPORT.md and its figures
+#	bench/run.sh large		what takes longer; REPORT.md is written anew
+#					with it, where "all" has run
+#	bench/run.sh instructions	instructions and WAL of each candidate, alone
 #
 # Installs what that needs and says so.  What is measured is left in
-# .build/bench/PART.
+# .build/bench.
 
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source-path=SCRIPTDIR source=../test/packages.sh
 . test/packages.sh
 
-# on_server PART LINE... -- COMMAND...: on a server with these settings.
+# on_server NAME LINE... -- COMMAND...: on a server with these settings.
 on_server() {
-	local part=$1 lines=()
+	local name=$1 lines=()
 	shift
 	while [ "$1" != -- ]; do
 		lines+=(-c "$1")
 		shift
 	done
 	shift
-	test/throwaway-server.sh -o ".build/bench/$part" -c "shared_preload_libraries = 'idempotency'" "${lines[@]}" "$@"
+	test/throwaway-server.sh -o ".build/bench/$name" -c "shared_preload_libraries = 'idempotency'" "${lines[@]}" "$@"
 }
 
+# ensure_files FILE=PACKAGE...
+ensure_files() {
+	local wanted missing=()
+	for wanted; do
+		[ -e "${wanted%%=*}" ] || missing+=("${wanted#*=}")
+	done
+	[ ${#missing[@]} = 0 ] || { apt_update && install_packages "${missing[@]}"; }
+}
+
+ensure_all() {
+	ensure_packages valgrind=valgrind redis-check-rdb=redis-tools
+	ensure_files /usr/include/hiredis/hiredis.h=libhiredis-dev "$("$PG_CONFIG" --includedir)/libpq-fe.h=libpq-dev" \
+		/usr/bin/python3=python3 "$(/usr/bin/python3 -c 'import ensurepip; print(ensurepip.__file__)' 2>/dev/null || echo /none)=python3-venv"
+}
+
+export BENCH_START
+BENCH_START=$(date +%s)
 case ${1:-} in
+	all)
+		ensure_all
+		on_server all 'fsync = on' 'shared_buffers = 1GB' 'max_connections = 1100' 'max_wal_size = 8GB' -- bench/all.sh
+		/usr/bin/python3 bench/report.py
+		;;
+	large)
+		ensure_all
+		on_server large 'shared_buffers = 8GB' 'max_wal_size = 16GB' 'wal_level = minimal' 'max_wal_senders = 0' -- bench/all.sh large
+		[ ! -d .build/bench/all ] || /usr/bin/python3 bench/report.py
+		;;
 	instructions)
 		ensure_packages valgrind=valgrind
-		on_server instructions 'idempotency.worker = off' -- bench/instructions.sh
+		on_server instructions -- bench/instructions.sh
 		;;
 	*)
-		echo "usage: bench/run.sh instructions" >&2
+		echo "usage: bench/run.sh all|large|instructions" >&2
 		exit 2
 		;;
 esac

@@ -1,0 +1,60 @@
+#!/bin/bash
+#
+# all.sh: run the parts of the benchmark one after another.
+#
+#	bench/all.sh		what "make bench" measures
+#	bench/all.sh large	what takes longer: 20 million keys, a million
+#				transactions of one backend
+#
+# Runs in the surroundings that test/throwaway-server.sh makes.
+
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+. ./record.sh
+export BENCH_START=${BENCH_START:-$(date +%s)}
+
+{
+	printf 'PostgreSQL\t%s\n' "$(sql -c 'SHOW server_version')"
+	printf 'Redis\t%s\n' "$(redis-cli --version | cut -d ' ' -f 2)"
+	printf 'system\t%s\n' "$(. /etc/os-release && echo "$PRETTY_NAME"), Linux $(uname -r)"
+	printf 'processors\t%s × %s\n' "$(nproc)" "$(sed -nE 's/^model name\s*: //p' /proc/cpuinfo | head -n 1)"
+	printf 'memory\t%s GB\n' "$(awk '/^MemTotal/ { printf "%.0f", $2 / 1048576 }' /proc/meminfo)"
+	printf 'file system\t%s\n' "$(stat -f -c %T "$PGHOST")"
+	printf 'date\t%s\n' "$(date -u +%F)"
+	printf 'load at the start\t%s\n' "$(cut -d ' ' -f 1 /proc/loadavg)"
+	printf 'slice\t%s s\n' "$seconds"
+	printf 'rounds\t%s\n' "$rounds"
+} >"$RESULTS/environment.tsv"
+
+# without_fsync: from now on it is not the disk that is measured.
+without_fsync() {
+	sql -c 'ALTER SYSTEM SET fsync = off' -c 'SELECT pg_reload_conf()' >/dev/null
+}
+
+build_client
+if [ "${1:-}" = large ]; then
+	without_fsync
+	./size.sh 10000 1000000 "${LARGE_KEYS:-20000000}"
+	./memory.sh
+	exit
+fi
+
+export PYTHON=$PGHOST/python/bin/python
+./load.sh
+./libraries.sh
+./ticks.sh
+without_fsync
+./size.sh 10000 1000000
+progress 'once, in bulk'
+MESSAGES=${MESSAGES:-100000} RUNS=$rounds ./once.sh >"$RESULTS/once.txt" || true
+for script in expiry*.sh sweep*.sh; do
+	[ -x "$script" ] || continue
+	progress "$script"
+	# 200,000 keys for one, shorter rounds for the other.
+	ROUNDS=3 LENGTH=1 "./$script" 200000 >"$RESULTS/${script%.sh}.txt" || echo "all.sh: $script failed" >&2
+done
+./failures.sh
+# The last one: it uses up the server.
+TURNS=2 ./instructions.sh >/dev/null
+progress measured
+[ ! -t 2 ] || echo >&2

@@ -1,0 +1,496 @@
+"""Write REPORT.md and its figures from what the parts of the benchmark left.
+
+Reads .build/bench/all, and .build/bench/large and tried.md where they are.
+Ratios are of slices that ran next to each other: a candidate's throughput over
+that of the base in the same round. What is shown is the median of the rounds,
+with the lowest and the highest.
+"""
+
+import html
+import os
+import re
+from collections import defaultdict
+from statistics import median
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+RESULTS = os.path.join(os.path.dirname(HERE), ".build", "bench", "all")
+LARGE = os.path.join(os.path.dirname(HERE), ".build", "bench", "large")
+
+NAMES = {
+    "nothing": "empty SELECT",
+    "bare": "bare insert",
+    "bare-function": "bare insert in a function",
+    "extension": "**extension, one round trip**",
+    "extension-nowait": "**extension, not waiting**",
+    "extension-statements": "**extension, by statements**",
+    "execute": "**extension, `execute`**",
+    "claim": "**`claim`**",
+    "select": "primary-key SELECT",
+    "handwritten": "hand-written PL/pgSQL",
+    "handwritten-nowait": "hand-written, not waiting",
+    "handwritten-statements": "hand-written, by statements",
+    "redis": "Redis recipe, `everysec`",
+    "redis-always": "Redis recipe, `always`",
+    "redis-kept": "Redis recipe, lock never expires",
+    "powertools": "aws-lambda-powertools (Redis)",
+    "sqlalchemy": "bare insert by SQLAlchemy",
+    "dbos": "dbos (PostgreSQL)",
+}
+
+
+# ---------------------------------------------------------------------------
+# What was measured
+# ---------------------------------------------------------------------------
+
+def lines(name, directory=RESULTS):
+    path = os.path.join(directory, name)
+    if not os.path.exists(path):
+        return []
+    with open(path, encoding="utf-8") as file:
+        return [line.rstrip("\n").split("\t") for line in file if line.strip()]
+
+
+class Slice:
+    """A candidate's share of a round, as pay.c prints it."""
+
+    def __init__(self, fields):
+        self.load, self.candidate = fields[0], fields[1]
+        self.round, self.clients = int(fields[2]), int(fields[3])
+        self.seconds, self.done = float(fields[4]), int(fields[5])
+        self.refused, self.failed = int(fields[6]), int(fields[7])
+        self.p50, self.p99 = int(fields[8]), int(fields[9])
+        self.wal, self.xids = int(fields[10]) / self.done, int(fields[11])
+        self.rate = (self.done - self.failed) / self.seconds
+
+
+def slices(name, directory=RESULTS):
+    return [Slice(fields) for fields in lines(name, directory)]
+
+
+def of(all_slices, load, candidate, clients=None):
+    return [s for s in all_slices
+            if s.load == load and s.candidate == candidate and clients in (None, s.clients)]
+
+
+class Spread:
+    """The median of some values, and how far they lie apart."""
+
+    def __init__(self, values):
+        self.values = sorted(values)
+        self.median = median(self.values) if self.values else None
+
+    def __str__(self):
+        if not self.values:
+            return "–"
+        low, high = self.values[0], self.values[-1]
+        if len(self.values) == 1:
+            return f"{self.median:.2f}"
+        return f"{self.median:.2f} ({low:.2f}–{high:.2f})"
+
+
+def ratios(all_slices, load, candidate, base, clients=None):
+    bases = {s.round: s.rate for s in of(all_slices, load, base, clients)}
+    return Spread([s.rate / bases[s.round] for s in of(all_slices, load, candidate, clients)
+                   if bases.get(s.round)])
+
+
+def middle(all_slices, what):
+    return median([getattr(s, what) for s in all_slices]) if all_slices else None
+
+
+def candidates_of(all_slices, load):
+    return list(dict.fromkeys(s.candidate for s in all_slices if s.load == load))
+
+
+# ---------------------------------------------------------------------------
+# Text
+# ---------------------------------------------------------------------------
+
+def table(head, rows):
+    text = ["| " + " | ".join(head) + " |", "|" + " --- |" + " ---: |" * (len(head) - 1)]
+    text += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
+    return "\n".join(text) + "\n"
+
+
+def number(value, unit=""):
+    if value is None:
+        return "–"
+    return f"{value:,.0f}{unit}"
+
+
+def milliseconds(value):
+    return "–" if value is None else f"{value / 1000:.2f} ms"
+
+
+# ---------------------------------------------------------------------------
+# Figures: plain SVG that follows the reader's light or dark scheme
+# ---------------------------------------------------------------------------
+
+STYLE = """<style>
+text { font: 13px system-ui, sans-serif; fill: #24292f }
+.title { font-weight: 600; font-size: 15px }
+.small { font-size: 11px; fill: #57606a }
+.axis { stroke: #d0d7de }
+.other { fill: #8c959f }
+.ours { fill: #0969da }
+.spread { stroke: #24292f; stroke-width: 1.5 }
+.mark { stroke: #cf222e; stroke-dasharray: 4 3 }
+.line { fill: none; stroke: #0969da; stroke-width: 2 }
+.second { fill: none; stroke: #bc4c00; stroke-width: 2 }
+@media (prefers-color-scheme: dark) {
+  text { fill: #e6edf3 } .small { fill: #9198a1 } .axis { stroke: #3d444d } .other { fill: #6e7681 }
+  .ours { fill: #4493f8 } .spread { stroke: #e6edf3 } .mark { stroke: #f85149 }
+  .line { stroke: #4493f8 } .second { stroke: #f0883e }
+}
+</style>"""
+
+
+def write_svg(name, title, width, height, body):
+    with open(os.path.join(HERE, name), "w", encoding="utf-8") as file:
+        file.write(f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
+                   f'width="{width}" height="{height}" role="img" aria-label="{html.escape(title)}">\n{STYLE}\n'
+                   f'<text class="title" x="10" y="22">{html.escape(title)}</text>\n')
+        file.write("\n".join(body) + "\n</svg>\n")
+
+
+def plain(name):
+    return re.sub(r"[*`]", "", NAMES.get(name, name))
+
+
+def bars(file_name, title, rows, form, mark=None):
+    """rows: (label, ours, value, low, high); mark: (value, what it is)."""
+    rows = [row for row in rows if row[2] is not None]
+    if not rows:
+        return ""
+    left, right, step, top = 250, 640, 26, 46
+    most = max([row[4] for row in rows] + ([mark[0]] if mark else [])) or 1
+    scale = (right - left) / most
+    height = top + step * len(rows) + (28 if mark else 10)
+    body = []
+    for i, (label, ours, value, low, high) in enumerate(rows):
+        y = top + i * step
+        body.append(f'<text x="{left - 8}" y="{y + 13}" text-anchor="end">{html.escape(label)}</text>')
+        body.append(f'<rect class="{"ours" if ours else "other"}" x="{left}" y="{y}" width="{max(value * scale, 1):.1f}" height="18" rx="2"/>')
+        if high > low:
+            body.append(f'<line class="spread" x1="{left + low * scale:.1f}" x2="{left + high * scale:.1f}" y1="{y + 9}" y2="{y + 9}"/>')
+        body.append(f'<text x="{left + max(value, high) * scale + 6:.1f}" y="{y + 13}">{html.escape(form(value))}</text>')
+    body.append(f'<line class="axis" x1="{left}" x2="{left}" y1="{top - 6}" y2="{top + step * len(rows)}"/>')
+    if mark:
+        x = left + mark[0] * scale
+        y = top + step * len(rows)
+        body.append(f'<line class="mark" x1="{x:.1f}" x2="{x:.1f}" y1="{top - 6}" y2="{y + 4}"/>')
+        body.append(f'<text class="small" x="{x:.1f}" y="{y + 18}" text-anchor="middle">{html.escape(mark[1])}</text>')
+    write_svg(file_name, title, 720, height, body)
+    return f"![{title}]({file_name})\n"
+
+
+def curves(file_name, title, x_title, series):
+    """series: (label, class, [(x, y)], form); each is drawn against its own greatest value."""
+    series = [s for s in series if s[2]]
+    if not series:
+        return ""
+    left, right, top, bottom = 20, 700, 64, 240
+    last = max(x for s in series for x, _ in s[2]) or 1
+    body = [f'<line class="axis" x1="{left}" x2="{right}" y1="{bottom}" y2="{bottom}"/>']
+    for i, (label, style, points, form) in enumerate(series):
+        most = max(y for _, y in points) or 1
+        path = " ".join(f"{left + x / last * (right - left):.1f},{bottom - y / most * (bottom - top):.1f}" for x, y in points)
+        body.append(f'<polyline class="{style}" points="{path}"/>')
+        body.append(f'<line class="{style}" x1="{left + i * 330}" x2="{left + 22 + i * 330}" y1="42" y2="42"/>'
+                    f'<text x="{left + 28 + i * 330}" y="46">{html.escape(label)}, at most {html.escape(form(most))}</text>')
+    body.append(f'<text class="small" x="{right}" y="{bottom + 18}" text-anchor="end">{html.escape(x_title)}</text>')
+    write_svg(file_name, title, 720, bottom + 30, body)
+    return f"![{title}]({file_name})\n"
+
+
+# ---------------------------------------------------------------------------
+# The report
+# ---------------------------------------------------------------------------
+
+load = slices("load.tsv")
+libraries = slices("libraries.tsv")
+ticks = slices("ticks.tsv")
+size_from = LARGE if lines("size.tsv", LARGE) else RESULTS
+sizes = slices("size.tsv", size_from)
+fill = {int(row[0]): row for row in lines("fill.tsv", size_from)}
+memory = [(int(a), int(b)) for a, b in lines("memory.tsv", LARGE)]
+instructions = {row[0]: row for row in lines("instructions.tsv")[1:]}
+response_bytes = int(lines("response.tsv")[0][0]) if lines("response.tsv") else None
+environment = dict(lines("environment.tsv"))
+executed = lines("duplicates.tsv")
+
+
+def counted(label, column):
+    row = instructions.get(label)
+    return int(row[column]) if row and row[column] else None
+
+
+def time_among(load_name):
+    """Microseconds of a median claim among so many keys: number -> Spread."""
+    found = defaultdict(list)
+    for s in sizes:
+        match = re.fullmatch(load_name + r"-among-(\d+)", s.load)
+        if match:
+            found[int(match.group(1))].append(s.p50)
+    return {keys: Spread(values) for keys, values in sorted(found.items())}
+
+
+def times_executed(candidate):
+    """How many keys of the duplicates were paid, and the most often that one was."""
+    counts = [int(count) for reference, count in executed
+              if re.fullmatch(rf"dup-{candidate}-\d+", reference)]
+    return counts
+
+
+def targets():
+    rows = []
+
+    def target(what, wanted, measured, met):
+        rows.append((what, wanted, measured, "–" if met is None else "met" if met else "**not met**"))
+
+    over = counted("extension in a function", 3)
+    by_hand = counted("hand-written function", 3)
+    target("instructions of claim + complete over the bare payment", "at most 60,000",
+           f"{number(over)} (hand-written {number(by_hand)})", None if over is None else over <= 60000)
+    for base, wanted, what in (("bare", 0.85, "of bare"), ("handwritten", 1.25, "times hand-written"),
+                               ("redis", 2.0, "times the Redis recipe, `everysec`"),
+                               ("redis-always", 2.0, "times the Redis recipe, `always`")):
+        ratio = ratios(load, "new", "extension", base, 8)
+        target("throughput, new keys, 8 clients, durable, one round trip", f"at least {wanted} {what}", ratio,
+               None if ratio.median is None else ratio.median >= wanted)
+    ratio = ratios(load, "replay", "claim", "select", 8)
+    target("replay, 8 clients", "at least 0.95 of a primary-key SELECT of the same row", ratio,
+           None if ratio.median is None else ratio.median >= 0.95)
+    replays = of(load, "replay", "claim")
+    target("replay: WAL, transaction ids", "none", f"{number(middle(replays, 'wal'))} bytes, {number(middle(replays, 'xids'))}",
+           middle(replays, "wal") == 0 and middle(replays, "xids") == 0 if replays else None)
+    wal = counted("extension in a function", 5)
+    if wal is not None and response_bytes is not None:
+        target("WAL per new key over the bare payment", "at most 350 bytes and the response",
+               f"{wal - response_bytes} bytes and {response_bytes} of response", wal - response_bytes <= 350)
+    among = time_among("new")
+    if among:
+        keys = max(among)
+        growth = among[keys].median / among[min(among)].median
+        target(f"time of a claim among {keys:,} live keys", f"at most 1.2 times that among {min(among):,}",
+               f"{growth:.2f}" + ("" if keys >= 20000000 else "; 20 million: `make bench-large`"),
+               growth <= 1.2 if keys >= 20000000 else None)
+    rounds_of = {s.round: s for s in of(load, "duplicates", "extension-nowait")}
+    bases = {s.round: s for s in of(load, "duplicates", "nothing")}
+    ratio = Spread([rounds_of[r].p99 / bases[r].p99 for r in rounds_of if r in bases])
+    counts = times_executed("extension-nowait")
+    if counts:
+        target("1,000 duplicates of one key, not waiting", "one execution, p99 under 5 times that of an empty SELECT",
+               f"{max(counts)} execution, {ratio} times", max(counts) == 1 and min(counts) == 1 and ratio.median < 5)
+    if memory:
+        early = [kb for done, kb in memory if done >= memory[-1][0] / 10][0]
+        target("memory of a backend after a million transactions", "flat",
+               f"{early:,} kB after {memory[-1][0] // 10:,}, {memory[-1][1]:,} kB after {memory[-1][0]:,}",
+               memory[-1][1] <= early * 1.02)
+    else:
+        target("memory of a backend after a million transactions", "flat", "`make bench-large`", None)
+    return table(("what", "target", "measured", ""), rows)
+
+
+def throughput():
+    text = ""
+    rows = []
+    for candidate in candidates_of(load, "new"):
+        eight = of(load, "new", candidate, 8)
+        rows.append((NAMES[candidate],
+                     *(ratios(load, "new", candidate, "bare", clients) for clients in (1, 8, 32)),
+                     milliseconds(middle(eight, "p50")), milliseconds(middle(eight, "p99")), number(middle(eight, "wal"))))
+    bare = middle(of(load, "new", "bare", 8), "rate")
+    text += bars("throughput.svg", "New keys, 8 clients, durable commits: payments per second, bare insert = 1",
+                 [(plain(c), "**" in NAMES[c], r.median, r.values[0], r.values[-1])
+                  for c in candidates_of(load, "new") if (r := ratios(load, "new", c, "bare", 8)).values],
+                 lambda value: f"{value:.2f}", (0.85, "target 0.85"))
+    text += "\n" + table(("new keys: throughput over bare", "1 client", "8 clients", "32 clients", "p50 of 8", "p99 of 8", "WAL bytes, 8"), rows)
+    text += (f"\nThe bare insert made {number(bare)} payments a second with 8 clients. WAL is what the server wrote per payment, "
+             "full-page images included.\n\n")
+    rows = [(NAMES[c], ratios(load, "mix", c, "bare"), milliseconds(middle(of(load, "mix", c), "p50")),
+             milliseconds(middle(of(load, "mix", c), "p99"))) for c in candidates_of(load, "mix")]
+    text += table(("retry mix, 70 % new, 30 % replays, 8 clients: throughput over bare", "ratio", "p50", "p99"), rows)
+    text += "\nBare makes every payment again, and so has more to write than those that replay.\n"
+    return text
+
+
+def replay():
+    rows = []
+    for candidate in candidates_of(load, "replay"):
+        found = of(load, "replay", candidate)
+        rows.append((NAMES[candidate], *(ratios(load, "replay", candidate, "select", clients) for clients in (1, 8, 32)),
+                     milliseconds(middle(of(load, "replay", candidate, 1), "p50")),
+                     number(middle(found, "wal")), number(middle(found, "xids"))))
+    text = table(("replays: throughput over a SELECT of the row", "1 client", "8 clients", "32 clients", "p50 of 1", "WAL bytes", "xids"), rows)
+    return text + "\nThe SELECT is prepared, names the partition, and finds the row by its primary key, which the client knows: " \
+                  "no application could do that, and nothing could do less.\n"
+
+
+def responses():
+    rows = []
+    for kind, base in (("new", "bare"), ("replay", "select")):
+        for candidate in candidates_of(load, f"{kind}-1000"):
+            rows.append((f"{NAMES[candidate]}, {'new keys' if kind == 'new' else 'replays'}",
+                         *(ratios(load, f"{kind}-{size}", candidate, base) for size in (1000, 20000)),
+                         *(number(middle(of(load, f"{kind}-{size}", candidate), "wal")) for size in (1000, 20000))))
+    return table(("responses: throughput over bare, or over SELECT", "1 kB", "20 kB", "WAL bytes, 1 kB", "WAL bytes, 20 kB"), rows) + \
+        "\n8 clients; the responses hold random digits, which hardly compress. Bare sends the response and keeps none.\n"
+
+
+def duplicates():
+    bases = {s.round: s for s in of(load, "duplicates", "nothing")}
+    rows = []
+    for candidate in candidates_of(load, "duplicates"):
+        found = of(load, "duplicates", candidate)
+        counts = times_executed(candidate)
+        rows.append((NAMES[candidate], milliseconds(middle(found, "p50")), milliseconds(middle(found, "p99")),
+                     Spread([s.p99 / bases[s.round].p99 for s in found if s.round in bases]),
+                     number(middle(found, "refused")),
+                     "–" if not counts else f"{sum(counts)} of {len(counts)} keys" if max(counts) == 1 else f"**up to {max(counts)}**"))
+    return table(("1,000 clients send one key at once", "p50", "p99", "p99 over empty SELECT", "answered 409", "payments made"), rows)
+
+
+def counts():
+    rows = []
+    for label, row in instructions.items():
+        rows.append((label, number(int(row[2])), number(int(row[3])) if row[3] else "", number(int(row[4])),
+                     number(int(row[5])) if row[5] else "", row[1]))
+    text = bars("instructions.svg", "Instructions of idempotency: one payment, less those of the bare payment",
+                [(label, label.startswith("extension"), counted(label, 3), counted(label, 3), counted(label, 3))
+                 for label in ("extension in a function", "extension by execute", "extension by statements",
+                               "hand-written function", "hand-written by statements")],
+                lambda value: f"{value:,.0f}", (60000, "target 60,000"))
+    return text + "\n" + table(("one transaction", "instructions", "over base", "WAL bytes", "over base", "base"), rows) + \
+        ("\nA single-user backend under callgrind, 10,000 keys stored, full-page images off. Statements come as text, each is parsed; "
+         "“by statements” pays that for each. Bulk rows are per key. The stored response has "
+         f"{number(response_bytes)} bytes.\n")
+
+
+def live_keys():
+    new, old = time_among("new"), time_among("replay")
+    if not new:
+        return ""
+    least = min(new)
+    rows = []
+    for keys in new:
+        seconds, size = fill[keys][1:3] if keys in fill else ("–", None)
+        rows.append((f"{keys:,}", f"{new[keys].median:.0f} µs", f"{new[keys].median / new[least].median:.2f}",
+                     f"{old[keys].median:.0f} µs", f"{old[keys].median / old[least].median:.2f}",
+                     f"{int(size) / 1e9:.2f} GB" if size else "–", f"{seconds} s"))
+    text = bars("size.svg", "Time of a claim of a new key, by live keys", [
+        (f"{keys:,} keys", True, s.median, s.values[0], s.values[-1]) for keys, s in new.items()], lambda value: f"{value:.0f} µs")
+    return text + "\n" + table(("live keys", "claim of a new key", "ratio", "replay of any", "ratio", "size", "filled in"), rows) + \
+        "\nOne client, commits that do not wait for the disk, all data in memory.\n"
+
+
+def steady():
+    if not ticks:
+        return ""
+    size = [(int(s), int(b)) for s, b, *_ in lines("ticks-size.tsv") if b]
+    turned = [int(row[3]) for row in lines("ticks-size.tsv") if len(row) > 3 and row[3]]
+    rates = [(s.round, s.rate) for s in ticks]
+    half = len(rates) // 2
+    first, second = median(r for _, r in rates[:half]), median(r for _, r in rates[half:])
+    text = curves("ticks.svg", "Ten ticks of the wheel: throughput, and the size of all slots", "seconds", [
+        ("payments per second", "line", rates, lambda v: f"{v:,.0f}"),
+        ("size of the slots", "second", size, lambda v: f"{v / 1e6:.1f} MB")])
+    return text + (f"\nNew keys by 8 clients over ten ticks, with keys that live one tick: the second half runs at "
+                   f"{second / first:.2f} times the rate of the first, {turned[-1] if turned else 0} slots were emptied, "
+                   f"and the slots never took more than {max([b for _, b in size] or [0]) / 1e6:.1f} MB.\n")
+
+
+def failures():
+    found = defaultdict(lambda: defaultdict(list))
+    for candidate, victim, _, status, paid in lines("failures.tsv"):
+        found[candidate][victim].append((status, int(paid)))
+    rows = []
+    for candidate, victims in found.items():
+        cells = []
+        for victim in ("client", "server", "redis"):
+            trials = victims.get(victim)
+            if not trials:
+                cells.append("–")
+                continue
+            twice = sum(paid > 1 for _, paid in trials)
+            lost = sum(paid == 0 for _, paid in trials)
+            unanswered = sum(paid == 1 and status not in ("200", "201") for status, paid in trials)
+            said = [f"**{n} {what}**" for n, what in ((twice, "paid twice"), (lost, "never paid"), (unanswered, "never answered")) if n]
+            cells.append(f"{', '.join(said) or 'none'} of {len(trials)}")
+        rows.append((NAMES[candidate], *cells))
+    return table(("killed", "client", "PostgreSQL", "Redis"), rows)
+
+
+def published():
+    if not libraries:
+        return "Not measured: the libraries could not be installed.\n"
+    versions = ", ".join(f"{name} {version}" for name, version in lines("libraries-versions.tsv"))
+    base = {"extension": "bare", "powertools": "bare", "dbos": "sqlalchemy"}
+    rows = []
+    for candidate in candidates_of(libraries, "new"):
+        over = base.get(candidate)
+        rows.append((NAMES[candidate], NAMES[over] if over else "",
+                     *(ratios(libraries, "new", candidate, over, clients) if over else "" for clients in (1, 8)),
+                     milliseconds(middle(of(libraries, "new", candidate, 1), "p50"))))
+    return table(("new keys, from Python", "base", "over base, 1 client", "over base, 8 clients", "p50 of 1"), rows) + \
+        (f"\n{versions}. One Python process; each library is held against the bare payment through the same driver, "
+         "as a client in Python costs more than the server. dbos is a workflow engine: an idempotency key is the ID of a workflow.\n")
+
+
+def bulk():
+    path = os.path.join(RESULTS, "once.txt")
+    if not os.path.exists(path):
+        return ""
+    with open(path, encoding="utf-8") as file:
+        text = file.read().strip().splitlines()
+    return f"`once` in a WHERE clause, beside an `INSERT .. ON CONFLICT` into a table of the same shape: {text[-1]}.\n" if text else ""
+
+
+def expiry():
+    text = ""
+    for name in sorted(os.listdir(RESULTS)):
+        if re.fullmatch(r"(expiry|sweep).*\.txt", name):
+            with open(os.path.join(RESULTS, name), encoding="utf-8") as file:
+                text += f"`bench/{name[:-4]}.sh`:\n\n```text\n{file.read().strip()}\n```\n\n"
+    return text
+
+
+def tried():
+    path = os.path.join(HERE, "tried.md")
+    with open(path, encoding="utf-8") as file:
+        return file.read()
+
+
+def main():
+    machine = "; ".join(f"{what} {value}" for what, value in environment.items())
+    sections = [
+        ("# What it costs, beside its peers", f"`make bench` measures this anew. {machine}.\n"),
+        ("## Targets", targets()),
+        ("## New keys", throughput()),
+        ("## Replays", replay()),
+        ("## Responses of 1 kB and 20 kB", responses()),
+        ("## A thousand duplicates", duplicates()),
+        ("## Instructions and WAL", counts()),
+        ("## Live keys", live_keys()),
+        ("## Steady state", steady()),
+        ("## Bulk", bulk()),
+        ("## Expiry", expiry()),
+        ("## Killed half-way", failures() +
+         "\nEach is killed once at every point of its way: before each of the client's round trips and after the last one; the server "
+         "before the commit, and after it before the client knows; Redis before each round trip. Then the caller sends the key again for "
+         "five seconds. The lock of the Redis recipe lasts one second here; once more with one that never expires.\n"),
+        ("## Published libraries", published()),
+        ("## How it is measured",
+         "One client program for all candidates (`pay.c`: libpq and hiredis, a thread and its connections for each client), prepared "
+         "statements, sockets of the same machine. The candidates of a table take turns in time slices on the same connections, after a "
+         "round that does not count; ratios are taken within a round, and shown as median (lowest–highest). Commits are durable unless "
+         "said otherwise. The hand-written function claims by `INSERT .. ON CONFLICT`, compares a hash of the request, and has no index "
+         "for expiry. The Redis recipe is `SET NX`, the payment, `SET`; it compares nothing. Client and servers share the processors.\n"),
+        ("## What was tried and did not pay", tried()),
+    ]
+    with open(os.path.join(HERE, "REPORT.md"), "w", encoding="utf-8") as file:
+        file.write("\n".join(f"{head}\n\n{text.rstrip()}\n" for head, text in sections if text.strip()))
+    print("bench/REPORT.md is written")
+
+
+main()

@@ -1,0 +1,64 @@
+#!/bin/bash
+#
+# size.sh: what a claim costs among few and among many live keys.
+#
+#	bench/size.sh KEYS...
+#
+# A database for each number of keys, on one server; they take turns.  Commits
+# do not wait for the disk, and everything is in memory: it is the claim that is
+# measured.  The keys are written by SQL as claim() and complete() leave them,
+# in the order of their hashes, so that their index is built from left to right;
+# new keys and replays then meet it at random places.  Leaves $RESULTS/size.tsv,
+# and the time that filling took in $RESULTS/fill.tsv.
+
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+. ./record.sh
+part=size
+[ -x pay ] || build_client
+
+fill() {
+	local keys=$1 database=keys_$1 from
+	from=$(date +%s)
+	createdb "$database"
+	export PGDATABASE=$database
+	sql -c 'CREATE EXTENSION idempotency' -c 'CREATE EXTENSION pg_prewarm'
+	create_candidates public 'to_jsonb(payment)'
+	sql -v keys="$keys" <<'SQL'
+SELECT status FROM extension('fill', '{"reference": "fill", "account": 42, "amount": 19.90}') \g /dev/null
+SELECT slot, expires_at FROM idempotency.keys \gset
+SET work_mem = '2GB';
+BEGIN;
+TRUNCATE idempotency.keys_:slot;	-- with wal_level = minimal, nothing of this is logged
+INSERT INTO idempotency.keys_:slot (scope, key, status, status_code, resource_id, response, attempt,
+	claimed_at, completed_at, expires_at, slot, hash)
+SELECT 'payments', key, 'completed', 201, n::text,
+	jsonb_build_object('id', n, 'amount', 19.90, 'account', 42, 'paid_at', '2026-01-01T00:00:00+00:00', 'reference', key),
+	1, clock_timestamp(), clock_timestamp(), :'expires_at', :slot, hash
+FROM (SELECT n, 'fill-' || n AS key, idempotency.key_hash('fill-' || n, 'payments') AS hash
+	  FROM generate_series(1, :keys) AS n ORDER BY hash) AS filled;
+COMMIT;
+VACUUM (FREEZE, ANALYZE);
+SQL
+	printf '%s\t%s\t%s\n' "$keys" "$(($(date +%s) - from))" "$(sql -c "
+		SELECT sum(pg_total_relation_size(inhrelid)) FROM pg_inherits WHERE inhparent = 'idempotency.keys'::regclass")" >>"$RESULTS/fill.tsv"
+}
+
+for keys; do
+	progress "writing $keys keys"
+	fill "$keys"
+done
+for keys; do
+	PGDATABASE=keys_$keys sql -c "
+		SELECT sum(pg_prewarm(indexrelid)) + sum(DISTINCT pg_prewarm(indrelid)) FROM pg_index
+		WHERE indrelid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = 'idempotency.keys'::regclass)" >/dev/null
+done
+
+export PGOPTIONS='-c synchronous_commit=off'
+for ((round = 1; round <= 2 * rounds; round++)); do
+	for keys; do
+		export PGDATABASE=keys_$keys
+		record "new-among-$keys" ./pay -m new -c 1 -t "$seconds" -n 1 claim-new
+		record "replay-among-$keys" ./pay -m replay -f "$keys" -c 1 -t "$seconds" -n 1 claim
+	done
+done
