@@ -59,7 +59,7 @@ sub schedule
 	my (@deck, @schedule);
 
 	srand $seed;
-	for (my $at = 1; $at < $duration; $at += 0.5 + rand 2)
+	for (my $at = 1; $at < $duration; $at += 0.2 + rand 1.6)
 	{
 		@deck = map { ($_) x $deck{$_}[0] } $mild ? @mild : sort keys %deck unless @deck;
 		my $fault = splice @deck, int rand @deck, 1;
@@ -132,6 +132,15 @@ sub start
 	local $ENV{STORM_CLOCK} = "$directory/offset";
 
 	return pg_ctl($server, '-o', "-p $port{$server}", 'start');
+}
+
+sub postmaster
+{
+	my $server = shift;
+
+	open(my $file, '<', "$directory/$server/postmaster.pid") or die "postmaster.pid: $!\n";
+	chomp(my $pid = <$file>);
+	return $pid;
 }
 
 sub make_primary
@@ -293,7 +302,14 @@ my %do = (
 			return (ask($primary, "SELECT count(*) FROM pg_stat_replication
 				WHERE sync_state = 'sync' AND flush_lsn >= '$written'") // 0) == 1;
 		});
-		pg_ctl($old, '-m', 'immediate', 'stop');
+		# In its last moment the primary commits what the standby never hears of:
+		# nobody may be told.
+		my $sender = ask($old, 'SELECT pid FROM pg_stat_replication');
+		kill STOP => $sender;
+		sleep 0.2;
+		kill QUIT => postmaster($old);
+		kill KILL => $sender;
+		wait_until("server $old is down", sub { return !-e "$directory/$old/postmaster.pid"; });
 		pg_ctl($standby, 'promote') or die "server $standby is not promoted\n";
 		$primary = $standby;
 		direct_service();
