@@ -214,5 +214,15 @@ is($node->safe_psql('updated',
 		q{SELECT extversion, (SELECT outcome FROM idempotency.claim('done', 'upgrade', '{"amount": 5}')) FROM pg_extension WHERE extname = 'idempotency'}),
 	"$current|replay", 'and leaves everything as it was');
 
+# A session that has been using the tables hears of it, too.
+write_script("idempotency--$current--$later.sql", 'DELETE FROM idempotency.policy WHERE false;');
+my $connstr = $node->connstr('updated');
+($status, $out, $err) = $node->psql('updated', qq{
+	SELECT outcome FROM idempotency.claim('mine', wait => '0');
+	\\! psql -X -q -d "$connstr" -c "ALTER EXTENSION idempotency UPDATE TO '$later'"
+	SELECT outcome FROM idempotency.claim('yours')});
+is($out, 'new', 'before an update a session works');
+like($err, qr/older than the extension/, 'and is refused after it');
+
 $node->stop;
 done_testing();
