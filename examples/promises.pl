@@ -46,8 +46,7 @@ sub started
 sub send_to
 {
 	my ($process, $line) = @_;
-	print { $process->{in} } "$line\n";
-	$process->{in}->flush;
+	syswrite $process->{in}, "$line\n";
 }
 
 sub line_from
@@ -66,9 +65,10 @@ sub answer_of
 {
 	my ($program) = @_;
 	my $line = line_from($program);
-	my ($status, $body) = $line =~ /^(\d{3}) (.*)$/
+	my ($status, $text) = $line =~ /^(\d{3}) (.*)$/;
+	my ($body) = eval { $json->decode($text) }
 	  or BAIL_OUT("this is no answer: $line");
-	return "$status " . $json->encode($json->decode($body));
+	return "$status " . $json->encode($body);
 }
 
 sub request

@@ -5,10 +5,10 @@
 # To be sourced in the example's directory.
 
 # Have a virtual environment, its python in $python, with exactly the packages
-# that requirements.txt locks.
+# that requirements.txt locks.  (What it locks for 3.11 serves later versions.)
 have_python_packages() {
-	python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null ||
-		{ echo "there is no Python 3.10 or later"; exit 77; }
+	python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||
+		{ echo "there is no Python 3.11 or later"; exit 77; }
 	python3 -c 'import venv, ensurepip' 2>/dev/null ||
 		{ echo "this Python makes no virtual environments"; exit 77; }
 	python=.build/bin/python

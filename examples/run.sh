@@ -29,18 +29,27 @@ done
 # README.md for the form of a line.
 missing_of() {
 	local package=${1%%:*} test=${1#*:}
-	[ "$package" != "$1" ] || test="dpkg-query -W -f '\${Status}' $package | grep -q ' installed\$'"
+	[ "$test" != "$1" ] || test="dpkg-query -W -f '\${Status}' $package | grep -q ' installed\$'"
 	bash -c "$test" >/dev/null 2>&1 </dev/null || echo "$package"
 }
 
 PATH=$PATH:/usr/sbin
 ensure_packages
+wanted=("pgbouncer: pgbouncer --version")
+for stack in "${stacks[@]}"; do
+	[ ! -e "$stack/packages" ] || mapfile -t -O "${#wanted[@]}" wanted <"$stack/packages"
+done
 packages=()
-while IFS= read -r line; do
+for line in "${wanted[@]}"; do
 	mapfile -t -O "${#packages[@]}" packages < <(missing_of "$line")
-done < <(echo 'pgbouncer: pgbouncer --version'; cat /dev/null $(for stack in "${stacks[@]}"; do find "$stack" -maxdepth 1 -name packages; done) | sort -u)
+done
 if [ "${#packages[@]}" -gt 0 ]; then
-	{ apt_update && install_packages "${packages[@]}"; } || echo "Going on without." >&2
+	apt_update
+	# One that can't be had keeps none of the others away.
+	install_packages "${packages[@]}" ||
+		for package in "${packages[@]}"; do
+			install_packages "$package" || true
+		done
 fi
 
 results=$(realpath ..)/.build/examples
@@ -50,7 +59,7 @@ mkdir -p "$results"
 coproc SERVER { exec ../test/throwaway-server.sh examples/server.sh; }
 server=$SERVER_PID
 exec {from_server}<&"${SERVER[0]}" {to_server}>&"${SERVER[1]}"
-eval "exec ${SERVER[0]}<&- ${SERVER[1]}>&-"
+exec {SERVER[0]}<&- {SERVER[1]}>&-
 trap 'exec {to_server}>&-; wait "$server" || true' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
@@ -64,6 +73,7 @@ read -r _ host port pooled_port <<<"$line"
 passed=0
 failed=0
 skipped=0
+failures=()
 
 # try STACK PATH PORT: run it, and set $cell, $reason and $version.
 try() {
@@ -95,7 +105,8 @@ try() {
 		*)
 			cell=FAILED
 			failed=$((failed + 1))
-			reason=".build/examples/$stack.$path.log ends: $(grep . "$log" | tail -n 1)"
+			failures+=("$log")
+			reason=$(grep . "$log" | tail -n 1)
 			;;
 	esac
 }
@@ -112,6 +123,11 @@ for stack in "${stacks[@]}"; do
 	[ "$reason" = "$reasons" ] || reasons+=${reasons:+; }$reason
 	# shellcheck disable=SC2059
 	printf "$form" "$stack" "$version" "$direct" "$cell" "$reasons"
+done
+
+for log in "${failures[@]}"; do
+	printf '\n== the end of %s\n' ".build/examples/$(basename "$log")"
+	tail -n 40 "$log"
 done
 
 echo

@@ -37,7 +37,7 @@ psql -X -q -v ON_ERROR_STOP=1 -c 'CREATE ROLE app LOGIN' -c 'CREATE DATABASE exa
 psql -X -q -v ON_ERROR_STOP=1 -d example -f schema.sql
 
 pooled_port=-
-if command -v pgbouncer >/dev/null; then
+if pgbouncer --version >/dev/null 2>&1; then
 	pooled_port=$(free_port)
 	echo '"app" ""' >"$PGHOST/pgbouncer.users"
 	# JDBC sets extra_float_digits, which PgBouncer would refuse.

@@ -21,7 +21,9 @@
 # source is as good as a packaged one.  Where nothing is missing, apt is not
 # called.  Where something is, this says what before it installs it, as root or
 # through sudo.  Nothing but packages stays behind: Debian's server package
-# makes and starts a cluster when it is first installed, and is told not to.
+# makes and starts a cluster when it is first installed, and is told not to, and
+# no package starts a service (but a service that is enabled starts at the next
+# boot).
 # Packages that are installed already are left as they are, unless a new one
 # depends on a later version.
 
@@ -108,10 +110,12 @@ apt_update() {
 
 # install_packages PACKAGE...: in a subshell, for its trap's sake.
 install_packages() (
-	local no_cluster directory existed simulated log
+	local no_cluster directory existed policy own_policy simulated log
 	no_cluster=/etc/postgresql-common/createcluster.d/no-main-cluster-for-tests.conf
 	directory=$(dirname "$no_cluster")
 	existed=$([ ! -d "$directory" ] || echo yes)
+	policy=/usr/sbin/policy-rc.d
+	own_policy=$([ -e "$policy" ] || echo yes)
 
 	simulated=$(apt-get install -s -qq --no-install-recommends "$@") ||
 		{ packages_say "apt cannot install: $*"; exit 1; }
@@ -124,12 +128,18 @@ install_packages() (
 		rm -f "$log"
 		as_root rm -f "$no_cluster"
 		[ -n "$existed" ] || as_root rmdir --ignore-fail-on-non-empty "$directory"
+		[ -z "$own_policy" ] || as_root rm -f "$policy"
 	}
 	trap clean_up EXIT
 	trap 'exit 130' INT
 	trap 'exit 143' TERM
 	as_root mkdir -p "$directory" || exit
 	as_root tee "$no_cluster" <<<"create_main_cluster = false" >/dev/null || exit
+	if [ -n "$own_policy" ]; then
+		# Debian asks this before it starts a service; 101 forbids it.
+		printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null || exit
+		as_root chmod 755 "$policy" || exit
+	fi
 	if ! apt_get install -y -qq --no-install-recommends "$@" >"$log" 2>&1 </dev/null; then
 		cat "$log" >&2
 		exit 1

@@ -32,6 +32,6 @@ export const idempotent = <Request>(
 // inside Prisma's.
 export const statusOf = (error: unknown) => {
   const meta = error instanceof Prisma.PrismaClientKnownRequestError && error.meta;
-  const code = meta && (meta.driverAdapterError as { cause: { code?: string } })?.cause.code;
+  const code = meta && (meta.driverAdapterError as { cause: { originalCode?: string } })?.cause.originalCode;
   return code && code.startsWith('IK') ? Number(code.slice(2)) : 500;
 };

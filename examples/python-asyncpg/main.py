@@ -19,7 +19,7 @@ async def main():
         try:
             status, body = await pay(pool, key, customer, {"amount": int(amount)})
         except asyncpg.PostgresError as error:
-            status, body = status_of(error), {"title": str(error)}
+            status, body = status_of(error), {"title": error.message}
         print(status, json.dumps(body), flush=True)
     await pool.close()
 

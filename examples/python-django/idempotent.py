@@ -3,6 +3,7 @@
 import functools
 import json
 
+from django.core.exceptions import BadRequest
 from django.db import connection, transaction
 from django.http import JsonResponse
 from psycopg.types.json import Jsonb
@@ -20,16 +21,20 @@ def idempotent(operation):
         @functools.wraps(view)
         def answer(request, *args, **kwargs):
             scope = f"{operation}/{request.customer}"
+            try:
+                body = json.loads(request.body)
+            except ValueError as error:
+                raise BadRequest("The body is not JSON") from error
             with transaction.atomic(durable=True), connection.cursor() as cursor:
                 cursor.execute(
                     "SELECT key, outcome, proceed, status_code, response"
                     " FROM idempotency.parse_header(%s) AS key,"
                     " idempotency.claim(key, %s, %s)",
-                    [request.headers.get("Idempotency-Key"), scope, Jsonb(json.loads(request.body))],
+                    [request.headers.get("Idempotency-Key"), scope, Jsonb(body)],
                 )
-                key, outcome, proceed, status, body = cursor.fetchone()
+                key, outcome, proceed, status, stored = cursor.fetchone()
                 if outcome == "replay":
-                    return JsonResponse(json.loads(body), status=status)
+                    return JsonResponse(json.loads(stored), status=status)
                 if not proceed:
                     return JsonResponse({"title": outcome}, status=status)
 

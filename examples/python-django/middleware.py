@@ -25,6 +25,9 @@ class Refusals:
 
     def process_exception(self, request, error):
         # Django's error wraps psycopg's.
-        sqlstate = getattr(error.__cause__, "sqlstate", None) or ""
-        if isinstance(error, DatabaseError) and sqlstate.startswith("IK"):
-            return JsonResponse({"title": str(error)}, status=int(sqlstate[2:]))
+        if not isinstance(error, DatabaseError):
+            return None
+        cause = error.__cause__
+        if not (cause.sqlstate or "").startswith("IK"):
+            return None
+        return JsonResponse({"title": cause.diag.message_primary}, status=int(cause.sqlstate[2:]))

@@ -3,7 +3,7 @@
 import json
 
 import psycopg
-from fastapi import Request, Response
+from fastapi import HTTPException, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from psycopg.rows import namedtuple_row
@@ -23,12 +23,16 @@ class IdempotentRoute(APIRoute):
         async def answer(request: Request) -> Response:
             header = request.headers.get("idempotency-key")
             scope = f"{self.name}/{request.state.customer}"
+            try:
+                body = await request.json()
+            except ValueError as error:
+                raise HTTPException(400, "The body is not JSON") from error
             async with request.app.state.pool.connection() as connection:
                 cursor = connection.cursor(row_factory=namedtuple_row)
                 await cursor.execute(
                     "SELECT key, claim.* FROM idempotency.parse_header(%s) AS key,"
                     " idempotency.claim(key, %s, %s) AS claim",
-                    (header, scope, Jsonb(await request.json())),
+                    (header, scope, Jsonb(body)),
                 )
                 claim = await cursor.fetchone()
                 if claim.outcome == "replay":

@@ -22,5 +22,5 @@ for line in sys.stdin:
     try:
         status, body = pay(sessions, key, customer, {"amount": int(amount)})
     except DBAPIError as error:
-        status, body = status_of(error), {"title": str(error.orig)}
+        status, body = status_of(error), {"title": error.orig.diag.message_primary}
     print(status, json.dumps(body), flush=True)
