@@ -33,7 +33,7 @@ plan tests => $bad_keys ? 4 : 3;
 my $json = JSON::PP->new->canonical->allow_nonref;
 my $run = sprintf '%x%x', time, $$;
 
-$SIG{ALRM} = sub { BAIL_OUT('no answer for 60 seconds') };
+$SIG{ALRM} = sub { BAIL_OUT('no answer for 300 seconds') };
 $SIG{PIPE} = 'IGNORE';
 
 sub started
@@ -52,7 +52,7 @@ sub send_to
 sub line_from
 {
 	my ($process) = @_;
-	alarm 60;
+	alarm 300;
 	my $line = readline $process->{out};
 	alarm 0;
 	defined $line or BAIL_OUT('the program has ended without an answer');
@@ -154,7 +154,7 @@ subtest 'a bad key is refused with 400' => sub {
 for my $process ($one, $other, $psql)
 {
 	close $process->{in};
-	alarm 60;
+	alarm 300;
 	waitpid $process->{pid}, 0;
 	alarm 0;
 }
