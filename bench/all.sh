@@ -34,7 +34,7 @@ without_fsync() {
 build_client
 if [ "${1:-}" = large ]; then
 	without_fsync
-	./size.sh 10000 1000000 "${LARGE_KEYS:-20000000}"
+	./size.sh 10000 "${MIDDLE_KEYS:-1000000}" "${LARGE_KEYS:-20000000}"
 	./memory.sh
 	exit
 fi

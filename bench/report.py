@@ -478,7 +478,8 @@ def main():
         ("## Killed half-way", failures() +
          "\nEach is killed once at every point of its way: before each of the client's round trips and after the last one; the server "
          "before the commit, and after it before the client knows; Redis before each round trip. Then the caller sends the key again for "
-         "five seconds. The lock of the Redis recipe lasts one second here; once more with one that never expires.\n"),
+         "five seconds. The lock of the Redis recipe lasts one second here; once more with one that never expires. Where Redis dies "
+         "after its last answer, chance has a say: with `everysec` it may answer before it writes when the disk is busy.\n"),
         ("## Published libraries", published()),
         ("## How it is measured",
          "One client program for all candidates (`pay.c`: libpq and hiredis, a thread and its connections for each client), prepared "
