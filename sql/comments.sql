@@ -8,9 +8,12 @@ WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e'
 
 SELECT count(*) > 40 AS many FROM member;
 
+-- PostgreSQL 18 counts the types of rows and arrays as members, too.
 SELECT pg_describe_object(classid, objid, 0) AS without_comment
 FROM member
 WHERE obj_description(objid, classid::regclass::name) IS NULL
+	AND NOT EXISTS (SELECT FROM pg_type LEFT JOIN pg_class ON pg_class.oid = typrelid
+		WHERE classid = 'pg_type'::regclass AND pg_type.oid = objid AND relkind IS DISTINCT FROM 'c')
 ORDER BY 1;
 
 SELECT pg_describe_object('pg_class'::regclass, attrelid, attnum) AS without_comment
