@@ -82,8 +82,7 @@ run_round() {
 		-c "INSERT INTO idempotency.wheel SELECT slot, clock_timestamp() + (slot + 1) * interval '1 day' FROM generate_series(0, 7) AS slot"
 	case $1 in
 		wheel)
-			ttl='2 s'
-			sql -c "UPDATE idempotency.wheel SET until = clock_timestamp() + (slot + 1) * interval '1 s'"
+			ttl='500 ms'
 			;;
 		long)
 			sql -c 'INSERT INTO idempotency.keys (scope, key, fingerprint, status, status_code, resource_id, response, attempt, claimed_at, completed_at, expires_at, slot, hash) SELECT * FROM backlog'
@@ -91,7 +90,10 @@ run_round() {
 	esac
 	sql -c CHECKPOINT -c 'SELECT idempotency.stats_reset()' >/dev/null
 	case $1 in
-		wheel) set_system on '1 s' ;;
+		wheel)
+			set_system on '1 s'
+			sql -c "UPDATE idempotency.wheel SET until = now() + (slot + 1) * interval '1 s'"
+			;;
 		long) set_system on '1 day' ;;
 	esac
 	pgbench -n -M prepared -c "$clients" -j "$clients" -T "$seconds" -D "ttl=$ttl" -f "$scratch/claim.sql" "$database" 2>&1 |
