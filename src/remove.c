@@ -160,8 +160,9 @@ purge_leaf(int leaf, const text *scope)
  * purge(scope text) returns bigint
  *
  * Removes every key of the scope, whatever its state, and returns how many
- * there were; a key that is claimed while it runs may stay.  Where the scope
- * fills whole leaves these are locked to the end of the transaction.
+ * there were; a key that is claimed, or whose row moves, while it runs may
+ * stay.  Where the scope fills whole leaves these are locked to the end of the
+ * transaction.
  */
 Datum
 idempotency_purge(PG_FUNCTION_ARGS)

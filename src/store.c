@@ -137,22 +137,29 @@ make_slots(Store *store, int leaf)
 	MemoryContextSwitchTo(caller);
 }
 
+static void
+close_leaf(Store *store, int leaf)
+{
+	LOCKMODE	lock = store->written[leaf] ? NoLock : RowExclusiveLock;
+
+	if (store->index[leaf] != NULL)
+		index_close(store->index[leaf], lock);
+	if (store->heap[leaf] != NULL)
+		table_close(store->heap[leaf], lock);
+	if (store->index_info[leaf] != NULL)
+		pfree(store->index_info[leaf]);
+	store->index[leaf] = NULL;
+	store->heap[leaf] = NULL;
+	store->index_info[leaf] = NULL;
+}
+
 void
 store_close(Store *store)
 {
 	MemoryContext context;
 
 	for (int leaf = 0; leaf < LEAVES; leaf++)
-	{
-		LOCKMODE	lock = store->written[leaf] ? NoLock : RowExclusiveLock;
-
-		if (store->index[leaf] != NULL)
-			index_close(store->index[leaf], lock);
-		if (store->heap[leaf] != NULL)
-			table_close(store->heap[leaf], lock);
-		if (store->index_info[leaf] != NULL)
-			pfree(store->index_info[leaf]);
-	}
+		close_leaf(store, leaf);
 	if (store->read_slot != NULL)
 	{
 		ExecDropSingleTupleTableSlot(store->read_slot);
@@ -195,7 +202,9 @@ says_more(const KeyRow *row, bool replaced,
  * guarded although it has outlived its slot; and claims that were never ended,
  * whose owners are told apart by the attempt as long as their rows are there.
  * The sweeper is not waited for: it has the lock only where no such
- * transaction is, and in a moment no such row.
+ * transaction is, and in a moment no such row.  Nor is it kept waiting: a slot
+ * that is past is let go at once, as the sweeper needs an instant in which no
+ * claim looks into it.  (A row found there may have values out of line.)
  */
 static bool
 probe_leaf(Store *store, int leaf, const IdempotencyKey *key,
@@ -207,6 +216,7 @@ probe_leaf(Store *store, int leaf, const IdempotencyKey *key,
 	IndexScanDesc scan;
 	TupleTableSlot *slot;
 	bool		complete = false;
+	bool		found = false;
 
 	/* An empty slot of the wheel costs no more than this. */
 	if (store->wheel.unused[leaf])
@@ -245,6 +255,7 @@ probe_leaf(Store *store, int leaf, const IdempotencyKey *key,
 		row.leaf = leaf;
 		if (past && !row.own && row.status != KEY_IN_PROGRESS)
 			continue;
+		found = true;
 		if (!probe->found ||
 			says_more(&row, row_replaced, &probe->row, *replaced, now))
 		{
@@ -256,6 +267,8 @@ probe_leaf(Store *store, int leaf, const IdempotencyKey *key,
 	}
 	index_endscan(scan);
 	ExecClearTuple(slot);
+	if (past && !found)
+		close_leaf(store, leaf);
 	return complete;
 }
 

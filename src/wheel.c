@@ -99,6 +99,7 @@
 #include "guc.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
+#include "storage/latch.h"
 #include "storage/lmgr.h"
 #include "storage/sinval.h"
 #include "utils/inval.h"
@@ -106,6 +107,9 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "wheel.h"
+
+/* How often, a millisecond apart, a slot is tried before the next round. */
+#define LOCK_ATTEMPTS		100
 
 #define Anum_wheel_slot		1
 #define Anum_wheel_until	2
@@ -430,6 +434,27 @@ replace_rows(Relation relation, int number, TimestampTz until)
 	ExecDropSingleTupleTableSlot(old);
 }
 
+/*
+ * Lock a leaf for being emptied, in an instant in which no claim looks into it.
+ * Claims do so for some microseconds each, and on a busy server one of them
+ * nearly always; a transaction that has written to the leaf is not waited for
+ * longer than they are.
+ */
+static bool
+lock_between_claims(int leaf)
+{
+	for (int attempt = 0; attempt < LOCK_ATTEMPTS; attempt++)
+	{
+		if (wheel_lock_leaf(leaf) != NIL)
+			return true;
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 1L, new_wait_event("IdempotencySlotInUse"));
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+	return false;
+}
+
 int
 wheel_turn(int most, int *cleared)
 {
@@ -456,7 +481,7 @@ wheel_turn(int most, int *cleared)
 	{
 		CHECK_FOR_INTERRUPTS();
 		tried[slot] = true;
-		if (wheel_lock_leaf(slot) == NIL)
+		if (!lock_between_claims(slot))
 			continue;
 		if (wheel_empty_leaf(slot))
 			(*cleared)++;
