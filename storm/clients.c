@@ -59,7 +59,7 @@
 #include <libpq-fe.h>
 
 #define KEYS_PER_SECOND		100
-#define NEWEST_KEYS			50
+#define NEWEST_KEYS			100
 #define POOLED_EVERY		4	/* one client in so many goes through PgBouncer */
 #define CUT_PERCENT			12
 #define MOST_STATEMENTS		9	/* at which a try is cut */
@@ -514,7 +514,7 @@ draw_wait(void)
 static Claim
 draw_claim(int key)
 {
-	Claim		claim = {.key = key, .ttl = draw_ttl(key), .lease = 100 + drawn(700), .asked = "right"};
+	Claim		claim = {.key = key, .ttl = draw_ttl(key), .lease = 100 + drawn(400), .asked = "right"};
 
 	return claim;
 }
@@ -686,7 +686,7 @@ own_lease(Claim *claim)
 		if (beat(claim) != ANSWERED)
 			return;
 	}
-	rest(claim->lease * 1300);
+	rest(claim->lease * 2000);
 	if (fate < 2)
 		release(claim);
 	else if (fate > 4)
@@ -829,7 +829,7 @@ try_batch(int key)
 		new_transaction();
 		if (note_single(claim_batch(claims, count)) != ANSWERED)
 			return;
-		rest(claims[0].lease * 1300);
+		rest(claims[0].lease * 2000);
 		if (begin() && complete_batch(claims, count, true))
 			end_transaction();
 		else

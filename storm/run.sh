@@ -112,7 +112,7 @@ find_mutant() {
 	local output=$scratch/output status round
 	for ((round = 0; round < 5; round++)); do
 		rm -rf "$scratch/mild"
-		storm "$scratch/mild" -m -d 6 -s $((seed + round)) >"$output" || { cat "$output"; return 1; }
+		storm "$scratch/mild" -m -d 8 -s $((seed + round)) >"$output" || { cat "$output"; return 1; }
 		status=0
 		perl check.pl "$scratch/mild" >"$output" || status=$?
 		case $status in
