@@ -18,14 +18,26 @@ TAP_TESTS = $(if $(wildcard t/*.pl),1)
 # These find or install a PostgreSQL by themselves, and write nothing outside
 # .build/.
 .DEFAULT_GOAL = all
-.PHONY: test demo
+.PHONY: test demo model test-pgbouncer sqlsmith
 test:
 	test/throwaway-server.sh -o .build/test -c 'max_prepared_transactions = 20' test/run.sh
 
 demo:
 	test/throwaway-server.sh -c "log_line_prefix = '%m [%p] %e '" demo/run.sh
 
-ifneq ($(filter-out test demo,$(or $(MAKECMDGOALS),all)),)
+# The protocol's model, for about half an hour; less with SECONDS_EACH.
+model:
+	model/check.sh
+
+test-pgbouncer:
+	test/throwaway-server.sh -p pgbouncer=pgbouncer -o .build/pgbouncer -c 'max_prepared_transactions = 20' test/pgbouncer.sh
+
+# Random statements, for as long as SMITH_SECONDS says; ten minutes.
+sqlsmith:
+	test/throwaway-server.sh -p sqlsmith=sqlsmith -o .build/sqlsmith -c "log_line_prefix = '%m [%p] %e '" -c 'log_error_verbosity = verbose' \
+		-c 'max_prepared_transactions = 20' -c "shared_preload_libraries = 'idempotency'" test/sqlsmith.sh
+
+ifneq ($(filter-out test demo model test-pgbouncer sqlsmith,$(or $(MAKECMDGOALS),all)),)
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)

@@ -3,9 +3,11 @@
 # throwaway-server.sh: run a command against a server of its own that has the
 # extension.
 #
-#	test/throwaway-server.sh [-c LINE]... [-o DIRECTORY] COMMAND [ARGUMENT]...
+#	test/throwaway-server.sh [-c LINE]... [-p COMMAND=PACKAGE]... [-o DIRECTORY]
+#		COMMAND [ARGUMENT]...
 #
 #	-c LINE        one more line of the server's postgresql.conf
+#	-p COMMAND=PACKAGE  one more command that is needed, for packages.sh
 #	-o DIRECTORY   where to put what the command leaves in $RESULTS, and the
 #	               server's log if the command fails; within the checkout
 #
@@ -39,10 +41,12 @@ checkout=$(dirname "$here")
 . "$here/packages.sh"
 
 lines=()
+needed=()
 keep=
-while getopts c:o: option; do
+while getopts c:p:o: option; do
 	case $option in
 		c) lines+=("$OPTARG") ;;
+		p) needed+=("$OPTARG") ;;
 		o) keep=$OPTARG ;;
 		*) exit 2 ;;
 	esac
@@ -50,7 +54,7 @@ done
 shift $((OPTIND - 1))
 [ $# -gt 0 ] || { echo "throwaway-server.sh: no command given" >&2; exit 2; }
 
-ensure_packages
+ensure_packages "${needed[@]}"
 
 # Nothing of the caller's own connections or make run reaches in, but how TAP
 # tests are run and the variables that were given to make on its command line.
