@@ -25,7 +25,7 @@ test:
 demo:
 	test/throwaway-server.sh -c "log_line_prefix = '%m [%p] %e '" demo/run.sh
 
-# The protocol's model, for about half an hour; less with SECONDS_EACH.
+# The protocol's model; SECONDS_EACH limits each of its searches.
 model:
 	model/check.sh
 
