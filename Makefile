@@ -18,7 +18,7 @@ TAP_TESTS = $(if $(wildcard t/*.pl),1)
 # These find or install a PostgreSQL by themselves, and write nothing outside
 # .build/.
 .DEFAULT_GOAL = all
-STANDALONE = test upgrade-test demo bench-instructions check-tree test-monitoring test-dist test-debian dist examples storm bench bench-large
+STANDALONE = test upgrade-test demo bench-instructions check-tree test-monitoring test-dist test-debian dist examples storm bench bench-large model test-pgbouncer sqlsmith
 .PHONY: $(STANDALONE)
 # pg_upgrade between two majors, OLD and NEW, in a chroot.
 upgrade-test:
@@ -68,6 +68,18 @@ dist:
 examples:
 	examples/run.sh $(EXAMPLES)
 	@doc/include.sh --check
+
+# The protocol's model; SECONDS_EACH limits each of its searches.
+model:
+	model/check.sh
+
+test-pgbouncer:
+	test/throwaway-server.sh -i pgbouncer=pgbouncer -o .build/pgbouncer -c 'max_prepared_transactions = 20' test/pgbouncer.sh
+
+# Random statements, for as long as SMITH_SECONDS says; ten minutes.
+sqlsmith:
+	test/throwaway-server.sh -i sqlsmith=sqlsmith -o .build/sqlsmith -c "log_line_prefix = '%m [%p] %e '" -c 'log_error_verbosity = verbose' \
+		-c 'max_prepared_transactions = 20' -c "shared_preload_libraries = 'idempotency'" test/sqlsmith.sh
 
 ifneq ($(filter-out $(STANDALONE),$(or $(MAKECMDGOALS),all)),)
 PG_CONFIG ?= pg_config

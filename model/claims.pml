@@ -418,7 +418,7 @@ inline store_write()
  * keylock_try; where it is taken: let go of the leaves, and keylock_wait.
  * Who waits may be cancelled, or its wait run out.
  */
-inline lock_key(refused)
+inline lock_key()
 {
 #ifdef NO_LOCK
 	locked = true
@@ -429,7 +429,7 @@ inline lock_key(refused)
 		store_close();
 		if
 		:: key_lock[key] == 0
-		:: goto refused
+		:: goto answered
 		fi
 	fi;
 	key_lock[key] = me;
@@ -532,7 +532,8 @@ claim:
 #ifdef LOCK_FIRST
 	atomic {
 		if
-		:: !locked -> lock_key(answered)
+		:: !locked -> lock_key();
+			skip
 		:: locked
 		fi
 	}
@@ -574,9 +575,11 @@ claim:
 		:: verdict == FINAL -> goto answered
 		:: verdict == IN_DOUBT -> goto wait
 		:: (verdict == FREE || verdict == RECOVER) && !locked ->
-			lock_key(answered)
+			lock_key();
 #ifndef READ_BEFORE_LOCK
-			; goto claim
+			goto claim
+#else
+			skip
 #endif
 		:: (verdict == FREE || verdict == RECOVER) && locked
 		fi
@@ -628,7 +631,7 @@ take:
 hold:
 	atomic {
 #ifndef MOVE_WITHOUT_LOCK
-		lock_key(answered);
+		lock_key();
 #endif
 		skip
 	}

@@ -1,0 +1,99 @@
+#!/bin/bash
+#
+# check.sh: check claims.pml with Spin, as it is and with each deliberate bug.
+#
+# The model as it is must have no error, with each bug it must have one.  A
+# search is exhaustive where the table says so.  The others keep two bits of
+# each state (bitstate hashing) and go on until they are through or SECONDS_EACH
+# (default 60) are over: what they pass is not a proof, and the line says how
+# many states were seen.  Partial order reduction is on throughout.
+#
+# Prints a line for each configuration, and how many passed and failed.  Needs
+# spin and gcc, and installs them where they are missing.
+
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+# shellcheck source=../test/packages.sh
+. ../test/packages.sh
+command -v spin >/dev/null && command -v gcc >/dev/null || ensure_packages spin=spin
+
+seconds=${SECONDS_EACH:-60}
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+passed=0
+failed=0
+
+# search exhaustive|bitstate DEFINITION...: runs the verifier, sets states and errors.
+search() {
+	local kind=$1 status=0
+	shift
+	cp claims.pml "$scratch"
+	cd "$scratch"
+	spin -a "$@" claims.pml >spin.out || { cat spin.out; return 1; }
+	if [ "$kind" = exhaustive ]; then
+		gcc -O2 -w -DSAFETY -DCOLLAPSE -DMEMLIM=3800 -o pan pan.c
+		timeout 600 ./pan -m200000 >pan.out 2>&1 || status=$?
+	else
+		gcc -O2 -w -DSAFETY -DBITSTATE -DMEMLIM=3800 -o pan pan.c
+		timeout --signal=INT "$seconds" ./pan -m200000 -w33 >pan.out 2>&1 || status=$?
+	fi
+	cd "$OLDPWD"
+	states=$(sed -nE 's/^ *([0-9.e+]+) states, stored.*/\1/p' "$scratch/pan.out")
+	errors=$(sed -nE 's/.*errors: ([0-9]+).*/\1/p' "$scratch/pan.out")
+	through=yes
+	if [ "$status" != 0 ] || grep -qE 'max search depth too small|out of memory|Interrupted' "$scratch/pan.out"; then
+		through=
+	fi
+}
+
+# holds exhaustive|bitstate DEFINITION...: the model is right.
+holds() {
+	search "$@"
+	if [ "${errors:-1}" = 0 ] && { [ "$1" = bitstate ] || [ -n "$through" ]; }; then
+		passed=$((passed + 1))
+		echo "holds     ${*:2}: $1, ${states:-?} states$([ -n "$through" ] || echo ", stopped after $seconds s")"
+	else
+		failed=$((failed + 1))
+		echo "NOT HELD  ${*:2}: $(grep -E '^pan:' "$scratch/pan.out" | head -n 1)"
+	fi
+}
+
+# breaks DEFINITION...: the bug is found.
+breaks() {
+	search bitstate "$@"
+	if grep -q 'assertion violated' "$scratch/pan.out"; then
+		passed=$((passed + 1))
+		echo "found     ${*:1}: $(sed -nE 's/^pan:1: //p' "$scratch/pan.out")"
+	else
+		failed=$((failed + 1))
+		echo "NOT FOUND ${*:1}: ${states:-?} states"
+	fi
+}
+
+holds exhaustive -DCLIENTS=2 -DKEYS=1 -DCALLS=1 -DLAST_TICK=2
+holds bitstate -DCLIENTS=2 -DKEYS=1 -DCALLS=3 -DLAST_TICK=4
+holds bitstate -DCLIENTS=2 -DKEYS=2 -DCALLS=3 -DLAST_TICK=3
+holds bitstate -DCLIENTS=3 -DKEYS=1 -DCALLS=2 -DLAST_TICK=3
+holds bitstate -DCLIENTS=3 -DKEYS=2 -DCALLS=2 -DLAST_TICK=3
+holds bitstate -DCLIENTS=2 -DKEYS=1 -DCALLS=3 -DLAST_TICK=4 -DNO_SWEEPER
+# Each bug within bounds that have room for it.  LOCK_FIRST leaves the unlocked
+# probe out.
+breaks -DCALLS=3 -DLAST_TICK=4 -DNO_LOCK
+breaks -DCALLS=3 -DLAST_TICK=4 -DREAD_BEFORE_LOCK
+breaks -DCALLS=3 -DLAST_TICK=4 -DUNLOCK_EARLY
+breaks -DCALLS=3 -DLAST_TICK=4 -DNO_WAIT
+breaks -DCALLS=2 -DLAST_TICK=2 -DLOCK_FIRST -DNO_SWEEPER -DNO_FENCING
+breaks -DCALLS=2 -DLAST_TICK=2 -DLOCK_FIRST -DNO_SWEEPER -DEXPIRED_COUNTS
+breaks -DCLIENTS=1 -DCALLS=2 -DLAST_TICK=1 -DNO_SWEEPER -DGROW_IN_PLACE
+breaks -DCALLS=1 -DLAST_TICK=3 -DLOCK_FIRST -DNO_SWEEPER -DSKIP_PAST_LEAVES
+breaks -DCALLS=2 -DLAST_TICK=3 -DMOVE_WITHOUT_LOCK
+breaks -DCALLS=2 -DLAST_TICK=3 -DSTALE_WHEEL
+breaks -DCALLS=2 -DLAST_TICK=3 -DLOCK_FIRST -DNO_MESSAGE
+breaks -DCALLS=2 -DLAST_TICK=3 -DLOCK_FIRST -DMESSAGE_LATE
+breaks -DCLIENTS=1 -DCALLS=1 -DLAST_TICK=1 -DTURN_EARLY
+breaks -DCLIENTS=1 -DCALLS=1 -DLAST_TICK=3 -DTURN_BUSY
+breaks -DCLIENTS=1 -DCALLS=2 -DLAST_TICK=4 -DLOCK_FIRST -DSWEEP_WITHOUT_LOCK
+breaks -DCLIENTS=1 -DCALLS=2 -DLAST_TICK=4 -DLOCK_FIRST -DSWEEP_WITHOUT_RECHECK
+
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]
