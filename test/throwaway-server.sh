@@ -3,11 +3,17 @@
 # throwaway-server.sh: run a command against a server of its own that has the
 # extension.
 #
-#	test/throwaway-server.sh [-c LINE]... [-o DIRECTORY] COMMAND [ARGUMENT]...
+#	test/throwaway-server.sh [OPTION]... COMMAND [ARGUMENT]...
 #
 #	-c LINE        one more line of the server's postgresql.conf
+#	-i COMMAND=PACKAGE
+#	               one more command that is needed, as ensure_packages has it
 #	-o DIRECTORY   where to put what the command leaves in $RESULTS, and the
 #	               server's log if the command fails; within the checkout
+#	-p PROGRAM     what to start in place of postgres, with its arguments;
+#	               within the checkout; it finds postgres as $POSTGRES
+#
+# COPT, if set, gives the compiler more flags.
 #
 # The checkout is copied to a scratch directory, the extension is built there
 # with warnings as errors and installed below the scratch directory, and a new
@@ -23,6 +29,7 @@
 #	MAKE_EXTENSION	the make command, to be split at spaces, with which the
 #			extension was built: "$MAKE_EXTENSION installcheck"
 #	RESULTS		a directory for what is to be kept
+#	SERVER_DATA, SERVER_LOG	where the server's data are, and its log
 #
 # and its exit status is the script's.  A server does not run as root: called
 # by root, all of this runs as the user postgres (or nobody).  Whatever server
@@ -39,18 +46,22 @@ checkout=$(dirname "$here")
 . "$here/packages.sh"
 
 lines=()
+needed=()
 keep=
-while getopts c:o: option; do
+program=
+while getopts c:i:o:p: option; do
 	case $option in
 		c) lines+=("$OPTARG") ;;
+		i) needed+=("$OPTARG") ;;
 		o) keep=$OPTARG ;;
+		p) program=$OPTARG ;;
 		*) exit 2 ;;
 	esac
 done
 shift $((OPTIND - 1))
 [ $# -gt 0 ] || { echo "throwaway-server.sh: no command given" >&2; exit 2; }
 
-ensure_packages
+ensure_packages "${needed[@]}"
 
 # Nothing of the caller's own connections or make run reaches in, but how TAP
 # tests are run and the variables that were given to make on its command line.
@@ -132,7 +143,8 @@ for line in "${lines[@]}"; do
 done
 
 # Bitcode only serves inlining into JIT-compiled queries, and needs clang.
-export MAKE_EXTENSION="make -s with_llvm=no COPT=-Werror PG_CONFIG=$PG_CONFIG"
+export COPT="-Werror ${COPT:-}"
+export MAKE_EXTENSION="make -s with_llvm=no PG_CONFIG=$PG_CONFIG"
 read -ra make_extension <<<"$MAKE_EXTENSION"
 run "${make_extension[@]}"
 run "${make_extension[@]}" install DESTDIR="$destination" >/dev/null
@@ -146,10 +158,12 @@ unix_socket_directories = '$scratch'
 fsync = off
 include '$TEMP_CONFIG'
 END
-if ! run pg_ctl -D "$scratch/data" -l "$scratch/server.log" -w -s start </dev/null; then
+export POSTGRES=$bin/postgres
+if ! run pg_ctl -D "$scratch/data" -l "$scratch/server.log" ${program:+-p "$scratch/copy/$program"} -w -s start </dev/null; then
 	tail -n 30 "$scratch/server.log" >&2
 	exit 1
 fi
 
 export PGHOST=$scratch PGPORT=5432 PGUSER=postgres PGDATABASE=postgres RESULTS=$scratch/results
+export SERVER_DATA=$scratch/data SERVER_LOG=$scratch/server.log
 run "$@"
