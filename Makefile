@@ -6,8 +6,9 @@ OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter
 PGFILEDESC = "idempotency - run each request once, replay its result to every retry"
 
-# Every file in sql/, specs/ and t/ is a test: none can be left out by mistake.
-REGRESS = $(patsubst sql/%.sql,%,$(sort $(wildcard sql/*.sql)))
+# Every file in sql/, specs/ and t/ is a test: none can be left out by mistake,
+# but EXCEPT names those of sql/ that are.
+REGRESS = $(filter-out $(EXCEPT),$(patsubst sql/%.sql,%,$(sort $(wildcard sql/*.sql))))
 REGRESS_OPTS = --load-extension=idempotency
 ISOLATION = $(patsubst specs/%.spec,%,$(sort $(wildcard specs/*.spec)))
 ISOLATION_OPTS = --load-extension=idempotency
@@ -16,14 +17,40 @@ TAP_TESTS = $(if $(wildcard t/*.pl),1)
 # These find or install a PostgreSQL by themselves, and write nothing outside
 # .build/.
 .DEFAULT_GOAL = all
-.PHONY: test demo
+.PHONY: test test-all test-asan test-valgrind coverage demo
+PREPARED = -c 'max_prepared_transactions = 20'
 test:
-	test/throwaway-server.sh -o .build/test -c 'max_prepared_transactions = 20' test/run.sh
+	test/throwaway-server.sh -o .build/test $(PREPARED) test/run.sh
+
+# The same on another major: in a chroot where it is not the distribution's.
+test-all:
+	test/matrix.sh 15 16 17 18 19
+
+test-%:
+	test/matrix.sh $*
+
+# The worker, which is there with the preloaded library, is watched too.
+PRELOADED = -c "shared_preload_libraries = 'idempotency'"
+SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=undefined
+test-asan:
+	COPT='$(SANITIZE) -O1 -g -Wno-clobbered' test/throwaway-server.sh -o .build/test-asan \
+		$(PREPARED) $(PRELOADED) -p test/postgres-asan.sh test/run.sh regress isolation
+
+# Without the tests that call a thing so often, or within so short a time, that
+# an emulated processor is too slow for them.
+test-valgrind: export EXCEPT = hundred_thousand% fingerprint_of_large_numbers
+test-valgrind:
+	COPT='-O1 -g' test/throwaway-server.sh -o .build/test-valgrind -i valgrind=valgrind \
+		$(PREPARED) $(PRELOADED) -p test/postgres-valgrind.sh test/run.sh regress
+
+coverage:
+	COPT='--coverage -O0 -Wno-cpp' test/throwaway-server.sh -o .build/coverage \
+		$(PREPARED) -i gcov=gcc test/coverage.sh 90
 
 demo:
 	test/throwaway-server.sh -c "log_line_prefix = '%m [%p] %e '" demo/run.sh
 
-ifneq ($(filter-out test demo,$(or $(MAKECMDGOALS),all)),)
+ifneq ($(filter-out test test-% coverage demo,$(or $(MAKECMDGOALS),all)),)
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
