@@ -37,7 +37,7 @@ run(q{ALTER DATABASE postgres SET default_transaction_read_only = on});
 run(q{ALTER DATABASE postgres SET default_transaction_isolation = 'repeatable read'});
 run(q{ALTER DATABASE postgres SET synchronous_commit = 'remote_apply'});
 run(q{ALTER DATABASE postgres SET session_replication_role = 'replica'});
-run(q{CREATE ROLE nobody; ALTER DATABASE postgres SET role = 'nobody'});
+run(q{CREATE ROLE powerless; ALTER DATABASE postgres SET role = 'powerless'});
 run(q{DO $$ BEGIN EXECUTE format('ALTER ROLE %I SET default_transaction_read_only = on', session_user); END $$});
 
 # Traps on the search path: nothing of the extension may be looked up there.

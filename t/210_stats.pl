@@ -8,7 +8,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $node = PostgreSQL::Test::Cluster->new('primary');
-$node->init;
+$node->init(extra => [ "--encoding", "UTF8" ]);
 $node->append_conf('postgresql.conf', 'restart_after_crash = on');
 $node->append_conf('postgresql.conf', 'idempotency.worker = off');
 $node->start;

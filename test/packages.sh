@@ -38,17 +38,21 @@ packages_say() { printf '%s\n' "$*" >&2; }
 
 # missing_server_packages PG_CONFIG: name the packages that a server lacks.
 missing_server_packages() {
-	local pg_config=$1 major bin pgxs
+	local pg_config=$1 major bin pgxs perl=
 	major=$(major_of "$pg_config")
 	bin=$("$pg_config" --bindir)
 	pgxs=$(dirname "$("$pg_config" --pgxs)")/..
+	# A server built without --enable-tap-tests has no Perl modules to look for.
+	if grep -qE '^enable_tap_tests[[:space:]]*= *no' "$pgxs/Makefile.global" 2>/dev/null; then
+		perl=absent
+	fi
 	if [ ! -x "$bin/postgres" ] || [ ! -x "$bin/initdb" ]; then
 		echo "postgresql-$major"
 	fi
 	if [ ! -e "$("$pg_config" --includedir-server)/postgres.h" ] ||
 		[ ! -e "$("$pg_config" --pgxs)" ] ||
 		[ ! -x "$pgxs/test/isolation/pg_isolation_regress" ] ||
-		[ ! -e "$pgxs/test/perl/PostgreSQL/Test/Cluster.pm" ]; then
+		{ [ -z "$perl" ] && [ ! -e "$pgxs/test/perl/PostgreSQL/Test/Cluster.pm" ]; }; then
 		echo "postgresql-server-dev-$major"
 	fi
 }

@@ -2,12 +2,16 @@
 #
 # run.sh: run every test of the checkout, and count.
 #
+#	test/run.sh [PART]...
+#
 # To be run by throwaway-server.sh, whose variables it uses.  Three of its four
-# parts are PostgreSQL's own: pg_regress on sql/, pg_isolation_regress on specs/,
-# and prove on t/; the fourth is a short storm.  All are run, whatever fails.
-# What went wrong is shown, what was written is left in $RESULTS, and the last
-# line says how many passed and failed: of sql/ and specs/ the runner's own
-# count, of t/ the files, of the storm the builds that it judged.  A part that
+# parts are PostgreSQL's own: regress is pg_regress on sql/, isolation is
+# pg_isolation_regress on specs/, and TAP is prove on t/; storm is a short storm.
+# All are run, or those that are named, whatever fails.  What went wrong is
+# shown, what was written is left in $RESULTS, and the last line says how many
+# passed and failed: of sql/ and specs/ the runner's own count, of t/ the files,
+# of the storm the builds that it judged, and one for the logs of all servers,
+# which must not tell of a crash.  A part that
 # breaks off without its closing line counts as one that failed.
 
 set -uo pipefail
@@ -79,14 +83,15 @@ count_storm() {
 	count "$good" "$bad"
 }
 
-run_part regress ISOLATION= TAP_TESTS=
-count_regress
-run_part isolation REGRESS= TAP_TESTS=
-count_regress
-run_storm
-count_storm
-run_part TAP REGRESS= ISOLATION=
-count_files
+for part in ${*:-regress isolation storm TAP}; do
+	case $part in
+		regress) run_part regress ISOLATION= TAP_TESTS=; count_regress ;;
+		isolation) run_part isolation REGRESS= TAP_TESTS=; count_regress ;;
+		storm) run_storm; count_storm ;;
+		TAP) run_part TAP REGRESS= ISOLATION=; count_files ;;
+		*) echo "run.sh: there is no part $part" >&2; exit 2 ;;
+	esac
+done
 
 for file in "${diffs[@]}"; do
 	[ ! -s "$file" ] || cat "$file"
@@ -99,13 +104,29 @@ for file in t/*.pl; do
 	fi
 done
 
+# A signal that a process sends itself or gets for what it did, and what a
+# sanitizer or valgrind says.  The server is stopped first, for it may be the
+# end of a process that goes wrong.
+crash='PANIC: |TRAP: |terminated by signal (4|6|7|8|11)\b|AddressSanitizer|runtime error: |^==[0-9]+== '
+version=$(psql -XAtc 'SELECT version()')
+pg_ctl -D "$SERVER_DATA" -m fast -w -s stop
+status=$?
+mapfile -t logs < <(find "$SERVER_LOG" tmp_check/log -name '*.log' 2>/dev/null)
+if [ "$status" = 0 ] && ! grep -HE "$crash" "${logs[@]}"; then
+	closing+=("server logs: no crash")
+	passed=$((passed + 1))
+else
+	closing+=("server logs: a server logged the above, or did not stop")
+	failed=$((failed + 1))
+fi
+
 rm "$output"
 for what in results output_iso tmp_check/log "${diffs[@]}"; do
 	[ ! -e "$what" ] || cp -R --parents "$what" "$RESULTS"
 done
 
 echo
-psql -XAtc 'SELECT version()'
+echo "$version"
 printf '%s\n' "${closing[@]}"
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ] && [ "$passed" -gt 0 ]

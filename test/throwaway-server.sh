@@ -13,6 +13,10 @@
 #	               one more command that is needed, as ensure_packages has it
 #	-o DIRECTORY   where to put what the command leaves in $RESULTS, and the
 #	               server's log if the command fails; within the checkout
+#	-p PROGRAM     what to start in place of postgres, with its arguments;
+#	               within the checkout; it finds postgres as $POSTGRES
+#
+# COPT, if set, gives the compiler more flags.
 #
 # The checkout is copied to a scratch directory, the extension is built there
 # with warnings as errors and installed below the scratch directory, and a new
@@ -28,6 +32,7 @@
 #	MAKE_EXTENSION	the make command, to be split at spaces, with which the
 #			extension was built: "$MAKE_EXTENSION installcheck"
 #	RESULTS		a directory for what is to be kept
+#	SERVER_DATA, SERVER_LOG	where the server's data are, and its log
 #
 # and its exit status is the script's.  A server does not run as root: called
 # by root, all of this runs as the user postgres (or nobody).  Whatever server
@@ -47,12 +52,14 @@ lines=()
 extensions=()
 needed=()
 keep=
-while getopts c:e:i:o: option; do
+program=
+while getopts c:e:i:o:p: option; do
 	case $option in
 		c) lines+=("$OPTARG") ;;
 		e) extensions+=("$OPTARG") ;;
 		i) needed+=("$OPTARG") ;;
 		o) keep=$OPTARG ;;
+		p) program=$OPTARG ;;
 		*) exit 2 ;;
 	esac
 done
@@ -144,7 +151,8 @@ for line in "${lines[@]}"; do
 done
 
 # Bitcode only serves inlining into JIT-compiled queries, and needs clang.
-export MAKE_EXTENSION="make -s with_llvm=no COPT=-Werror PG_CONFIG=$PG_CONFIG"
+export COPT="-Werror ${COPT:-}"
+export MAKE_EXTENSION="make -s with_llvm=no PG_CONFIG=$PG_CONFIG"
 read -ra make_extension <<<"$MAKE_EXTENSION"
 run "${make_extension[@]}"
 run "${make_extension[@]}" install DESTDIR="$destination" >/dev/null
@@ -158,10 +166,12 @@ unix_socket_directories = '$scratch'
 fsync = off
 include '$TEMP_CONFIG'
 END
-if ! run pg_ctl -D "$scratch/data" -l "$scratch/server.log" -w -s start </dev/null; then
+export POSTGRES=$bin/postgres
+if ! run pg_ctl -D "$scratch/data" -l "$scratch/server.log" ${program:+-p "$scratch/copy/$program"} -w -s start </dev/null; then
 	tail -n 30 "$scratch/server.log" >&2
 	exit 1
 fi
 
 export PGHOST=$scratch PGPORT=5432 PGUSER=postgres PGDATABASE=postgres RESULTS=$scratch/results
+export SERVER_DATA=$scratch/data SERVER_LOG=$scratch/server.log
 run "$@"

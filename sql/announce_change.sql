@@ -1,0 +1,2 @@
+-- What tells sessions of a changed policy works as a trigger alone.
+SELECT idempotency.announce_change() IS NULL;
