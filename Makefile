@@ -30,7 +30,7 @@ demo:
 
 STORM_NEEDS = -i pgbouncer=pgbouncer -i patch=patch
 test:
-	test/throwaway-server.sh -o .build/test $(PREPARED) -e pg_cron=cron $(STORM_NEEDS) test/run.sh
+	test/throwaway-server.sh -o .build/test $(PREPARED) -e pg_cron=cron $(STORM_NEEDS) test/run.sh $(PARTS)
 
 # The same on another major: in a chroot where it is not the distribution's.
 test-all:

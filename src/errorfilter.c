@@ -27,11 +27,11 @@ filter_entries(const ArrayType *filter, Datum **entries, bool **isnull)
 
 /* The characters that SQLSTATEs are made of. */
 static bool
-is_sqlstate_part(const char *text, int length)
+is_sqlstate_part(const char *part, int length)
 {
 	for (int i = 0; i < length; i++)
 	{
-		if (!(text[i] >= '0' && text[i] <= '9') && !(text[i] >= 'A' && text[i] <= 'Z'))
+		if (!(part[i] >= '0' && part[i] <= '9') && !(part[i] >= 'A' && part[i] <= 'Z'))
 			return false;
 	}
 	return length == 5 || length == 2;

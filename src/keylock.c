@@ -179,7 +179,10 @@ acquire(const IdempotencyKey *key, const WaitLimit *limit, StatsEntry *stats)
 {
 	ResourceOwner caller = CurrentResourceOwner;
 	LOCKTAG		tag;
-	WaitTarget	target = {.keylock = &tag, .stats = stats};
+	WaitTarget	target = {
+		.keylock = &tag,
+		.stats = stats
+	};
 	bool		acquired;
 
 	keylock_tag(&tag, key);
@@ -219,7 +222,10 @@ keylock_release(const IdempotencyKey *key)
 bool
 wait_for_transaction(TransactionId xid, const WaitLimit *limit, StatsEntry *stats)
 {
-	WaitTarget	target = {.xid = xid, .stats = stats};
+	WaitTarget	target = {
+		.xid = xid,
+		.stats = stats
+	};
 
 	/* It may have ended since it was seen; that is no wait. */
 	if (!TransactionIdIsInProgress(xid))

@@ -114,7 +114,10 @@ keep_policy(TupleTableSlot *slot, TupleDesc desc)
 static void
 read_table(void)
 {
-	HASHCTL		control = {.keysize = sizeof(uint64), .entrysize = sizeof(StoredPolicy)};
+	HASHCTL		control = {
+		.keysize = sizeof(uint64),
+		.entrysize = sizeof(StoredPolicy)
+	};
 	Relation	relation = table_open(objects()->policy, AccessShareLock);
 	TupleTableSlot *slot = table_slot_create(relation, NULL);
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());

@@ -80,7 +80,7 @@ make_chroot() {
 
 	# The package of the headers depends on a compiler of bitcode, which nobody
 	# calls here: it is unpacked without what it depends on.
-	packages="gcc make libc6-dev perl libipc-run-perl"
+	packages="gcc make libc6-dev perl libipc-run-perl patch pgbouncer"
 	if [ "$major" = 16 ]; then
 		packages+=" postgresql-client-17"
 	else
@@ -164,7 +164,7 @@ test_in_chroot() {
 	unshare --mount --pid --ipc --fork --kill-child --propagation private bash -euc '
 		mount -t proc proc "$1/proc"
 		mount -t tmpfs -o mode=1777 tmpfs "$1/dev/shm"
-		chroot "$1" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root make --no-print-directory -C /checkout test PG_CONFIG="$2"
+		chroot "$1" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root make --no-print-directory -C /checkout test PARTS="regress isolation TAP" PG_CONFIG="$2"
 		exit' bash "$root" "$pg_config" </dev/null || status=$?
 	cp -R "$root/checkout/.build/test/." "$2" 2>/dev/null || true
 	rm -rf "$root/checkout"
