@@ -215,9 +215,9 @@ take(Claim *claim, Store *store, Verdict verdict, const Probe *probe,
 	}
 
 	/*
-	 * An earlier owner who has not ended its claim is known by a lower attempt
-	 * as long as its row is there, expired or not; its recovery point and
-	 * state are only for who takes over.
+	 * An earlier owner who has not ended its claim is known by a lower
+	 * attempt as long as its row is there, expired or not; its recovery point
+	 * and state are only for who takes over.
 	 */
 	if (verdict == VERDICT_FREE && probe->found && row.status != KEY_IN_PROGRESS)
 		row.attempt = 0;

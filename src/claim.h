@@ -37,7 +37,8 @@ typedef struct Claim
 	/* out */
 	Outcome		outcome;
 	bool		row_known;		/* row is what the outcome was judged by */
-	KeyRow		row;			/* or, where the caller owns the key, its claim */
+	KeyRow		row;			/* or, where the caller owns the key, its
+								 * claim */
 	TimestampTz judged_at;
 
 	/* What the caller has completed the key with since, where it has. */

@@ -117,7 +117,10 @@ call_command(Oid function, bool request_isnull, Datum request)
 	if (flinfo.fn_strict && request_isnull)
 		return NULL;
 
-	/* What the wait for a concurrent owner let pass is for the command to see. */
+	/*
+	 * What the wait for a concurrent owner let pass is for the command to
+	 * see.
+	 */
 	PushActiveSnapshot(GetTransactionSnapshot());
 	InitFunctionCallInfoData(*call, &flinfo, 1, InvalidOid, NULL, NULL);
 	call->args[0].value = request;

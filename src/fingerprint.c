@@ -51,8 +51,8 @@ static void
 append_number(StringInfo canonical, Numeric number)
 {
 	bool		negative = DatumGetBool(DirectFunctionCall2(numeric_lt,
-														NumericGetDatum(number),
-														NumericGetDatum(int64_to_numeric(0))));
+															NumericGetDatum(number),
+															NumericGetDatum(int64_to_numeric(0))));
 	uint64		half[2];
 
 	half[0] = DatumGetUInt64(DirectFunctionCall2(hash_numeric_extended,
@@ -102,7 +102,7 @@ append_jsonb(StringInfo canonical, Jsonb *request)
 			case WJB_BEGIN_ARRAY:
 				/* A bare scalar is an array of one to the iterator. */
 				appendStringInfoChar(canonical,
-										  value.val.array.rawScalar ? '=' : '[');
+									 value.val.array.rawScalar ? '=' : '[');
 				break;
 			case WJB_END_ARRAY:
 				appendStringInfoChar(canonical, ']');

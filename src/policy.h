@@ -22,7 +22,8 @@ typedef struct Policy
 	int			min_key_length; /* bytes */
 	Size		max_response_bytes;
 	const ArrayType *cache_errors;	/* of text, or NULL; valid as Policy is */
-	StatsEntry *stats;			/* counters of the longest scope's policy, or NULL */
+	StatsEntry *stats;			/* counters of the longest scope's policy, or
+								 * NULL */
 } Policy;
 
 /*
