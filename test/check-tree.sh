@@ -145,5 +145,7 @@ git ls-files '*.md' | perl -MFile::Basename -ne '
 		elsif (defined $anchor && !grep { $_ eq $anchor } anchors($target)) { print "$page: $link: there is no such heading\n" }
 	}' | none 'links within the repository lead somewhere'
 
+doc/include.sh --check 2>&1 | none 'pages show the examples as they are'
+
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]
