@@ -123,18 +123,31 @@ open_index(Store *store, int leaf)
 }
 
 /* All leaves have the same columns, so one slot of each kind will do. */
-static void
-make_slots(Store *store, int leaf)
+static TupleTableSlot *
+read_slot(Store *store, int leaf)
 {
-	MemoryContext caller;
+	if (store->read_slot == NULL)
+	{
+		MemoryContext caller = MemoryContextSwitchTo(store->context);
 
-	if (store->read_slot != NULL)
-		return;
-	caller = MemoryContextSwitchTo(store->context);
-	store->read_slot = table_slot_create(store->heap[leaf], NULL);
-	store->write_slot = MakeSingleTupleTableSlot(RelationGetDescr(store->heap[leaf]),
-												 &TTSOpsVirtual);
-	MemoryContextSwitchTo(caller);
+		store->read_slot = table_slot_create(store->heap[leaf], NULL);
+		MemoryContextSwitchTo(caller);
+	}
+	return store->read_slot;
+}
+
+static TupleTableSlot *
+write_slot(Store *store, int leaf)
+{
+	if (store->write_slot == NULL)
+	{
+		MemoryContext caller = MemoryContextSwitchTo(store->context);
+
+		store->write_slot = MakeSingleTupleTableSlot(RelationGetDescr(store->heap[leaf]),
+													 &TTSOpsVirtual);
+		MemoryContextSwitchTo(caller);
+	}
+	return store->write_slot;
 }
 
 static void
@@ -161,10 +174,9 @@ store_close(Store *store)
 	for (int leaf = 0; leaf < LEAVES; leaf++)
 		close_leaf(store, leaf);
 	if (store->read_slot != NULL)
-	{
 		ExecDropSingleTupleTableSlot(store->read_slot);
+	if (store->write_slot != NULL)
 		ExecDropSingleTupleTableSlot(store->write_slot);
-	}
 	context = store->context;
 	store_open(store);
 	store->context = context;
@@ -225,8 +237,7 @@ probe_leaf(Store *store, int leaf, const IdempotencyKey *key,
 		return false;
 	open_heap(store, leaf);
 	open_index(store, leaf);
-	make_slots(store, leaf);
-	slot = store->read_slot;
+	slot = read_slot(store, leaf);
 
 	InitDirtySnapshot(dirty);
 	ScanKeyInit(&condition, 1, BTEqualStrategyNumber, F_UUID_EQ,
@@ -315,6 +326,7 @@ bool
 store_recall(Store *store, const IdempotencyKey *key, Probe *probe)
 {
 	int			leaf = last_written.leaf;
+	TupleTableSlot *slot;
 	SnapshotData dirty;
 	bool		recalled = false;
 
@@ -324,18 +336,18 @@ store_recall(Store *store, const IdempotencyKey *key, Probe *probe)
 		memcmp(&last_written.hash, &key->hash, sizeof(pg_uuid_t)) != 0)
 		return false;
 	open_heap(store, leaf);
-	make_slots(store, leaf);
+	slot = read_slot(store, leaf);
 	InitDirtySnapshot(dirty);
 	if (table_tuple_fetch_row_version(store->heap[leaf], &last_written.tid,
-									  &dirty, store->read_slot) &&
-		keyrow_is_of(key, store->read_slot))
+									  &dirty, slot) &&
+		keyrow_is_of(key, slot))
 	{
-		keyrow_read(&probe->row, store->read_slot);
+		keyrow_read(&probe->row, slot);
 		probe->row.leaf = leaf;
 		probe->found = recalled = probe->row.own;
 		probe->writer = InvalidTransactionId;
 	}
-	ExecClearTuple(store->read_slot);
+	ExecClearTuple(slot);
 	return recalled;
 }
 
@@ -487,10 +499,9 @@ store_write(Store *store, const IdempotencyKey *key, KeyRow *row)
 	if (!in_place)
 		row->leaf = wheel_leaf_for(&store->wheel, row->expires_at);
 	open_heap(store, row->leaf);
-	make_slots(store, row->leaf);
 	store->written[row->leaf] = true;
 
-	slot = store->write_slot;
+	slot = write_slot(store, row->leaf);
 	keyrow_values(key, row, slot->tts_values, slot->tts_isnull);
 	ExecStoreVirtualTuple(slot);
 	slot->tts_tableOid = RelationGetRelid(store->heap[row->leaf]);
