@@ -1,5 +1,6 @@
 -- A column that was added to the keys by hand is refused, not written over.
 BEGIN;
+SELECT outcome FROM idempotency.claim('stored', 'altered_keys');
 ALTER TABLE idempotency.keys ADD COLUMN tenant text;
 SAVEPOINT before;
 SELECT idempotency.claim('key', 'altered_keys');
