@@ -39,17 +39,11 @@
  * a row whose expiry outgrows its leaf is inserted into another one and
  * deleted from the first, under the key's lock, in the same transaction.
  *
- * Locks: RowExclusiveLock on each leaf and index that a call looks into; let
- * go when the call ends where nothing was written, kept to the end of the
- * transaction where something was, so that no leaf is emptied under an
- * uncommitted row.
- *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "access/genam.h"
-#include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/index.h"
@@ -58,9 +52,8 @@
 #include "keyrow.h"
 #include "miscadmin.h"
 #include "nodes/execnodes.h"
-#include "storage/bufmgr.h"
-#include "storage/lmgr.h"
 #include "store.h"
+#include "storeleaf.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -74,113 +67,6 @@ static struct
 	int			leaf;
 	ItemPointerData tid;
 }			last_written;
-
-void
-store_open(Store *store)
-{
-	memset(store, 0, sizeof(*store));
-	store->context = CurrentMemoryContext;
-}
-
-void
-store_refresh(Store *store)
-{
-	wheel_read(&store->wheel);
-}
-
-static void
-open_heap(Store *store, int leaf)
-{
-	if (store->heap[leaf] == NULL)
-	{
-		store->heap[leaf] = table_open(objects()->leaf[leaf], RowExclusiveLock);
-		keyrow_check_columns(RelationGetDescr(store->heap[leaf]));
-	}
-}
-
-/*
- * The same without waiting.  False where somebody has locked the leaf against
- * writing; then no transaction in progress has written to it.
- */
-static bool
-open_heap_if_free(Store *store, int leaf)
-{
-	Oid			relid = objects()->leaf[leaf];
-
-	if (store->heap[leaf] != NULL)
-		return true;
-	if (!ConditionalLockRelationOid(relid, RowExclusiveLock))
-		return false;
-	store->heap[leaf] = table_open(relid, NoLock);
-	return true;
-}
-
-static void
-open_index(Store *store, int leaf)
-{
-	if (store->index[leaf] == NULL)
-		store->index[leaf] = index_open(objects()->leaf_index[leaf], RowExclusiveLock);
-}
-
-/* All leaves have the same columns, so one slot of each kind will do. */
-static TupleTableSlot *
-read_slot(Store *store, int leaf)
-{
-	if (store->read_slot == NULL)
-	{
-		MemoryContext caller = MemoryContextSwitchTo(store->context);
-
-		store->read_slot = table_slot_create(store->heap[leaf], NULL);
-		MemoryContextSwitchTo(caller);
-	}
-	return store->read_slot;
-}
-
-static TupleTableSlot *
-write_slot(Store *store, int leaf)
-{
-	if (store->write_slot == NULL)
-	{
-		MemoryContext caller = MemoryContextSwitchTo(store->context);
-
-		store->write_slot = MakeSingleTupleTableSlot(RelationGetDescr(store->heap[leaf]),
-													 &TTSOpsVirtual);
-		MemoryContextSwitchTo(caller);
-	}
-	return store->write_slot;
-}
-
-static void
-close_leaf(Store *store, int leaf)
-{
-	LOCKMODE	lock = store->written[leaf] ? NoLock : RowExclusiveLock;
-
-	if (store->index[leaf] != NULL)
-		index_close(store->index[leaf], lock);
-	if (store->heap[leaf] != NULL)
-		table_close(store->heap[leaf], lock);
-	if (store->index_info[leaf] != NULL)
-		pfree(store->index_info[leaf]);
-	store->index[leaf] = NULL;
-	store->heap[leaf] = NULL;
-	store->index_info[leaf] = NULL;
-}
-
-void
-store_close(Store *store)
-{
-	MemoryContext context;
-
-	for (int leaf = 0; leaf < LEAVES; leaf++)
-		close_leaf(store, leaf);
-	if (store->read_slot != NULL)
-		ExecDropSingleTupleTableSlot(store->read_slot);
-	if (store->write_slot != NULL)
-		ExecDropSingleTupleTableSlot(store->write_slot);
-	context = store->context;
-	store_open(store);
-	store->context = context;
-}
 
 /* ----------------------------------------------------------------
  *		Probing
@@ -233,11 +119,11 @@ probe_leaf(Store *store, int leaf, const IdempotencyKey *key,
 	/* An empty slot of the wheel costs no more than this. */
 	if (store->wheel.unused[leaf])
 		return false;
-	if (past && !open_heap_if_free(store, leaf))
+	if (past && !storeleaf_open_if_free(store, leaf))
 		return false;
-	open_heap(store, leaf);
-	open_index(store, leaf);
-	slot = read_slot(store, leaf);
+	storeleaf_open(store, leaf);
+	storeleaf_open_index(store, leaf);
+	slot = storeleaf_read_slot(store, leaf);
 
 	InitDirtySnapshot(dirty);
 	ScanKeyInit(&condition, 1, BTEqualStrategyNumber, F_UUID_EQ,
@@ -279,7 +165,7 @@ probe_leaf(Store *store, int leaf, const IdempotencyKey *key,
 	index_endscan(scan);
 	ExecClearTuple(slot);
 	if (past && !found)
-		close_leaf(store, leaf);
+		storeleaf_close(store, leaf);
 	return complete;
 }
 
@@ -335,8 +221,8 @@ store_recall(Store *store, const IdempotencyKey *key, Probe *probe)
 		last_written.generation != objects_generation() ||
 		memcmp(&last_written.hash, &key->hash, sizeof(pg_uuid_t)) != 0)
 		return false;
-	open_heap(store, leaf);
-	slot = read_slot(store, leaf);
+	storeleaf_open(store, leaf);
+	slot = storeleaf_read_slot(store, leaf);
 	InitDirtySnapshot(dirty);
 	if (table_tuple_fetch_row_version(store->heap[leaf], &last_written.tid,
 									  &dirty, slot) &&
@@ -363,7 +249,7 @@ insert_index_entry(Store *store, int leaf, const IdempotencyKey *key,
 	Datum		value = UUIDPGetDatum(&key->hash);
 	bool		isnull = false;
 
-	open_index(store, leaf);
+	storeleaf_open_index(store, leaf);
 	if (store->index_info[leaf] == NULL)
 	{
 		MemoryContext caller = MemoryContextSwitchTo(store->context);
@@ -467,7 +353,7 @@ update_row(Store *store, const IdempotencyKey *key, KeyRow *row,
 	}
 	else if (UPDATE_NEEDS_SUMMARY(indexes))
 	{
-		open_index(store, row->leaf);
+		storeleaf_open_index(store, row->leaf);
 		enter_other_indexes(store, row->leaf, slot, &row->tid, true);
 	}
 }
@@ -498,10 +384,10 @@ store_write(Store *store, const IdempotencyKey *key, KeyRow *row)
 
 	if (!in_place)
 		row->leaf = wheel_leaf_for(&store->wheel, row->expires_at);
-	open_heap(store, row->leaf);
+	storeleaf_open(store, row->leaf);
 	store->written[row->leaf] = true;
 
-	slot = write_slot(store, row->leaf);
+	slot = storeleaf_write_slot(store, row->leaf);
 	keyrow_values(key, row, slot->tts_values, slot->tts_isnull);
 	ExecStoreVirtualTuple(slot);
 	slot->tts_tableOid = RelationGetRelid(store->heap[row->leaf]);
@@ -543,7 +429,7 @@ store_write(Store *store, const IdempotencyKey *key, KeyRow *row)
 void
 store_delete(Store *store, KeyRow *row)
 {
-	open_heap(store, row->leaf);
+	storeleaf_open(store, row->leaf);
 	store->written[row->leaf] = true;
 	simple_table_tuple_delete(store->heap[row->leaf],
 							  &row->tid, InvalidSnapshot);
