@@ -122,7 +122,7 @@ for my $failover (1 .. $failovers)
 	if ($failover % 2 == 0)
 	{
 		$standby->safe_psql('postgres', 'SELECT pg_wal_replay_pause()');
-		$primary->poll_query_until('postgres', "SELECT count(*) >= $pairs FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
+		$primary->poll_query_until('postgres', "SELECT count(*) >= $pairs / 2 FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
 		  or die 'the commits do not wait for the standby';
 		$primary->wait_for_catchup($standby, 'flush', $primary->lsn('insert'));
 	}
