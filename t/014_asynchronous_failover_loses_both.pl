@@ -85,6 +85,8 @@ $new->stop('immediate');
 $load->finish;
 like($output, qr/transactions actually processed: $keys\/$keys\n/, 'the primary acknowledges every payment');
 is("@alone", '', 'no snapshot of a standby has a key or an effect alone');
+# However fast the load was, these come too late.
+one($old, q{SELECT count(pay('key ' || nextval('numbers'))) FROM generate_series(1, 10)});
 
 my %told = map { split /\|/ } split /\n/, one($old, 'SELECT key, payment FROM payments');
 $old->kill9;
@@ -93,7 +95,7 @@ $new->promote;
 
 my %kept = map { split /\|/ } split /\n/, one($new, 'SELECT key, payment FROM payments');
 my @lost = grep { !$kept{$_} } sort keys %told;
-cmp_ok(scalar @lost, '>', 0, 'acknowledged payments are lost');
+cmp_ok(scalar @lost, '>=', 10, 'acknowledged payments are lost');
 cmp_ok(scalar keys %kept, '>=', $seen, 'and others are not');
 is(one($new, 'SELECT count(*) FROM alone'), '0', 'what is lost is lost as key and effect together');
 
@@ -110,8 +112,8 @@ is(join(', ', map { "$_: @{ $outcomes{$_} }" } grep { "@{ $outcomes{$_} }" ne 'n
 is(join(', ', map { "$_: @{ $outcomes{$_} }" } grep { "@{ $outcomes{$_} }" ne 'replay replay' } sort keys %kept), '', 'what was kept is replayed');
 is("@wrong", '', 'with the result that was told before');
 is(one($new, 'SELECT count(*), count(DISTINCT key), (SELECT count(*) FROM alone) FROM payments'),
-	"$keys|$keys|0", 'every key has one effect in the end');
-note(scalar(@lost) . " of $keys lost");
+	keys(%told) . '|' . keys(%told) . '|0', 'every key has one effect in the end');
+note(scalar(@lost) . ' of ' . keys(%told) . ' lost');
 
 $new->stop('fast');
 done_testing();
