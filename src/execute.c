@@ -19,6 +19,7 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_type.h"
@@ -39,6 +40,7 @@
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 #include "utils/varlena.h"
 
 PG_FUNCTION_INFO_V1(idempotency_execute);
@@ -80,22 +82,25 @@ static Oid
 command_function(const char *command)
 {
 	Oid			function = function_named(command);
-	Oid		   *argument_types;
-	int			narguments;
-	AclResult	allowed;
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	bool		fits = false;
 
-	if (OidIsValid(function) && get_func_rettype(function) == JSONBOID &&
-		!get_func_retset(function) &&
-		get_func_prokind(function) == PROKIND_FUNCTION)
+	if (HeapTupleIsValid(tuple))
 	{
-		(void) get_func_signature(function, &argument_types, &narguments);
-		if (narguments == 1 && argument_types[0] == JSONBOID)
-		{
-			allowed = function_aclcheck(function, GetUserId());
-			if (allowed != ACLCHECK_OK)
-				aclcheck_error(allowed, OBJECT_FUNCTION, get_func_name(function));
-			return function;
-		}
+		Form_pg_proc proc = (Form_pg_proc) GETSTRUCT(tuple);
+
+		fits = proc->prokind == PROKIND_FUNCTION && !proc->proretset &&
+			proc->prorettype == JSONBOID &&
+			proc->pronargs == 1 && proc->proargtypes.values[0] == JSONBOID;
+		ReleaseSysCache(tuple);
+	}
+	if (fits)
+	{
+		AclResult	allowed = function_aclcheck(function, GetUserId());
+
+		if (allowed != ACLCHECK_OK)
+			aclcheck_error(allowed, OBJECT_FUNCTION, get_func_name(function));
+		return function;
 	}
 	ereport(ERROR,
 			(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),

@@ -73,10 +73,12 @@ SELECT idempotency.complete('two ' || :mode::text || ' ' || :number::text, 'pgbo
 \endif
 });
 
+# A thread for each client: one that waits for a connection to prepare its
+# statements on blocks its thread.
 my %number = (simple => 1, extended => 2, prepared => 3);
 for my $mode ('simple', 'extended', $prepares ? ('prepared') : ())
 {
-	command_ok([ 'pgbench', '-n', '-M', $mode, '-c', '12', '-t', '40', '-D', "mode=$number{$mode}", '-f', $one, '-f', $two, $through ],
+	command_ok([ 'pgbench', '-n', '-M', $mode, '-c', '12', '-j', '12', '-t', '40', '-D', "mode=$number{$mode}", '-f', $one, '-f', $two, $through ],
 		"12 clients over 4 connections, $mode");
 	is($node->safe_psql('postgres', qq{
 SELECT count(*) > 0, count(*) = count(DISTINCT p.key), count(*) = count(*) FILTER (WHERE l.resource_id = p.id::text AND l.response = to_jsonb(p.id))
