@@ -6,7 +6,7 @@
 #
 #	rotating	three server connections, each transaction on the next one.
 #			Files that themselves keep something in the session, outside a
-#			transaction (SET, PREPARE, temporary tables, \c ..), can't pass
+#			transaction (SET, a library loaded, PREPARE, temporary tables, \c ..), can't pass
 #			there whatever they test; they are named, with the first line
 #			that does so.
 #	one		these files, with one server connection, a new one for each
@@ -89,7 +89,7 @@ psql -Xqc "ALTER ROLE postgres SET intervalstyle = 'postgres_verbose'"
 session_line() {
 	awk '/^BEGIN( .*)?;/ { inside = 1 } /^(COMMIT|ROLLBACK)/ { inside = 0 }
 		/^SET LOCAL/ { next }
-		!inside && /^(SET|RESET|PREPARE|DISCARD|\\c|LISTEN|LOAD) |^(DISCARD|\\c)|TEMPORARY|WITH HOLD|pg_temp\.|set_config\(.*false\)|pg_advisory_lock|currval|lastval/ { print FNR ": " $0; exit }' "$1"
+		!inside && /^(SET|RESET|PREPARE|DISCARD|\\c|LISTEN|LOAD|ALTER SYSTEM) |^(DISCARD|\\c)|TEMPORARY|WITH HOLD|pg_temp\.|set_config\(.*false\)|pg_advisory_lock|currval|lastval/ { print FNR ": " $0; exit }' "$1"
 }
 
 rotating=()
