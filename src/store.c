@@ -409,6 +409,7 @@ local_write(Store *store, const IdempotencyKey *key, KeyRow *row,
 	if (!in_place)
 		row->leaf = wheel_leaf_for(&store->wheel, row->expires_at);
 	storeleaf_open(store, row->leaf);
+	check_store_in_use(store);
 	store->written[row->leaf] = true;
 
 	if (row->claimed_here)
