@@ -244,8 +244,9 @@ for my $port ($coordinator, $worker[0], $worker[1])
 		'in_progress|00:00:01', "$place: without a wait a duplicate is told so");
 	is(ask($waiter, qq{INSERT INTO payments (tenant, key) VALUES ('ann', 'other $key'); COMMIT; } . sprintf($effects, "other $key")),
 		'1', "$place: and its transaction goes on");
-	is(ask($waiter, qq{BEGIN; SELECT outcome FROM idempotency.claim('$key', 'pay/ann', wait => '300 ms'); COMMIT}),
-		'in_progress', "$place: so it is where a wait has run out");
+	is( ask($waiter, qq{BEGIN; SELECT outcome FROM idempotency.claim('$key', 'pay/ann', wait => '$_')} .
+			q{; SHOW lock_timeout; SHOW citus.propagate_set_commands; COMMIT}),
+		"in_progress\n0\nnone", "$place: so it is where a wait of $_ has run out, and no setting is left") for '100 ms', '1100 ms';
 	say_to($waiter, qq{SELECT outcome, response FROM idempotency.claim('$key', 'pay/ann', '{"amount": 10}', wait => '1 min')});
 	poll($coordinator, $waiting);
 	ask($owner, 'COMMIT');
