@@ -63,7 +63,7 @@ static const Column columns[DISTRIBUTED_COLUMNS] = {
 	[KEYS_CLAIM_XID] = {NULL, XIDOID, false},
 	[KEYS_SLOT] = {NULL, INT2OID, false},
 	[KEYS_HASH] = {"hash", UUIDOID, true},
-	[DISTRIBUTED_VERSION] = {"version", UUIDOID, true},
+	[DISTRIBUTED_VERSION] = {"row_version", UUIDOID, true},
 	[DISTRIBUTED_CLAIM_VERSION] = {"claim_version", UUIDOID, false},
 	[DISTRIBUTED_TENANT] = {"tenant", InvalidOid, true},
 };
