@@ -69,7 +69,7 @@ append_update(StringInfo sql, ColumnSet set)
 	append_assignments(sql, set);
 	appendStringInfoString(sql, " WHERE ");
 	appendStringInfo(sql, HASH_IS_GIVEN);
-	appendStringInfo(sql, " AND version OPERATOR(pg_catalog.=) $%d", DISTRIBUTED_OLD_VERSION + 1);
+	appendStringInfo(sql, " AND row_version OPERATOR(pg_catalog.=) $%d", DISTRIBUTED_OLD_VERSION + 1);
 }
 
 static char *
@@ -93,7 +93,7 @@ statement_text(StatementKind kind)
 			append_update(&sql, COLUMNS_ALL);
 			break;
 		case STATEMENT_SEIZE:
-			appendStringInfo(&sql, "UPDATE " DISTRIBUTED_TABLE " SET version = $%d WHERE ",
+			appendStringInfo(&sql, "UPDATE " DISTRIBUTED_TABLE " SET row_version = $%d WHERE ",
 							 DISTRIBUTED_VERSION + 1);
 			appendStringInfo(&sql, HASH_IS_GIVEN);
 			appendStringInfoString(&sql, " RETURNING ");
@@ -240,8 +240,8 @@ work_on_statement(void *argument)
 	SPI_connect();
 	if (!by_timer)
 		pass_on_lock_timeout(statement->table, work->lock_timeout);
-	plan = plan_of(statement);
 	become_user_of_table(statement->table, &role, &context);
+	plan = plan_of(statement);
 	result = by_timer ?
 		execute_with_timer(plan, statement, nulls, LockTimeout) :
 		SPI_execute_plan(plan, statement->values, nulls, false, 0);

@@ -65,7 +65,7 @@ static const Column columns[DISTRIBUTED_COLUMNS] = {
 	[KEYS_CLAIM_XID] = {NULL, XIDOID, false},
 	[KEYS_SLOT] = {NULL, INT2OID, false},
 	[KEYS_HASH] = {"hash", UUIDOID, true, .claimed = true},
-	[DISTRIBUTED_VERSION] = {"version", UUIDOID, true, .claimed = true, .ended = true},
+	[DISTRIBUTED_VERSION] = {"row_version", UUIDOID, true, .claimed = true, .ended = true},
 	[DISTRIBUTED_CLAIM_VERSION] = {"claim_version", UUIDOID, false, .claimed = true},
 	[DISTRIBUTED_TENANT] = {"tenant", InvalidOid, true, .claimed = true},
 };
