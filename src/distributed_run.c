@@ -17,12 +17,13 @@
  * lock_timeout, there is no subtransaction either.
  *
  * On Citus another server may be the one that waits, and there are two ways to
- * have it end.  A long wait is ended by a timer here: Citus cancels what it has
- * sent.  That costs nothing where there is no wait; but the time that
- * connections and the network take counts, too.  So a short one is left to the
- * lock_timeout of the server that waits: Citus passes on a SET LOCAL if told so, to
- * the connections that are open and those it opens later.  It is set back right
- * after the statement, so that no other inherits it: one more round trip.
+ * have it end.  A long wait, and one that the session's own lock_timeout ends,
+ * is ended by a timer here: Citus cancels what it has sent.  That costs nothing
+ * where there is no wait; but the time that connections and the network take
+ * counts, too.  So a short limit of ours is left to the lock_timeout of the
+ * server that waits: Citus passes on a SET LOCAL if told so, to the connections
+ * that are open and those it opens later.  It is set back right after the
+ * statement, so that no other inherits it: one more round trip.
  *
  * Privileges.  Who was granted SELECT, INSERT, UPDATE and DELETE on the table is
  * the one who reads and writes it; for all others it is the table's owner, as
@@ -215,6 +216,14 @@ execute_with_timer(SPIPlanPtr plan, Statement *statement, const char *nulls, int
 	return result;
 }
 
+/* Whether it is, with the session's lock_timeout as it was before. */
+static bool
+ended_by_timer(const DistributedTable *table, int before)
+{
+	return table->on_citus && LockTimeout > 0 &&
+		(LockTimeout >= LONG_WAIT_MS || LockTimeout == before);
+}
+
 /* What run_within() runs. */
 typedef struct Work
 {
@@ -227,8 +236,7 @@ work_on_statement(void *argument)
 {
 	Work	   *work = argument;
 	Statement  *statement = work->statement;
-	bool		by_timer = statement->table->on_citus &&
-		LockTimeout != work->lock_timeout && LockTimeout >= LONG_WAIT_MS;
+	bool		by_timer = ended_by_timer(statement->table, work->lock_timeout);
 	SPIPlanPtr	plan;
 	char		nulls[DISTRIBUTED_PARAMETERS];
 	Oid			role;

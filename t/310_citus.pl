@@ -231,6 +231,9 @@ sql($coordinator, "GRANT SELECT, INSERT, UPDATE, DELETE ON $store TO idempotency
 is( sql($worker[0], sprintf("$app BEGIN; $pay ROLLBACK; BEGIN; $pay COMMIT;", 'both', 'both') . sprintf($effects, 'both')),
 	"new|1\n\nnew|1\n\n1", 'a role that may write to the store claims where it writes its rows');
 
+is( join(' ', map { sql($_, "SELECT c.outcome FROM generate_series(1, 3) AS n, idempotency.claim('no wait $_', 'pay/' || n, wait => '0') AS c") =~ s/\n/ /gr } @node),
+	join(' ', ('new') x (3 * @node)), 'a new connection is not taken for a wait');
+
 # Two requests at once.
 for my $port ($coordinator, $worker[0], $worker[1])
 {
@@ -247,6 +250,8 @@ for my $port ($coordinator, $worker[0], $worker[1])
 	is( ask($waiter, qq{BEGIN; SELECT outcome FROM idempotency.claim('$key', 'pay/ann', wait => '$_')} .
 			q{; SHOW lock_timeout; SHOW citus.propagate_set_commands; COMMIT}),
 		"in_progress\n0\nnone", "$place: so it is where a wait of $_ has run out, and no setting is left") for '100 ms', '1100 ms';
+	like(ask($waiter, qq{SET lock_timeout = 200; SELECT idempotency.claim('$key', 'pay/ann'); RESET lock_timeout}),
+		qr/ERROR:  55P03/, "$place: the session's own lock_timeout keeps its meaning");
 	say_to($waiter, qq{SELECT outcome, response FROM idempotency.claim('$key', 'pay/ann', '{"amount": 10}', wait => '1 min')});
 	poll($coordinator, $waiting);
 	ask($owner, 'COMMIT');
