@@ -17,6 +17,7 @@
  *			free, released, lease run out
  *			|
  *		write the row, let go of the lock -----------------> new, recovered
+ *		(execute() keeps it and writes later: pending.c)
  *
  * The glance is for replays: it makes them cheap, and keeps duplicates that
  * come in crowds from queueing for the lock.  Where keys are new it is wasted,
@@ -198,7 +199,10 @@ answer(Claim *claim, Outcome outcome, const Probe *probe)
 	count_outcome(claim);
 }
 
-/* Become the owner: fill in and write the row.  False: probe again. */
+/*
+ * Become the owner: fill in and write the row, or put that off.  False: probe
+ * again.
+ */
 static bool
 take(Claim *claim, Store *store, Verdict verdict, const Probe *probe,
 	 TimestampTz now, TimestampTz expires_at)
@@ -249,7 +253,10 @@ take(Claim *claim, Store *store, Verdict verdict, const Probe *probe,
 	}
 	row.claim_xid = GetTopTransactionId();
 
-	if (!store_write(store, &claim->key, &row))
+	claim->pending = claim->put_off && !probe->found;
+	if (claim->pending)
+		row.own = true;
+	else if (!store_write(store, &claim->key, &row))
 		return false;
 	claim->outcome = verdict == VERDICT_RECOVER ? OUTCOME_RECOVERED : OUTCOME_NEW;
 	answered_last = false;
@@ -324,7 +331,7 @@ claim_key(Claim *claim, Store *store)
 				break;
 		}
 
-		if (locked && (done || verdict == VERDICT_IN_DOUBT))
+		if (locked && (done || verdict == VERDICT_IN_DOUBT) && !claim->pending)
 		{
 			keylock_release(&claim->key);
 			locked = false;

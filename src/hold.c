@@ -16,6 +16,7 @@
 #include "hold.h"
 #include "miscadmin.h"
 #include "terms.h"
+#include "utils/builtins.h"
 
 bool
 hold_key_within(HeldKey *held, const IdempotencyKey *key, Store *store,
@@ -67,7 +68,12 @@ void
 write_held_key(HeldKey *held)
 {
 	if (!store_write(held->store, &held->key, &held->row))
-		elog(ERROR, "idempotency key is stored twice");
+		ereport(ERROR,
+				(errcode(ERRCODE_UNIQUE_VIOLATION),
+				 errmsg("idempotency key \"%s\" is stored already",
+						text_to_cstring(held->key.name)),
+				 errdetail("A row of it was put into idempotency.keys by hand."),
+				 errhint("Begin again: the call is then answered by that row.")));
 	let_go_of_key(held);
 }
 

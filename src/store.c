@@ -52,6 +52,7 @@
 #include "keyrow.h"
 #include "miscadmin.h"
 #include "nodes/execnodes.h"
+#include "pending.h"
 #include "store.h"
 #include "storeleaf.h"
 #include "utils/fmgroids.h"
@@ -188,6 +189,8 @@ store_probe(Store *store, const IdempotencyKey *key,
 			probe_leaf(store, leaf, key, now, probe, &replaced))
 			return;
 	}
+	if (!probe->found)
+		probe->found = pending_row(key, &probe->row);
 }
 
 void
@@ -207,6 +210,8 @@ store_glance(Store *store, const IdempotencyKey *key,
  * may have done so in a subtransaction that was rolled back, or have written
  * the key again, or have emptied the table: then the row is not to be seen any
  * more, another may be in its place, or the messages of that are known.
+ *
+ * Nor has anybody written the key of a claim that was put off and is untouched.
  */
 bool
 store_recall(Store *store, const IdempotencyKey *key, Probe *probe)
@@ -216,6 +221,11 @@ store_recall(Store *store, const IdempotencyKey *key, Probe *probe)
 	SnapshotData dirty;
 	bool		recalled = false;
 
+	if (pending_untouched(key))
+	{
+		probe->writer = InvalidTransactionId;
+		return probe->found = pending_row(key, &probe->row);
+	}
 	if (!TransactionIdIsValid(last_written.xid) ||
 		!TransactionIdEquals(last_written.xid, GetTopTransactionIdIfAny()) ||
 		last_written.generation != objects_generation() ||
@@ -384,6 +394,7 @@ store_write(Store *store, const IdempotencyKey *key, KeyRow *row)
 
 	if (!in_place)
 		row->leaf = wheel_leaf_for(&store->wheel, row->expires_at);
+	pending_touch(key);
 	storeleaf_open(store, row->leaf);
 	store->written[row->leaf] = true;
 
@@ -429,6 +440,11 @@ store_write(Store *store, const IdempotencyKey *key, KeyRow *row)
 void
 store_delete(Store *store, KeyRow *row)
 {
+	if (!row->stored)
+	{
+		pending_end();
+		return;
+	}
 	storeleaf_open(store, row->leaf);
 	store->written[row->leaf] = true;
 	simple_table_tuple_delete(store->heap[row->leaf],

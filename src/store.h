@@ -191,7 +191,7 @@ extern Datum store_row_datum(const IdempotencyKey *key, const KeyRow *row);
  * or another's that has not ended, expired ones among them; a row that a
  * transaction in progress has replaced is there in both versions.  Key and row
  * are valid until the next is asked for; writer is the other transaction at
- * work, if any.  Tables are read under AccessShareLock.  What a caller allocates
+ * work, if any, and uncommitted says whether it has written this version.  Tables are read under AccessShareLock.  What a caller allocates
  * in per_row is freed when the next row is asked for.
  *
  * With old versions, also those that were replaced or deleted since the oldest
@@ -209,6 +209,7 @@ typedef struct StoreScan
 	SnapshotData snapshot;
 	TupleTableSlot *slot;
 	MemoryContext per_row;
+	bool		uncommitted;
 } StoreScan;
 
 extern void store_scan_begin(StoreScan *scan, int first_leaf, int last_leaf,
