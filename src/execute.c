@@ -211,12 +211,11 @@ error_filter(FunctionCallInfo fcinfo, const Policy *policy)
 
 /* Run the command and store its result under the key that is claimed. */
 static void
-complete_with_command(const Claim *claim, Oid function,
+complete_with_command(const Claim *claim, Store *store, Oid function,
 					  bool request_isnull, Datum request,
 					  const ArrayType *filter, Completion *completion)
 {
 	ErrorData  *error = NULL;
-	Store		store;
 
 	if (filter == NULL || ArrayGetNItems(ARR_NDIM(filter), ARR_DIMS(filter)) == 0)
 		completion->response = call_command(function, request_isnull, request);
@@ -230,29 +229,28 @@ complete_with_command(const Claim *claim, Oid function,
 		completion->status_code = problem_status(error);
 		completion->response = problem_document(error);
 	}
-	store_open(&store);
-	complete_key(&claim->key, completion, &store);
-	store_close(&store);
+	complete_key(&claim->key, completion, store);
+	store_close(store);
 }
 
 /* The same for a claim that was put off: its row is written with the result. */
 static void
-complete_pending(const Claim *claim, Oid function,
+complete_pending(const Claim *claim, Store *store, Oid function,
 				 bool request_isnull, Datum request,
 				 const ArrayType *filter, Completion *completion)
 {
 	pending_begin(&claim->key, &claim->row);
 	PG_TRY();
 	{
-		complete_with_command(claim, function, request_isnull, request, filter,
-							  completion);
+		complete_with_command(claim, store, function, request_isnull, request,
+							  filter, completion);
 	}
 	PG_FINALLY();
 	{
 		pending_end();
 	}
 	PG_END_TRY();
-	keylock_release(&claim->key);
+	store_unlock(store, &claim->key);
 }
 
 /*
@@ -288,7 +286,7 @@ idempotency_execute(PG_FUNCTION_ARGS)
 		wait_at_most(&claim.limit, wait);
 	filter = error_filter(fcinfo, &claim.policy);
 
-	claim.put_off = pending_possible(&claim.key);
+	claim.put_off = true;
 
 	store_open(&store);
 	claim_key(&claim, &store);
@@ -298,10 +296,10 @@ idempotency_execute(PG_FUNCTION_ARGS)
 
 	function = command_function(text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	if (claim.pending)
-		complete_pending(&claim, function, PG_ARGISNULL(2), PG_GETARG_DATUM(2),
+		complete_pending(&claim, &store, function, PG_ARGISNULL(2), PG_GETARG_DATUM(2),
 						 filter, &completion);
 	else
-		complete_with_command(&claim, function, PG_ARGISNULL(2), PG_GETARG_DATUM(2),
+		complete_with_command(&claim, &store, function, PG_ARGISNULL(2), PG_GETARG_DATUM(2),
 							  filter, &completion);
 
 	claim.completion = &completion;

@@ -83,8 +83,9 @@ time_left(const WaitLimit *limit)
 }
 
 static void
-wait_for(const WaitTarget *target)
+wait_for(void *argument)
 {
+	const WaitTarget *target = argument;
 	instr_time	begun;
 	instr_time	waited;
 
@@ -106,33 +107,21 @@ wait_for(const WaitTarget *target)
 	PG_END_TRY();
 }
 
-/*
- * Wait within the limit.  The session's own lock_timeout, where it is the
- * shorter, ends the wait with its own error as it would end any other.
- */
+/* Work with another lock_timeout, in a subtransaction that its expiry undoes. */
 static bool
-wait_within(const WaitLimit *limit, const WaitTarget *target)
+work_with_timeout(int timeout, void (*work) (void *), void *argument)
 {
-	int			left = time_left(limit);
 	int			session_timeout = LockTimeout;
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
 	volatile bool ended = false;
 
-	if (left == 0)
-		return false;
-	if (!limit->limited || (session_timeout > 0 && session_timeout <= left))
-	{
-		wait_for(target);
-		return true;
-	}
-
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		LockTimeout = left;
-		wait_for(target);
+		LockTimeout = timeout;
+		work(argument);
 		LockTimeout = session_timeout;
 		ended = true;
 
@@ -159,6 +148,19 @@ wait_within(const WaitLimit *limit, const WaitTarget *target)
 	}
 	PG_END_TRY();
 	return ended;
+}
+
+bool
+run_within(const WaitLimit *limit, int least_ms, void (*work) (void *), void *argument)
+{
+	int			left = Max(time_left(limit), least_ms);
+
+	if (left == 0)
+		return false;
+	if (limit->limited && (LockTimeout == 0 || LockTimeout > left))
+		return work_with_timeout(left, work, argument);
+	work(argument);
+	return true;
 }
 
 static void
@@ -191,7 +193,7 @@ acquire(const IdempotencyKey *key, const WaitLimit *limit, StatsEntry *stats)
 	CurrentResourceOwner = CurTransactionResourceOwner;
 	acquired = limit == NULL ?
 		LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL :
-		wait_within(limit, &target);
+		run_within(limit, 0, wait_for, &target);
 	CurrentResourceOwner = caller;
 	return acquired;
 }
@@ -232,5 +234,5 @@ wait_for_transaction(TransactionId xid, const WaitLimit *limit, StatsEntry *stat
 	/* It may have ended since it was seen; that is no wait. */
 	if (!TransactionIdIsInProgress(xid))
 		return true;
-	return wait_within(limit, &target);
+	return run_within(limit, 0, wait_for, &target);
 }

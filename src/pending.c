@@ -132,10 +132,11 @@ void
 pending_begin(const IdempotencyKey *key, const KeyRow *row)
 {
 	PendingEntry *entry = &entries[BACKEND_NUMBER];
+	TransactionId xid = GetTopTransactionId();
 
 	SpinLockAcquire(&entry->lock);
 	entry->database = MyDatabaseId;
-	entry->xid = row->claim_xid;
+	entry->xid = xid;
 	entry->attempt = row->attempt;
 	entry->claimed_at = row->claimed_at;
 	entry->lease_until = row->lease_until;

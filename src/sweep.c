@@ -93,7 +93,7 @@ delete_rows(Sweep *sweep)
 									ALLOCSET_DEFAULT_SIZES);
 	caller = MemoryContextSwitchTo(context);
 	keys = store_expired(&sweep->walk, now, Min(sweep->rows_left, ROWS_IN_A_STEP));
-	store_open(&store);
+	store_open_local(&store);
 	foreach(cell, keys)
 	{
 		const IdempotencyKey *key = lfirst(cell);
