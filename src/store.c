@@ -358,7 +358,10 @@ update_row(Store *store, const IdempotencyKey *key, KeyRow *row,
 	}
 }
 
-/* As store_delete_expired(), in the given leaf. */
+/*
+ * Delete the key's row from the leaf if it has expired, and no transaction,
+ * this one included, is at work on it.
+ */
 static bool
 delete_expired(Store *store, int leaf, const IdempotencyKey *key, TimestampTz now)
 {
@@ -434,10 +437,4 @@ store_delete(Store *store, KeyRow *row)
 	simple_table_tuple_delete(store->heap[row->leaf],
 							  &row->tid, InvalidSnapshot);
 	CommandCounterIncrement();
-}
-
-bool
-store_delete_expired(Store *store, const IdempotencyKey *key, TimestampTz now)
-{
-	return delete_expired(store, LEAF_LONG, key, now);
 }
