@@ -396,7 +396,10 @@ local_delete(Store *store, const IdempotencyKey *key, KeyRow *row)
 	CommandCounterIncrement();
 }
 
-/* As store_delete_expired(), in the given leaf. */
+/*
+ * Delete the key's row from the leaf if it has expired, and no transaction,
+ * this one included, is at work on it.
+ */
 static bool
 delete_expired(Store *store, int leaf, const IdempotencyKey *key, TimestampTz now)
 {
@@ -466,12 +469,6 @@ local_write(Store *store, const IdempotencyKey *key, KeyRow *row,
 		last_written.tid = row->tid;
 	}
 	return written ? WRITE_DONE : WRITE_REFUSED;
-}
-
-bool
-store_delete_expired(Store *store, const IdempotencyKey *key, TimestampTz now)
-{
-	return delete_expired(store, LEAF_LONG, key, now);
 }
 
 const StoreMethods local_store = {

@@ -296,28 +296,48 @@ store_delete(Store *store, const IdempotencyKey *key, KeyRow *row)
 }
 
 /*
- * A walk through part of keys_long, which may go on in another transaction.
- * Set pages_left to the number of pages to read; the walk begins anywhere.
+ * A walk through part of keys_long, to delete expired rows.  Set pages_left to
+ * the number of pages to read; the walk begins anywhere.  It can be paused, and
+ * go on in another transaction.
  */
 typedef struct LongWalk
 {
 	bool		begun;
 	BlockNumber next;
 	BlockNumber pages_left;		/* zero: the walk is over */
+
+	/* Between resume and pause. */
+	Relation	heap;
+	struct TableScanDescData *scan;
+	TupleTableSlot *slot;
+	BlockNumber end;
+	bool		deleted;
 } LongWalk;
 
 /*
- * The keys of the rows that had expired when they were read, from the next
- * few pages of the walk: as many IdempotencyKeys as asked for, or some more of
- * the same page.  Where the table is locked against writing, the walk is over.
+ * Go on with the walk, for a bounded number of pages.  Returns false where it is
+ * over, as it is where the table is locked against writing; it never waits.
  */
-extern List *store_expired(LongWalk *walk, TimestampTz now, int enough);
+extern bool store_walk_resume(LongWalk *walk);
 
 /*
- * Delete the key's row from keys_long if it has expired, and no transaction,
- * this one included, is at work on it.  The caller holds the key's lock.
+ * The key of the next row that has expired, by a transaction that has ended.
+ * Returns false where it is time for a pause.
  */
-extern bool store_delete_expired(Store *store, const IdempotencyKey *key, TimestampTz now);
+extern bool store_walk_next(LongWalk *walk, TimestampTz now, IdempotencyKey *key);
+
+/*
+ * Delete that row.  The caller has its key's lock.  Returns false, without
+ * waiting, where a transaction has replaced or deleted it since, or is at work
+ * on it.
+ */
+extern bool store_walk_delete(LongWalk *walk);
+
+/*
+ * Let go of the table; where something was deleted it stays locked to the end
+ * of the transaction.  A page that was not read to its end is read again.
+ */
+extern void store_walk_pause(LongWalk *walk);
 
 /*
  * Fetch the row's out-of-line values, so that it can be read after the store
