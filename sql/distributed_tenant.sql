@@ -52,6 +52,13 @@ SELECT outcome FROM idempotency.claim('mine', 'payments/acme');
 SELECT key, pid = pg_backend_pid() AS here FROM idempotency.in_flight WHERE key = 'mine';
 ROLLBACK;
 
+-- What is purged in a claim's own transaction is gone for it, too.
+BEGIN;
+SELECT outcome FROM idempotency.claim('mine', 'purged/acme');
+SELECT idempotency.purge('purged/acme');
+SELECT idempotency.complete('mine', 'purged/acme');
+ROLLBACK;
+
 -- Expired keys are deleted, each tenant's, and no others.
 UPDATE idempotency.distributed_keys SET expires_at = clock_timestamp() WHERE scope <> 'refunds/acme';
 SELECT rows_deleted > 5 AS deleted FROM idempotency.sweep();

@@ -17,6 +17,7 @@
  *			free, released, lease run out
  *			|
  *		write the row, let go of the lock -----------------> new, recovered
+ *		(execute() keeps it and writes later: pending.c)
  *
  * The glance is for replays: it makes them cheap, and keeps duplicates that
  * come in crowds from queueing for the lock.  Where keys are new it is wasted,
@@ -203,15 +204,15 @@ answer(Claim *claim, Outcome outcome, const Probe *probe)
 }
 
 /*
- * Become the owner: fill in and write the row, or, where the store waited for
- * somebody until the limit ran out, answer.  False: probe again.
+ * Become the owner: fill in and write the row, or put that off; or, where the
+ * store waited for somebody until the limit ran out, answer.  False: probe
+ * again.
  */
 static bool
 take(Claim *claim, Store *store, Verdict verdict, const Probe *probe,
 	 TimestampTz now, TimestampTz expires_at)
 {
 	Interval   *ttl = claim->ttl;
-	WriteResult result;
 	KeyRow		row = probe->found ? probe->row : (KeyRow) {0};
 
 	/* A key issued for a time of its own keeps that, unless told otherwise. */
@@ -257,11 +258,20 @@ take(Claim *claim, Store *store, Verdict verdict, const Probe *probe,
 	}
 	row.claimed_here = true;
 
-	result = store_write(store, &claim->key, &row, &claim->limit, claim->policy.stats);
-	if (result == WRITE_OUT_OF_TIME)
-		answer(claim, OUTCOME_IN_PROGRESS, NULL);
-	if (result != WRITE_DONE)
-		return result == WRITE_OUT_OF_TIME;
+	claim->pending = claim->put_off && !probe->found &&
+		store_may_put_off(store, &claim->key);
+	if (claim->pending)
+		row.own = true;
+	else
+	{
+		WriteResult result = store_write(store, &claim->key, &row, &claim->limit,
+										 claim->policy.stats);
+
+		if (result == WRITE_OUT_OF_TIME)
+			answer(claim, OUTCOME_IN_PROGRESS, NULL);
+		if (result != WRITE_DONE)
+			return result == WRITE_OUT_OF_TIME;
+	}
 	claim->outcome = verdict == VERDICT_RECOVER ? OUTCOME_RECOVERED : OUTCOME_NEW;
 	answered_last = false;
 	claim->row_known = true;
@@ -364,7 +374,7 @@ claim_key(Claim *claim, Store *store)
 		 */
 		unread = store_writes_first(store) && !unread && !probe.found;
 
-		if (locked && (done || verdict == VERDICT_IN_DOUBT))
+		if (locked && (done || verdict == VERDICT_IN_DOUBT) && !claim->pending)
 		{
 			store_unlock(store, &claim->key);
 			locked = false;

@@ -13,6 +13,7 @@
 
 #include "access/genam.h"
 #include "access/tableam.h"
+#include "access/xact.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_proc.h"
 #include "utils/acl.h"
@@ -61,6 +62,13 @@ typedef bool IndexesToUpdate;
 #define LOCK_IS_HELD(tag, mode) LockHeldByMe(tag, mode, false)
 #else
 #define LOCK_IS_HELD(tag, mode) LockHeldByMe(tag, mode)
+#endif
+
+/* A number below MaxBackends that no other backend has; 17 counts from zero. */
+#if PG_VERSION_NUM >= 170000
+#define BACKEND_NUMBER MyProcNumber
+#else
+#define BACKEND_NUMBER (MyBackendId - 1)
 #endif
 
 /* 19 has a tuple descriptor finished once its columns are filled in. */
@@ -199,6 +207,26 @@ begin_tid_range_scan(Relation heap, Snapshot snapshot, ItemPointer from, ItemPoi
 	return table_beginscan_tidrange(heap, snapshot, from, to, SO_NONE);
 #else
 	return table_beginscan_tidrange(heap, snapshot, from, to);
+#endif
+}
+
+/*
+ * Delete a row that was read, and is still pinned.  False where another
+ * transaction has replaced, deleted or locked it, or is about to; that is not
+ * waited for.  19 has flags in place of the last argument.
+ */
+static inline bool
+delete_tuple_if_free(Relation heap, ItemPointer tid)
+{
+	CommandId	command = GetCurrentCommandId(true);
+	TM_FailureData failure;
+
+#if PG_VERSION_NUM >= 190000
+	return table_tuple_delete(heap, tid, command, 0, InvalidSnapshot, InvalidSnapshot,
+							  false, &failure) == TM_Ok;
+#else
+	return table_tuple_delete(heap, tid, command, InvalidSnapshot, InvalidSnapshot,
+							  false, &failure, false) == TM_Ok;
 #endif
 }
 

@@ -17,6 +17,7 @@
 #include "hold.h"
 #include "miscadmin.h"
 #include "terms.h"
+#include "utils/builtins.h"
 
 bool
 hold_key_within(HeldKey *held, const IdempotencyKey *key, Store *store,
@@ -73,7 +74,12 @@ write_held_key(HeldKey *held)
 	wait_unlimited(&unlimited);
 	if (store_write(held->store, &held->key, &held->row, &unlimited,
 					held->policy.stats) != WRITE_DONE)
-		elog(ERROR, "idempotency key is stored twice");
+		ereport(ERROR,
+				(errcode(ERRCODE_UNIQUE_VIOLATION),
+				 errmsg("idempotency key \"%s\" is stored already",
+						text_to_cstring(held->key.name)),
+				 errdetail("Its row was put there, or removed, by hand."),
+				 errhint("Begin again: the call is then answered by that row.")));
 	let_go_of_key(held);
 }
 

@@ -4,7 +4,8 @@
  *	  Which keys are claimed and not finished, committed or not.
  *
  * All leaves are read with a dirty snapshot, which shows the rows of
- * transactions in progress.  That is a sequential scan: an index would have to
+ * transactions in progress; the claims of commands that run have no rows yet and
+ * come from shared memory (pending.c).  That is a sequential scan: an index would have to
  * cover the status, and completing a key would no longer be a heap-only
  * update; a register of owners would cost every claim.  Operators pay, for
  * whom this is.
@@ -27,6 +28,7 @@
 #include "catalog/namespace.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "pending.h"
 #include "store.h"
 #include "utils/acl.h"
 #include "utils/lsyscache.h"
@@ -81,6 +83,7 @@ put_claim(ReturnSetInfo *result, const IdempotencyKey *key, const KeyRow *row,
 	values[UNFINISHED_ATTEMPT] = Int32GetDatum(row->attempt);
 	values[UNFINISHED_CLAIMED_AT] = TimestampTzGetDatum(row->claimed_at);
 	values[UNFINISHED_LEASE_UNTIL] = TimestampTzGetDatum(row->lease_until);
+	isnull[UNFINISHED_LEASE_UNTIL] = row->lease_until == NO_TIME;
 	values[UNFINISHED_HOLDER] = TransactionIdGetDatum(holder);
 	isnull[UNFINISHED_HOLDER] = !TransactionIdIsValid(holder);
 	tuplestore_putvalues(result->setResult, result->setDesc, values, isnull);
@@ -93,12 +96,34 @@ put_visited_claim(const IdempotencyKey *key, const KeyRow *row, void *result)
 	put_claim(result, key, row, row->own ? GetTopTransactionIdIfAny() : InvalidTransactionId);
 }
 
+/* Add the claims that their owners have put off. */
+static void
+put_pending_claims(ReturnSetInfo *result)
+{
+	PendingClaim claim;
+	int			position = 0;
+
+	while (pending_next(&position, &claim))
+	{
+		IdempotencyKey key = {.scope = claim.scope,.name = claim.name};
+		KeyRow		row = {
+			.attempt = claim.attempt,
+			.claimed_at = claim.claimed_at,
+			.lease_until = claim.lease_until
+		};
+
+		CHECK_FOR_INTERRUPTS();
+		put_claim(result, &key, &row, claim.xid);
+	}
+}
+
 /*
  * unfinished_claims() returns setof record
  *
  * Scope, key, attempt, claimed_at, lease_until, and the transaction in
  * progress that has written the row, NULL where its claim is committed and
- * nobody is at work on it.  A claim that a transaction is replacing is there
+ * nobody is at work on it.  A claim with its result is among them as long as
+ * that is not committed, without lease_until.  A claim that a transaction is replacing is there
  * twice.  For those who may read the view in_flight.
  */
 Datum
@@ -120,12 +145,13 @@ idempotency_unfinished_claims(PG_FUNCTION_ARGS)
 	store_scan_begin(&scan, 0, LEAVES - 1, false);
 	while (store_scan_next(&scan, &key, &row, &writer))
 	{
-		if (row.status != KEY_IN_PROGRESS)
+		if (row.status != KEY_IN_PROGRESS && !row.own && !scan.uncommitted)
 			continue;
 		writer = whole_transaction(&row, writer);
 		if (row.expires_at > now || TransactionIdIsValid(writer))
 			put_claim(result, &key, &row, writer);
 	}
 	store_scan_end(&scan);
+	put_pending_claims(result);
 	return (Datum) 0;
 }

@@ -13,6 +13,7 @@
 
 #include "access/detoast.h"
 #include "access/htup_details.h"
+#include "access/sysattr.h"
 #include "access/xact.h"
 #include "compat.h"
 #include "funcapi.h"
@@ -218,6 +219,15 @@ keyrow_key(IdempotencyKey *key, TupleTableSlot *slot)
 	key->scope = DatumGetTextPCopy(slot_getattr(slot, KEYS_SCOPE + 1, &isnull));
 	key->name = DatumGetTextPCopy(slot_getattr(slot, KEYS_KEY + 1, &isnull));
 	key->hash = *DatumGetUUIDP(slot_getattr(slot, KEYS_HASH + 1, &isnull));
+}
+
+bool
+keyrow_is_own(TupleTableSlot *slot)
+{
+	bool		isnull;
+	Datum		xmin = slot_getsysattr(slot, MinTransactionIdAttributeNumber, &isnull);
+
+	return TransactionIdIsCurrentTransactionId(DatumGetTransactionId(xmin));
 }
 
 TimestampTz

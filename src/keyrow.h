@@ -68,6 +68,9 @@ extern void keyrow_check_same(const IdempotencyKey *key, bool same);
 /* A copy of the key of the row in the slot. */
 extern void keyrow_key(IdempotencyKey *key, TupleTableSlot *slot);
 
+/* Whether the current transaction has written the row in the slot. */
+extern bool keyrow_is_own(TupleTableSlot *slot);
+
 /* When the row in the slot expires. */
 extern TimestampTz keyrow_expires_at(TupleTableSlot *slot);
 

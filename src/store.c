@@ -52,6 +52,7 @@
 #include "keyrow.h"
 #include "miscadmin.h"
 #include "nodes/execnodes.h"
+#include "pending.h"
 #include "store.h"
 #include "storeleaf.h"
 #include "utils/fmgroids.h"
@@ -188,6 +189,8 @@ local_probe(Store *store, const IdempotencyKey *key,
 			probe_leaf(store, leaf, key, now, probe, &replaced))
 			return;
 	}
+	if (!probe->found)
+		probe->found = pending_row(key, &probe->row);
 }
 
 static void
@@ -210,6 +213,8 @@ local_glance(Store *store, const IdempotencyKey *key,
  * may have done so in a subtransaction that was rolled back, or have written
  * the key again, or have emptied the table: then the row is not to be seen any
  * more, another may be in its place, or the messages of that are known.
+ *
+ * Nor has anybody written the key of a claim that was put off and is untouched.
  */
 static bool
 recall(Store *store, const IdempotencyKey *key, Probe *probe)
@@ -219,6 +224,11 @@ recall(Store *store, const IdempotencyKey *key, Probe *probe)
 	SnapshotData dirty;
 	bool		recalled = false;
 
+	if (pending_untouched(key))
+	{
+		probe->writer = InvalidTransactionId;
+		return probe->found = pending_row(key, &probe->row);
+	}
 	if (!TransactionIdIsValid(last_written.xid) ||
 		!TransactionIdEquals(last_written.xid, GetTopTransactionIdIfAny()) ||
 		last_written.generation != objects_generation() ||
@@ -374,6 +384,11 @@ update_row(Store *store, const IdempotencyKey *key, KeyRow *row,
 static void
 local_delete(Store *store, const IdempotencyKey *key, KeyRow *row)
 {
+	if (!row->stored)
+	{
+		pending_end();
+		return;
+	}
 	storeleaf_open(store, row->leaf);
 	store->written[row->leaf] = true;
 	simple_table_tuple_delete(store->heap[row->leaf],
@@ -381,7 +396,10 @@ local_delete(Store *store, const IdempotencyKey *key, KeyRow *row)
 	CommandCounterIncrement();
 }
 
-/* As store_delete_expired(), in the given leaf. */
+/*
+ * Delete the key's row from the leaf if it has expired, and no transaction,
+ * this one included, is at work on it.
+ */
 static bool
 delete_expired(Store *store, int leaf, const IdempotencyKey *key, TimestampTz now)
 {
@@ -408,6 +426,7 @@ local_write(Store *store, const IdempotencyKey *key, KeyRow *row,
 
 	if (!in_place)
 		row->leaf = wheel_leaf_for(&store->wheel, row->expires_at);
+	pending_touch(key);
 	storeleaf_open(store, row->leaf);
 	check_store_in_use(store);
 	store->written[row->leaf] = true;
@@ -453,12 +472,6 @@ local_write(Store *store, const IdempotencyKey *key, KeyRow *row,
 	return written ? WRITE_DONE : WRITE_REFUSED;
 }
 
-bool
-store_delete_expired(Store *store, const IdempotencyKey *key, TimestampTz now)
-{
-	return delete_expired(store, LEAF_LONG, key, now);
-}
-
 const StoreMethods local_store = {
 	.writes_first = false,
 	.try_lock = keylock_try,
@@ -469,6 +482,7 @@ const StoreMethods local_store = {
 	.probe = local_probe,
 	.glance = local_glance,
 	.seize = local_seize,
+	.may_put_off = pending_possible,
 	.write = local_write,
 	.delete = local_delete,
 };

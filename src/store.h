@@ -139,6 +139,7 @@ typedef struct StoreMethods
 						  TimestampTz now, TimestampTz hint, const WaitLimit *limit,
 						  StatsEntry *stats, Probe *probe);
 	bool		(*touch) (const IdempotencyKey *key, const WaitLimit *limit, StatsEntry *stats);
+	bool		(*may_put_off) (const IdempotencyKey *key);	/* or NULL: never */
 	WriteResult (*write) (Store *store, const IdempotencyKey *key, KeyRow *row,
 						  const WaitLimit *limit, StatsEntry *stats);
 	void		(*delete) (Store *store, const IdempotencyKey *key, KeyRow *row);
@@ -274,6 +275,16 @@ store_touch(Store *store, const IdempotencyKey *key, const WaitLimit *limit, Sta
 }
 
 /*
+ * Whether the claim of a key under which nothing is stored may be put off
+ * until its result is known (pending.h).
+ */
+static inline bool
+store_may_put_off(Store *store, const IdempotencyKey *key)
+{
+	return store->methods->may_put_off != NULL && store->methods->may_put_off(key);
+}
+
+/*
  * Write the row: insert it, or replace the version that was probed, in the
  * leaf where its expiry belongs (W1).  The caller holds the key's lock, has
  * probed under it, and found no other transaction at work.  The limit is for
@@ -324,28 +335,48 @@ store_visit_unfinished(const Store *store, TimestampTz now, VisitRow visit, void
 }
 
 /*
- * A walk through part of keys_long, which may go on in another transaction.
- * Set pages_left to the number of pages to read; the walk begins anywhere.
+ * A walk through part of keys_long, to delete expired rows.  Set pages_left to
+ * the number of pages to read; the walk begins anywhere.  It can be paused, and
+ * go on in another transaction.
  */
 typedef struct LongWalk
 {
 	bool		begun;
 	BlockNumber next;
 	BlockNumber pages_left;		/* zero: the walk is over */
+
+	/* Between resume and pause. */
+	Relation	heap;
+	struct TableScanDescData *scan;
+	TupleTableSlot *slot;
+	BlockNumber end;
+	bool		deleted;
 } LongWalk;
 
 /*
- * The keys of the rows that had expired when they were read, from the next
- * few pages of the walk: as many IdempotencyKeys as asked for, or some more of
- * the same page.  Where the table is locked against writing, the walk is over.
+ * Go on with the walk, for a bounded number of pages.  Returns false where it is
+ * over, as it is where the table is locked against writing; it never waits.
  */
-extern List *store_expired(LongWalk *walk, TimestampTz now, int enough);
+extern bool store_walk_resume(LongWalk *walk);
 
 /*
- * Delete the key's row from keys_long if it has expired, and no transaction,
- * this one included, is at work on it.  The caller holds the key's lock.
+ * The key of the next row that has expired, by a transaction that has ended.
+ * Returns false where it is time for a pause.
  */
-extern bool store_delete_expired(Store *store, const IdempotencyKey *key, TimestampTz now);
+extern bool store_walk_next(LongWalk *walk, TimestampTz now, IdempotencyKey *key);
+
+/*
+ * Delete that row.  The caller has its key's lock.  Returns false, without
+ * waiting, where a transaction has replaced or deleted it since, or is at work
+ * on it.
+ */
+extern bool store_walk_delete(LongWalk *walk);
+
+/*
+ * Let go of the table; where something was deleted it stays locked to the end
+ * of the transaction.  A page that was not read to its end is read again.
+ */
+extern void store_walk_pause(LongWalk *walk);
 
 /*
  * Fetch the row's out-of-line values, so that it can be read after the store
@@ -361,7 +392,7 @@ extern Datum store_row_datum(const IdempotencyKey *key, const KeyRow *row);
  * or another's that has not ended, expired ones among them; a row that a
  * transaction in progress has replaced is there in both versions.  Key and row
  * are valid until the next is asked for; writer is the other transaction at
- * work, if any.  Tables are read under AccessShareLock.  What a caller allocates
+ * work, if any, and uncommitted says whether it has written this version.  Tables are read under AccessShareLock.  What a caller allocates
  * in per_row is freed when the next row is asked for.
  *
  * With old versions, also those that were replaced or deleted since the oldest
@@ -379,6 +410,7 @@ typedef struct StoreScan
 	SnapshotData snapshot;
 	TupleTableSlot *slot;
 	MemoryContext per_row;
+	bool		uncommitted;
 } StoreScan;
 
 extern void store_scan_begin(StoreScan *scan, int first_leaf, int last_leaf,

@@ -16,6 +16,22 @@
  * last one ended, as it may have been another process; a round begins at a
  * page taken at random.
  *
+ * A row is deleted by its place, without looking its key up again.  What may
+ * come between reading it and having its key's lock, and why nothing is lost:
+ *
+ *		- Somebody has replaced, moved or deleted it, or is about to, or has
+ *		  locked it by hand.  Deletion does not follow a row to its next
+ *		  version, nor wait: it is refused.
+ *		- Somebody has claimed the key anew, in another leaf, since the row
+ *		  counts as absent.  Then it is still absent, and may go.
+ *		- The row has gone and another one has its place.  That can't be: the
+ *		  walk keeps the page pinned while the row is in its slot, and who
+ *		  makes room on a page, be it VACUUM, waits until nobody has.
+ *
+ * No version of a row ever changes, so that one which had expired when it was
+ * read has expired.  The key's lock is needed for the claim's sake: one that
+ * has found the expired row is going to replace it, and must not find it gone.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -87,7 +103,8 @@ store_scan_next(StoreScan *scan, IdempotencyKey *key, KeyRow *row,
 	keyrow_read(row, scan->slot);
 	row->leaf = scan->leaf;
 	keyrow_key(key, scan->slot);
-	*writer = TransactionIdIsValid(scan->snapshot.xmin) ? scan->snapshot.xmin : scan->snapshot.xmax;
+	scan->uncommitted = TransactionIdIsValid(scan->snapshot.xmin);
+	*writer = scan->uncommitted ? scan->snapshot.xmin : scan->snapshot.xmax;
 	MemoryContextSwitchTo(caller);
 	return true;
 }
@@ -99,90 +116,85 @@ store_scan_end(StoreScan *scan)
 	MemoryContextDelete(scan->per_row);
 }
 
-/* Most pages that are read in one go. */
+/* Most pages that are read before the walk is paused. */
 #define WALK_PAGES	1000
 
-/* A copy of the key in the slot if its row has expired, else NULL. */
-static IdempotencyKey *
-expired_key(TupleTableSlot *slot, TimestampTz now)
-{
-	IdempotencyKey *key;
-
-	if (keyrow_expires_at(slot) > now)
-		return NULL;
-	key = palloc(sizeof(IdempotencyKey));
-	keyrow_key(key, slot);
-	return key;
-}
-
-/*
- * Read pages from the given one to before the other, and stop at the end of a
- * page when there is enough.  Returns the page to go on with.
- */
-static BlockNumber
-collect_expired(Relation heap, BlockNumber page, BlockNumber before,
-				TimestampTz now, int enough, List **keys)
-{
-	TupleTableSlot *slot = table_slot_create(heap, NULL);
-	ItemPointerData from;
-	ItemPointerData to;
-	TableScanDesc scan;
-	BlockNumber current = page;
-
-	ItemPointerSet(&from, page, FirstOffsetNumber);
-	ItemPointerSet(&to, before - 1, MaxOffsetNumber);
-	scan = begin_tid_range_scan(heap, SnapshotSelf, &from, &to);
-	while (table_scan_getnextslot_tidrange(scan, ForwardScanDirection, slot))
-	{
-		BlockNumber block = ItemPointerGetBlockNumber(&slot->tts_tid);
-		IdempotencyKey *key;
-
-		CHECK_FOR_INTERRUPTS();
-		if (block != current && list_length(*keys) >= enough)
-		{
-			before = block;
-			break;
-		}
-		current = block;
-		key = expired_key(slot, now);
-		if (key != NULL)
-			*keys = lappend(*keys, key);
-	}
-	table_endscan(scan);
-	ExecDropSingleTupleTableSlot(slot);
-	return before;
-}
-
-List *
-store_expired(LongWalk *walk, TimestampTz now, int enough)
+bool
+store_walk_resume(LongWalk *walk)
 {
 	Oid			relid = objects()->leaf[LEAF_LONG];
-	List	   *keys = NIL;
-	Relation	heap;
 	BlockNumber pages;
-	BlockNumber end;
+	ItemPointerData from;
+	ItemPointerData to;
 
+	if (walk->pages_left == 0)
+		return false;
 	if (!ConditionalLockRelationOid(relid, RowExclusiveLock))
 	{
 		walk->pages_left = 0;
-		return NIL;
+		return false;
 	}
-	heap = table_open(relid, NoLock);
-	pages = RelationGetNumberOfBlocks(heap);
+	walk->heap = table_open(relid, NoLock);
+	keyrow_check_columns(RelationGetDescr(walk->heap));
+	pages = RelationGetNumberOfBlocks(walk->heap);
 	walk->pages_left = Min(walk->pages_left, pages);
-	if (walk->pages_left > 0)
+	if (walk->pages_left == 0)
 	{
-		if (!walk->begun)
-			walk->next = pg_prng_uint64_range(&pg_global_prng_state, 0, pages - 1);
-		walk->begun = true;
-		if (walk->next >= pages)
-			walk->next = 0;
-		end = Min(walk->next + Min(walk->pages_left, WALK_PAGES), pages);
-		end = collect_expired(heap, walk->next, end, now, enough, &keys);
-		walk->pages_left -= end - walk->next;
-		walk->next = end;
+		table_close(walk->heap, RowExclusiveLock);
+		return false;
 	}
-	/* What is deleted next must not meet a lock to wait for. */
-	table_close(heap, keys == NIL ? RowExclusiveLock : NoLock);
-	return keys;
+	if (!walk->begun)
+		walk->next = pg_prng_uint64_range(&pg_global_prng_state, 0, pages - 1);
+	walk->begun = true;
+	if (walk->next >= pages)
+		walk->next = 0;
+	walk->end = Min(walk->next + Min(walk->pages_left, WALK_PAGES), pages);
+	walk->deleted = false;
+	walk->slot = table_slot_create(walk->heap, NULL);
+	ItemPointerSet(&from, walk->next, FirstOffsetNumber);
+	ItemPointerSet(&to, walk->end - 1, MaxOffsetNumber);
+	walk->scan = begin_tid_range_scan(walk->heap, SnapshotSelf, &from, &to);
+	return true;
+}
+
+/* Go on to the given page. */
+static void
+walk_on(LongWalk *walk, BlockNumber page)
+{
+	walk->pages_left -= page - walk->next;
+	walk->next = page;
+}
+
+bool
+store_walk_next(LongWalk *walk, TimestampTz now, IdempotencyKey *key)
+{
+	while (table_scan_getnextslot_tidrange(walk->scan, ForwardScanDirection, walk->slot))
+	{
+		CHECK_FOR_INTERRUPTS();
+		walk_on(walk, ItemPointerGetBlockNumber(&walk->slot->tts_tid));
+		if (keyrow_expires_at(walk->slot) <= now && !keyrow_is_own(walk->slot))
+		{
+			keyrow_key(key, walk->slot);
+			return true;
+		}
+	}
+	walk_on(walk, walk->end);
+	return false;
+}
+
+bool
+store_walk_delete(LongWalk *walk)
+{
+	walk->deleted = true;
+	return delete_tuple_if_free(walk->heap, &walk->slot->tts_tid);
+}
+
+void
+store_walk_pause(LongWalk *walk)
+{
+	table_endscan(walk->scan);
+	ExecDropSingleTupleTableSlot(walk->slot);
+	table_close(walk->heap, walk->deleted ? NoLock : RowExclusiveLock);
+	if (walk->deleted)
+		CommandCounterIncrement();
 }

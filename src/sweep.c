@@ -8,11 +8,11 @@
  * until is still to come are left alone: they count as absent (W4), and go
  * with their slot.
  *
- * A row is deleted under its key's lock, after it was read again.  The lock
- * is not waited for: whoever has it is at work on the key.  Nor is anybody
- * who claims the key meanwhile kept out: the row that is being deleted is one
- * that a transaction is at work on, and the claim waits for that transaction.
- * The worker therefore deletes few rows in one transaction.
+ * A row is deleted under its key's lock, which is not waited for: whoever has
+ * it is at work on the key.  Nor is anybody who claims the key meanwhile kept
+ * out: the row that is being deleted is one that a transaction is at work on,
+ * and the claim waits for that transaction.  The worker therefore deletes few
+ * rows in one transaction.
  *
  * Two rounds at once do no harm: one of them turns the wheel (wheel.c), and a
  * row is deleted by whichever comes first.
@@ -82,38 +82,30 @@ static bool
 delete_rows(Sweep *sweep)
 {
 	TimestampTz now = GetCurrentTimestamp();
+	int64		most = Min(sweep->rows_left, ROWS_IN_A_STEP);
+	int64		deleted = 0;
 	MemoryContext caller;
 	MemoryContext context;
-	List	   *keys;
-	ListCell   *cell;
-	Store		store;
+	IdempotencyKey key;
 
-	if (sweep->rows_left == 0 || sweep->walk.pages_left == 0)
+	if (sweep->rows_left == 0 || !store_walk_resume(&sweep->walk))
 		return false;
 	context = AllocSetContextCreate(CurrentMemoryContext, "expired idempotency keys",
 									ALLOCSET_DEFAULT_SIZES);
 	caller = MemoryContextSwitchTo(context);
-	keys = store_expired(&sweep->walk, now, Min(sweep->rows_left, ROWS_IN_A_STEP));
-	store_open_local(&store);
-	foreach(cell, keys)
+	while (deleted < most && store_walk_next(&sweep->walk, now, &key))
 	{
-		const IdempotencyKey *key = lfirst(cell);
-
-		CHECK_FOR_INTERRUPTS();
-		if (sweep->rows_left == 0)
-			break;
-		if (!keylock_try(key))
+		if (!keylock_try(&key))
 			continue;
-		if (store_delete_expired(&store, key, now))
-		{
-			sweep->rows_deleted++;
-			sweep->rows_left--;
-		}
-		keylock_release(key);
+		if (store_walk_delete(&sweep->walk))
+			deleted++;
+		keylock_release(&key);
 	}
-	store_close(&store);
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(context);
+	store_walk_pause(&sweep->walk);
+	sweep->rows_deleted += deleted;
+	sweep->rows_left -= deleted;
 	return sweep->rows_left > 0 && sweep->walk.pages_left > 0;
 }
 
