@@ -169,6 +169,12 @@ BEGIN
 	END IF;
 END
 $$;
+CREATE FUNCTION work(request jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+	INSERT INTO payments (tenant, key) VALUES ('ann', request->>'key');
+	RETURN request;
+END
+$$;
 });
 }
 
@@ -286,7 +292,10 @@ is( sql($worker[1], q{
 SELECT idempotency.complete('lease', 'mail/ann', '"sent"', attempt => 2);
 SELECT status, response, attempt FROM idempotency.lookup('lease', 'mail/ann')}), "\ncompleted|\"sent\"|2", 'and does');
 
-# Many at a time.
+# In other forms.
+my $execute = q{SELECT outcome, response FROM idempotency.execute('e', 'work', '{"key": "e"}', 'pay/ann');};
+is(sql($worker[1], "$execute $execute") . '|' . sql($coordinator, sprintf($effects, 'e')),
+	qq(new|{"key": "e"}\nreplay|{"key": "e"}|1), 'execute');
 is( sql($coordinator, q{
 BEGIN;
 SELECT ord, outcome FROM idempotency.claim_many(ARRAY['m 1', 'm 2', 'm 1', 'back'], 'pay/ann',
