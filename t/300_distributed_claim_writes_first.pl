@@ -60,7 +60,7 @@ is(statements(q{SELECT idempotency.claim('not issued', 'carts/1');}), 'INSERT DE
 unlike(statements(q{SELECT idempotency.issue('carts/1', 'one');}), qr/^SELECT/, 'issue() writes first');
 is(statements(q{SELECT * FROM idempotency.claim_many(ARRAY['x', 'y'], 'payments/1');}), 'INSERT INSERT', 'a batch inserts each key');
 is(statements(q{
-	BEGIN; SELECT idempotency.claim('s', 'payments/1'); SAVEPOINT s; SELECT idempotency.checkpoint('s', 'payments/1', 'step');
+	BEGIN; SELECT idempotency.claim('s', 'payments/1'); SAVEPOINT s; SELECT idempotency.heartbeat('s', 'payments/1');
 	ROLLBACK TO s; SELECT idempotency.complete('s', 'payments/1'); COMMIT;}),
 	'INSERT UPDATE UPDATE UPDATE', 'what a savepoint has undone is not relied on');
 
