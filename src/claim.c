@@ -17,12 +17,18 @@
  *			free, released, lease run out
  *			|
  *		write the row, let go of the lock -----------------> new, recovered
+ *		(execute() keeps it and writes later: pending.c)
  *
  * The glance is for replays: it makes them cheap, and keeps duplicates that
  * come in crowds from queueing for the lock.  Where keys are new it is wasted,
  * so it is left out by a backend whose last claim found nothing to answer with.
  * Where the lock is not free at once, a probe without it comes before the wait:
  * there may be an answer.
+ *
+ * In the distributed store, which has no such lock and must not be read before
+ * it is written to, a claim begins with the write, as if it had probed and found
+ * nothing, and goes on to probe where that is refused.  It is the writes that
+ * wait there, and each says whether what was probed still holds.
  *
  * What two sessions see of each other, A being first:
  *
@@ -80,8 +86,7 @@ static bool answered_last = false;
 static bool
 claimed_here(const KeyRow *row)
 {
-	return row->own && row->status == KEY_IN_PROGRESS &&
-		TransactionIdEquals(row->claim_xid, GetTopTransactionIdIfAny());
+	return row->claimed_here && row->status == KEY_IN_PROGRESS;
 }
 
 /*
@@ -198,7 +203,11 @@ answer(Claim *claim, Outcome outcome, const Probe *probe)
 	count_outcome(claim);
 }
 
-/* Become the owner: fill in and write the row.  False: probe again. */
+/*
+ * Become the owner: fill in and write the row, or put that off; or, where the
+ * store waited for somebody until the limit ran out, answer.  False: probe
+ * again.
+ */
 static bool
 take(Claim *claim, Store *store, Verdict verdict, const Probe *probe,
 	 TimestampTz now, TimestampTz expires_at)
@@ -247,10 +256,22 @@ take(Claim *claim, Store *store, Verdict verdict, const Probe *probe,
 		/* An unfinished claim never expires before its lease. */
 		row.expires_at = Max(row.expires_at, row.lease_until);
 	}
-	row.claim_xid = GetTopTransactionId();
+	row.claimed_here = true;
 
-	if (!store_write(store, &claim->key, &row))
-		return false;
+	claim->pending = claim->put_off && !probe->found &&
+		store_may_put_off(store, &claim->key);
+	if (claim->pending)
+		row.own = true;
+	else
+	{
+		WriteResult result = store_write(store, &claim->key, &row, &claim->limit,
+										 claim->policy.stats);
+
+		if (result == WRITE_OUT_OF_TIME)
+			answer(claim, OUTCOME_IN_PROGRESS, NULL);
+		if (result != WRITE_DONE)
+			return result == WRITE_OUT_OF_TIME;
+	}
 	claim->outcome = verdict == VERDICT_RECOVER ? OUTCOME_RECOVERED : OUTCOME_NEW;
 	answered_last = false;
 	claim->row_known = true;
@@ -261,15 +282,24 @@ take(Claim *claim, Store *store, Verdict verdict, const Probe *probe,
 	return true;
 }
 
+/* Whether the request may have run before and been forgotten. */
+static bool
+sent_too_early(const Claim *claim, TimestampTz now, const Interval *ttl)
+{
+	return claim->first_sent != NO_TIME &&
+		claim->first_sent < time_before(now, ttl);
+}
+
 void
 claim_key(Claim *claim, Store *store)
 {
 	const Interval *ttl = claim->ttl ? claim->ttl : &claim->policy.ttl;
+	bool		unread = store_writes_first(store);
 	bool		locked;
 	bool		everywhere;
 
 	check_request_given(claim);
-	locked = everywhere = !answered_last && keylock_try(&claim->key);
+	locked = everywhere = (unread || !answered_last) && store_try_lock(store, &claim->key);
 	for (;;)
 	{
 		TimestampTz now = GetCurrentTimestamp();
@@ -282,7 +312,12 @@ claim_key(Claim *claim, Store *store)
 		CHECK_FOR_INTERRUPTS();
 		claim->judged_at = now;
 		store_refresh(store);
-		if (everywhere)
+		if (unread)
+		{
+			probe.found = false;
+			probe.writer = InvalidTransactionId;
+		}
+		else if (everywhere)
 			store_probe(store, &claim->key, now, expires_at, &probe);
 		else
 			store_glance(store, &claim->key, now, expires_at, &probe);
@@ -307,9 +342,18 @@ claim_key(Claim *claim, Store *store)
 			case VERDICT_FREE:
 				if (!locked)
 					break;
+				if (unread && (claim->policy.require_issued ||
+							   sent_too_early(claim, now, ttl)))
+				{
+					/* It is refused if really nothing is stored. */
+					done = !store_touch(store, &claim->key, &claim->limit,
+										claim->policy.stats);
+					if (done)
+						answer(claim, OUTCOME_IN_PROGRESS, NULL);
+					break;
+				}
 				check_key_issued(claim);
-				if (claim->first_sent != NO_TIME &&
-					claim->first_sent < time_before(now, ttl))
+				if (sent_too_early(claim, now, ttl))
 				{
 					answer(claim, OUTCOME_EXPIRED, NULL);
 					done = true;
@@ -324,9 +368,15 @@ claim_key(Claim *claim, Store *store)
 				break;
 		}
 
-		if (locked && (done || verdict == VERDICT_IN_DOUBT))
+		/*
+		 * What refused a write is read; where it is gone by then, it is
+		 * written to again.
+		 */
+		unread = store_writes_first(store) && !unread && !probe.found;
+
+		if (locked && (done || verdict == VERDICT_IN_DOUBT) && !claim->pending)
 		{
-			keylock_release(&claim->key);
+			store_unlock(store, &claim->key);
 			locked = false;
 		}
 		if (done)
@@ -337,7 +387,7 @@ claim_key(Claim *claim, Store *store)
 		 * the unique index, and probes again.)
 		 */
 		if (verdict != VERDICT_IN_DOUBT && !locked)
-			locked = keylock_try(&claim->key);
+			locked = store_try_lock(store, &claim->key);
 		if (locked || !everywhere)
 		{
 			everywhere = true;
@@ -348,7 +398,7 @@ claim_key(Claim *claim, Store *store)
 		if (verdict == VERDICT_IN_DOUBT)
 			in_time = wait_for_transaction(probe.writer, &claim->limit, claim->policy.stats);
 		else
-			in_time = locked = keylock_wait(&claim->key, &claim->limit, claim->policy.stats);
+			in_time = locked = store_lock(store, &claim->key, &claim->limit, claim->policy.stats);
 
 		/*
 		 * Out of time: whoever runs the transaction or holds the lock is at

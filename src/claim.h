@@ -31,6 +31,7 @@ typedef struct Claim
 	Interval   *lease;			/* likewise */
 	TimestampTz first_sent;		/* or NO_TIME */
 	bool		once;			/* to have claimed it is the result */
+	bool		put_off;		/* the result follows within the call */
 	WaitLimit	limit;
 	Policy		policy;
 
@@ -40,6 +41,7 @@ typedef struct Claim
 	KeyRow		row;			/* or, where the caller owns the key, its
 								 * claim */
 	TimestampTz judged_at;
+	bool		pending;		/* it was put off: see pending.h */
 
 	/* What the caller has completed the key with since, where it has. */
 	const struct Completion *completion;
@@ -56,9 +58,10 @@ extern void claim_request(Claim *claim, Jsonb *request);
 
 /*
  * Claim the key: sets the outcome, waiting for a concurrent owner as long as
- * the limit allows.  Where the outcome is new or recovered, the row has been
- * written and the caller owns the key.  The store is closed for the time of a
- * wait; the caller closes it in the end.  Raises IK400 where the policy asks
+ * the limit allows.  Where the outcome is new or recovered, the caller owns
+ * the key and the row has been written, or it is pending, and then the key's
+ * lock is held.  The store is closed for the time of a wait; the caller closes
+ * it in the end.  Raises IK400 where the policy asks
  * for a request and IK404 where it asks for an issued key.
  */
 extern void claim_key(Claim *claim, Store *store);

@@ -63,6 +63,13 @@ typedef bool IndexesToUpdate;
 #define LOCK_IS_HELD(tag, mode) LockHeldByMe(tag, mode)
 #endif
 
+/* A number below MaxBackends that no other backend has; 17 counts from zero. */
+#if PG_VERSION_NUM >= 170000
+#define BACKEND_NUMBER MyProcNumber
+#else
+#define BACKEND_NUMBER (MyBackendId - 1)
+#endif
+
 /* 19 has a tuple descriptor finished once its columns are filled in. */
 #if PG_VERSION_NUM >= 190000
 #define FINISH_TUPLE_DESC(desc) TupleDescFinalize(desc)

@@ -22,7 +22,6 @@
 #include "postgres.h"
 
 #include "access/detoast.h"
-#include "access/xact.h"
 #include "complete.h"
 #include "error.h"
 #include "hold.h"
@@ -49,14 +48,6 @@ no_such_claim(const HeldKey *held, const char *detail)
 			 errhint("Claim the key first, with the same key and scope, and end the claim once.")));
 }
 
-/* Whether the present attempt began in the current transaction. */
-static bool
-claimed_in_this_transaction(const KeyRow *row)
-{
-	return row->own &&
-		TransactionIdEquals(row->claim_xid, GetTopTransactionIdIfAny());
-}
-
 /*
  * See that the held claim is the caller's: by the attempt, or, where that is
  * left out, by having been made in the current transaction.  A claim whose
@@ -67,7 +58,7 @@ static void
 owned_claim(const HeldKey *held, int32 attempt)
 {
 	const KeyRow *row = &held->row;
-	bool		own = held->found && claimed_in_this_transaction(row);
+	bool		own = held->found && row->claimed_here;
 
 	if (!held->found || (row->expires_at <= held->now && !own))
 		no_such_claim(held, "Nothing is stored under this key and scope.");
@@ -224,7 +215,7 @@ complete_key(const IdempotencyKey *key, Completion *completion,
 	if (completion->ttl != NULL)
 		row->expires_at = time_after(held.now, completion->ttl);
 	else
-		row->expires_at = time_after(claimed_in_this_transaction(row) ?
+		row->expires_at = time_after(row->claimed_here ?
 									 row->claimed_at : held.now,
 									 row->ttl ? row->ttl : &held.policy.ttl);
 	write_held_key(&held);

@@ -30,6 +30,7 @@
 #include "errorfilter.h"
 #include "miscadmin.h"
 #include "parser/parse_func.h"
+#include "pending.h"
 #include "problem.h"
 #include "terms.h"
 #include "utils/acl.h"
@@ -193,6 +194,65 @@ resource_id_of(Jsonb *response)
 	return cstring_to_text(JsonbToCString(NULL, &JsonbValueToJsonb(id)->root, 0));
 }
 
+/* The errors to be stored, as the caller or the policy says; or NULL. */
+static const ArrayType *
+error_filter(FunctionCallInfo fcinfo, const Policy *policy)
+{
+	if (!PG_ARGISNULL(6))
+	{
+		ArrayType  *filter = PG_GETARG_ARRAYTYPE_P(6);
+
+		check_error_filter(filter);
+		return filter;
+	}
+	return policy->cache_errors == NULL ? NULL :
+		DatumGetArrayTypePCopy(PointerGetDatum(policy->cache_errors));
+}
+
+/* Run the command and store its result under the key that is claimed. */
+static void
+complete_with_command(const Claim *claim, Store *store, Oid function,
+					  bool request_isnull, Datum request,
+					  const ArrayType *filter, Completion *completion)
+{
+	ErrorData  *error = NULL;
+
+	if (filter == NULL || ArrayGetNItems(ARR_NDIM(filter), ARR_DIMS(filter)) == 0)
+		completion->response = call_command(function, request_isnull, request);
+	else
+		completion->response = try_command(function, request_isnull, request, filter, &error);
+	if (error == NULL)
+		completion->resource_id = resource_id_of(completion->response);
+	else
+	{
+		completion->status = KEY_FAILED;
+		completion->status_code = problem_status(error);
+		completion->response = problem_document(error);
+	}
+	complete_key(&claim->key, completion, store);
+	store_close(store);
+}
+
+/* The same for a claim that was put off: its row is written with the result. */
+static void
+complete_pending(const Claim *claim, Store *store, Oid function,
+				 bool request_isnull, Datum request,
+				 const ArrayType *filter, Completion *completion)
+{
+	pending_begin(&claim->key, &claim->row);
+	PG_TRY();
+	{
+		complete_with_command(claim, store, function, request_isnull, request,
+							  filter, completion);
+	}
+	PG_FINALLY();
+	{
+		pending_end();
+	}
+	PG_END_TRY();
+	store_unlock(store, &claim->key);
+}
+
 /*
  * execute(key text, command text, request jsonb, scope text, ttl interval,
  *		   wait interval, cache_errors text[]) returns claim_result
@@ -208,8 +268,7 @@ idempotency_execute(PG_FUNCTION_ARGS)
 	Claim		claim;
 	Completion	completion = {.status = KEY_COMPLETED};
 	Store		store;
-	ArrayType  *filter = NULL;
-	ErrorData  *error = NULL;
+	const ArrayType *filter;
 	Interval   *wait;
 	Oid			function;
 
@@ -225,10 +284,9 @@ idempotency_execute(PG_FUNCTION_ARGS)
 	wait = wait_from_arg(fcinfo, 5);
 	if (wait != NULL)
 		wait_at_most(&claim.limit, wait);
-	if (!PG_ARGISNULL(6))
-		check_error_filter(filter = PG_GETARG_ARRAYTYPE_P(6));
-	if (filter == NULL && claim.policy.cache_errors != NULL)
-		filter = DatumGetArrayTypePCopy(PointerGetDatum(claim.policy.cache_errors));
+	filter = error_filter(fcinfo, &claim.policy);
+
+	claim.put_off = true;
 
 	store_open(&store);
 	claim_key(&claim, &store);
@@ -237,21 +295,12 @@ idempotency_execute(PG_FUNCTION_ARGS)
 		PG_RETURN_DATUM(claim_result_datum(&claim));
 
 	function = command_function(text_to_cstring(PG_GETARG_TEXT_PP(1)));
-	if (filter == NULL || ArrayGetNItems(ARR_NDIM(filter), ARR_DIMS(filter)) == 0)
-		completion.response = call_command(function, PG_ARGISNULL(2), PG_GETARG_DATUM(2));
+	if (claim.pending)
+		complete_pending(&claim, &store, function, PG_ARGISNULL(2), PG_GETARG_DATUM(2),
+						 filter, &completion);
 	else
-		completion.response = try_command(function, PG_ARGISNULL(2), PG_GETARG_DATUM(2),
-										  filter, &error);
-	if (error == NULL)
-		completion.resource_id = resource_id_of(completion.response);
-	else
-	{
-		completion.status = KEY_FAILED;
-		completion.status_code = problem_status(error);
-		completion.response = problem_document(error);
-	}
-	complete_key(&claim.key, &completion, &store);
-	store_close(&store);
+		complete_with_command(&claim, &store, function, PG_ARGISNULL(2), PG_GETARG_DATUM(2),
+							  filter, &completion);
 
 	claim.completion = &completion;
 	PG_RETURN_DATUM(claim_result_datum(&claim));

@@ -38,8 +38,11 @@
 static void
 append_bytes(StringInfo canonical, char type, const char *bytes, uint32 length)
 {
-	appendStringInfoChar(canonical, type);
-	appendBinaryStringInfo(canonical, (const char *) &length, sizeof(length));
+	char		head[1 + sizeof(length)];
+
+	head[0] = type;
+	memcpy(head + 1, &length, sizeof(length));
+	appendBinaryStringInfo(canonical, head, sizeof(head));
 	appendBinaryStringInfo(canonical, bytes, length);
 }
 

@@ -6,7 +6,8 @@
  * For those who change a row whatever its state: they judge by the latest
  * version, so they wait for whoever has written one and not ended.  The lock
  * is let go before the wait and taken again after it; what was probed before
- * is forgotten.
+ * is forgotten.  The distributed store has no such lock: there, seizing the row
+ * is a write that waits for them.
  *
  *-------------------------------------------------------------------------
  */
@@ -16,6 +17,7 @@
 #include "hold.h"
 #include "miscadmin.h"
 #include "terms.h"
+#include "utils/builtins.h"
 
 bool
 hold_key_within(HeldKey *held, const IdempotencyKey *key, Store *store,
@@ -30,24 +32,25 @@ hold_key_within(HeldKey *held, const IdempotencyKey *key, Store *store,
 		Probe		probe;
 
 		CHECK_FOR_INTERRUPTS();
-		if (!keylock_try(key))
+		if (!store_try_lock(store, key))
 		{
 			store_close(store);
-			if (!keylock_wait(key, limit, held->policy.stats))
+			if (!store_lock(store, key, limit, held->policy.stats))
 				return false;
 		}
 		held->now = GetCurrentTimestamp();
 		store_refresh(store);
-		if (!store_recall(store, key, &probe))
-			store_probe(store, key, held->now,
-						time_after(held->now, &held->policy.ttl), &probe);
+		if (!store_seize(store, key, held->now,
+						 time_after(held->now, &held->policy.ttl),
+						 limit, held->policy.stats, &probe))
+			return false;
 		if (!TransactionIdIsValid(probe.writer))
 		{
 			held->found = probe.found;
 			held->row = probe.row;
 			return true;
 		}
-		keylock_release(key);
+		store_unlock(store, key);
 		store_close(store);
 		if (!wait_for_transaction(probe.writer, limit, held->policy.stats))
 			return false;
@@ -66,13 +69,22 @@ hold_key(HeldKey *held, const IdempotencyKey *key, Store *store)
 void
 write_held_key(HeldKey *held)
 {
-	if (!store_write(held->store, &held->key, &held->row))
-		elog(ERROR, "idempotency key is stored twice");
+	WaitLimit	unlimited;
+
+	wait_unlimited(&unlimited);
+	if (store_write(held->store, &held->key, &held->row, &unlimited,
+					held->policy.stats) != WRITE_DONE)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNIQUE_VIOLATION),
+				 errmsg("idempotency key \"%s\" is stored already",
+						text_to_cstring(held->key.name)),
+				 errdetail("A row of it was put into idempotency.keys by hand."),
+				 errhint("Begin again: the call is then answered by that row.")));
 	let_go_of_key(held);
 }
 
 void
 let_go_of_key(const HeldKey *held)
 {
-	keylock_release(&held->key);
+	store_unlock(held->store, &held->key);
 }

@@ -34,7 +34,10 @@ extern void hold_key(HeldKey *held, const IdempotencyKey *key, Store *store);
 extern bool hold_key_within(HeldKey *held, const IdempotencyKey *key, Store *store,
 							const WaitLimit *limit);
 
-/* Write the row that was found, as the caller has changed it, and let go. */
+/*
+ * Write the row that was found, as the caller has changed it, and let go.
+ * Raises UNIQUE_VIOLATION where a row was put there by hand meanwhile.
+ */
 extern void write_held_key(HeldKey *held);
 
 /* Let go of the key as it is. */

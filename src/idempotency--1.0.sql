@@ -511,12 +511,14 @@ SELECT DISTINCT ON (claim.scope, claim.key)
 	claim.claimed_at AS since,
 	(SELECT count(*)
 	 FROM pg_catalog.pg_locks AS part
-	 JOIN pg_catalog.pg_locks AS waiting ON waiting.transactionid = part.transactionid
-	 WHERE part.locktype = 'transactionid'
+	 JOIN pg_catalog.pg_locks AS waiting
+		ON waiting.locktype = part.locktype
+		AND (waiting.transactionid = part.transactionid
+			 OR (waiting.database, waiting.classid, waiting.objid, waiting.objsubid) = (part.database, part.classid, part.objid, part.objsubid))
+	 WHERE (part.locktype = 'transactionid' OR part.locktype = 'advisory' AND part.objsubid = 18756)
 	   AND part.virtualtransaction = held.virtualtransaction
 	   AND part.mode = 'ExclusiveLock'
 	   AND part.granted
-	   AND waiting.locktype = 'transactionid'
 	   AND NOT waiting.granted) AS waiters,
 	claim.lease_until
 FROM idempotency.unfinished_claims() AS claim
@@ -533,11 +535,11 @@ COMMENT ON VIEW idempotency.in_flight IS
 COMMENT ON COLUMN idempotency.in_flight.scope IS 'scope of the key';
 COMMENT ON COLUMN idempotency.in_flight.key IS 'the key';
 COMMENT ON COLUMN idempotency.in_flight.attempt IS 'attempt of the owner';
-COMMENT ON COLUMN idempotency.in_flight.pid IS 'session whose transaction has written the claim and not ended';
+COMMENT ON COLUMN idempotency.in_flight.pid IS 'session whose transaction has claimed the key and not ended';
 COMMENT ON COLUMN idempotency.in_flight.application_name IS 'its application_name';
 COMMENT ON COLUMN idempotency.in_flight.since IS 'when the attempt began';
-COMMENT ON COLUMN idempotency.in_flight.waiters IS 'sessions that wait for the end of its transaction';
-COMMENT ON COLUMN idempotency.in_flight.lease_until IS 'until when the claim is protected once committed';
+COMMENT ON COLUMN idempotency.in_flight.waiters IS 'sessions that wait for its transaction to end or its command to return';
+COMMENT ON COLUMN idempotency.in_flight.lease_until IS 'until when the claim is protected once committed; NULL where it has its result';
 
 CREATE FUNCTION idempotency.stats_counters(
 	OUT scope text,

@@ -11,6 +11,7 @@
 
 #include "guc.h"
 #include "objects.h"
+#include "pending.h"
 #include "stats.h"
 #include "worker.h"
 
@@ -25,4 +26,5 @@ _PG_init(void)
 	watch_objects();
 	register_launcher();
 	share_stats();
+	share_pending_claims();
 }

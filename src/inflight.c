@@ -4,7 +4,8 @@
  *	  Which keys are claimed and not finished, committed or not.
  *
  * All leaves are read with a dirty snapshot, which shows the rows of
- * transactions in progress.  That is a sequential scan: an index would have to
+ * transactions in progress; the claims of commands that run have no rows yet and
+ * come from shared memory (pending.c).  That is a sequential scan: an index would have to
  * cover the status, and completing a key would no longer be a heap-only
  * update; a register of owners would cost every claim.  Operators pay, for
  * whom this is.
@@ -23,6 +24,7 @@
 #include "catalog/namespace.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "pending.h"
 #include "store.h"
 #include "utils/acl.h"
 #include "utils/lsyscache.h"
@@ -65,12 +67,36 @@ whole_transaction(const KeyRow *row, TransactionId writer)
 		SubTransGetTopmostTransaction(writer) : InvalidTransactionId;
 }
 
+/* Add the claims that their owners have put off. */
+static void
+put_pending_claims(ReturnSetInfo *result)
+{
+	PendingClaim claim;
+	int			position = 0;
+
+	while (pending_next(&position, &claim))
+	{
+		Datum		values[UNFINISHED_COLUMNS];
+		bool		isnull[UNFINISHED_COLUMNS] = {0};
+
+		CHECK_FOR_INTERRUPTS();
+		values[UNFINISHED_SCOPE] = PointerGetDatum(claim.scope);
+		values[UNFINISHED_KEY] = PointerGetDatum(claim.name);
+		values[UNFINISHED_ATTEMPT] = Int32GetDatum(claim.attempt);
+		values[UNFINISHED_CLAIMED_AT] = TimestampTzGetDatum(claim.claimed_at);
+		values[UNFINISHED_LEASE_UNTIL] = TimestampTzGetDatum(claim.lease_until);
+		values[UNFINISHED_HOLDER] = TransactionIdGetDatum(claim.xid);
+		tuplestore_putvalues(result->setResult, result->setDesc, values, isnull);
+	}
+}
+
 /*
  * unfinished_claims() returns setof record
  *
  * Scope, key, attempt, claimed_at, lease_until, and the transaction in
  * progress that has written the row, NULL where its claim is committed and
- * nobody is at work on it.  A claim that a transaction is replacing is there
+ * nobody is at work on it.  A claim with its result is among them as long as
+ * that is not committed, without lease_until.  A claim that a transaction is replacing is there
  * twice.  For those who may read the view in_flight.
  */
 Datum
@@ -91,7 +117,7 @@ idempotency_unfinished_claims(PG_FUNCTION_ARGS)
 		Datum		values[UNFINISHED_COLUMNS];
 		bool		isnull[UNFINISHED_COLUMNS] = {0};
 
-		if (row.status != KEY_IN_PROGRESS)
+		if (row.status != KEY_IN_PROGRESS && !row.own && !scan.uncommitted)
 			continue;
 		writer = whole_transaction(&row, writer);
 		if (row.expires_at <= now && !TransactionIdIsValid(writer))
@@ -101,10 +127,12 @@ idempotency_unfinished_claims(PG_FUNCTION_ARGS)
 		values[UNFINISHED_ATTEMPT] = Int32GetDatum(row.attempt);
 		values[UNFINISHED_CLAIMED_AT] = TimestampTzGetDatum(row.claimed_at);
 		values[UNFINISHED_LEASE_UNTIL] = TimestampTzGetDatum(row.lease_until);
+		isnull[UNFINISHED_LEASE_UNTIL] = row.lease_until == NO_TIME;
 		values[UNFINISHED_HOLDER] = TransactionIdGetDatum(writer);
 		isnull[UNFINISHED_HOLDER] = !TransactionIdIsValid(writer);
 		tuplestore_putvalues(result->setResult, result->setDesc, values, isnull);
 	}
 	store_scan_end(&scan);
+	put_pending_claims(result);
 	return (Datum) 0;
 }

@@ -7,9 +7,11 @@
  * key's hash.  Whoever writes a row of the key holds it from before the probe
  * that the write relies on until the row is written, and no longer: from then
  * on the uncommitted row itself is the guard.  So a lock is held for a moment
- * only, nobody sleeps on another lock of a key while holding one, a
- * transaction that claims many keys holds at most one of them, and there is
- * one thing to wait for: the end of the transaction that wrote the row.
+ * only, and what there is to wait for is the end of the transaction that wrote
+ * the row; but for execute(), which writes the row when its command has
+ * returned, and holds the lock until then (pending.c).  A transaction that
+ * claims many keys holds at most two of them: that of a command, and that of a
+ * claim which the command makes.
  *
  * The lock only orders.  Keys that share its 64 bits cost each other time,
  * nothing else.
@@ -81,8 +83,9 @@ time_left(const WaitLimit *limit)
 }
 
 static void
-wait_for(const WaitTarget *target)
+wait_for(void *argument)
 {
+	const WaitTarget *target = argument;
 	instr_time	begun;
 	instr_time	waited;
 
@@ -104,33 +107,21 @@ wait_for(const WaitTarget *target)
 	PG_END_TRY();
 }
 
-/*
- * Wait within the limit.  The session's own lock_timeout, where it is the
- * shorter, ends the wait with its own error as it would end any other.
- */
+/* Work with another lock_timeout, in a subtransaction that its expiry undoes. */
 static bool
-wait_within(const WaitLimit *limit, const WaitTarget *target)
+work_with_timeout(int timeout, void (*work) (void *), void *argument)
 {
-	int			left = time_left(limit);
 	int			session_timeout = LockTimeout;
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
 	volatile bool ended = false;
 
-	if (left == 0)
-		return false;
-	if (!limit->limited || (session_timeout > 0 && session_timeout <= left))
-	{
-		wait_for(target);
-		return true;
-	}
-
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		LockTimeout = left;
-		wait_for(target);
+		LockTimeout = timeout;
+		work(argument);
 		LockTimeout = session_timeout;
 		ended = true;
 
@@ -157,6 +148,19 @@ wait_within(const WaitLimit *limit, const WaitTarget *target)
 	}
 	PG_END_TRY();
 	return ended;
+}
+
+bool
+run_within(const WaitLimit *limit, int least_ms, void (*work) (void *), void *argument)
+{
+	int			left = Max(time_left(limit), least_ms);
+
+	if (left == 0)
+		return false;
+	if (limit->limited && (LockTimeout == 0 || LockTimeout > left))
+		return work_with_timeout(left, work, argument);
+	work(argument);
+	return true;
 }
 
 static void
@@ -189,7 +193,7 @@ acquire(const IdempotencyKey *key, const WaitLimit *limit, StatsEntry *stats)
 	CurrentResourceOwner = CurTransactionResourceOwner;
 	acquired = limit == NULL ?
 		LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL :
-		wait_within(limit, &target);
+		run_within(limit, 0, wait_for, &target);
 	CurrentResourceOwner = caller;
 	return acquired;
 }
@@ -230,5 +234,5 @@ wait_for_transaction(TransactionId xid, const WaitLimit *limit, StatsEntry *stat
 	/* It may have ended since it was seen; that is no wait. */
 	if (!TransactionIdIsInProgress(xid))
 		return true;
-	return wait_within(limit, &target);
+	return run_within(limit, 0, wait_for, &target);
 }

@@ -54,4 +54,14 @@ extern void keylock_release(const IdempotencyKey *key);
 extern bool wait_for_transaction(TransactionId xid, const WaitLimit *limit,
 								 StatsEntry *stats);
 
+/*
+ * Do work that may wait for locks, with lock_timeout at what is left of the
+ * limit, but for no less than the given time; zero: not at all where nothing is
+ * left.  Returns false where that ran out: the work is undone, in a subtransaction,
+ * and the transaction as it was.  The session's own lock_timeout, where it is the
+ * shorter, ends the work with its own error, as it would end any other.
+ */
+extern bool run_within(const WaitLimit *limit, int least_ms,
+					   void (*work) (void *argument), void *argument);
+
 #endif							/* IDEMPOTENCY_KEYLOCK_H */

@@ -51,4 +51,7 @@ extern text *text_from_arg(FunctionCallInfo fcinfo, int arg);
 /* Whether two texts are equal, byte for byte. */
 extern bool same_text(const text *a, const text *b);
 
+/* Whether two keys are the same one. */
+extern bool same_key(const IdempotencyKey *a, const IdempotencyKey *b);
+
 #endif							/* IDEMPOTENCY_KEYNAME_H */

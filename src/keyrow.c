@@ -21,29 +21,6 @@
 #include "utils/builtins.h"
 #include "utils/typcache.h"
 
-enum
-{
-	KEYS_SCOPE,
-	KEYS_KEY,
-	KEYS_FINGERPRINT,
-	KEYS_STATUS,
-	KEYS_STATUS_CODE,
-	KEYS_RESOURCE_ID,
-	KEYS_RESPONSE,
-	KEYS_ATTEMPT,
-	KEYS_RECOVERY_POINT,
-	KEYS_STATE,
-	KEYS_LEASE_UNTIL,
-	KEYS_CLAIMED_AT,
-	KEYS_COMPLETED_AT,
-	KEYS_EXPIRES_AT,
-	KEYS_TTL,
-	KEYS_CLAIM_XID,
-	KEYS_SLOT,
-	KEYS_HASH,
-	KEYS_COLUMNS
-};
-
 /* Value of the column slot for keys_long. */
 #define SLOT_LONG	(-1)
 
@@ -92,15 +69,9 @@ time_or_none(const Datum *values, const bool *isnull, int column)
 	return isnull[column] ? NO_TIME : DatumGetTimestampTz(values[column]);
 }
 
-/* Read a copy of the tuple in the slot; the row points into the copy. */
 void
-keyrow_read(KeyRow *row, TupleTableSlot *slot)
+keyrow_from_values(KeyRow *row, const Datum *values, const bool *isnull)
 {
-	Datum		values[KEYS_COLUMNS];
-	bool		isnull[KEYS_COLUMNS];
-	HeapTuple	tuple = ExecCopySlotHeapTuple(slot);
-
-	heap_deform_tuple(tuple, slot->tts_tupleDescriptor, values, isnull);
 	row->status = status_from_text(DatumGetTextPP(values[KEYS_STATUS]));
 	row->attempt = DatumGetInt32(values[KEYS_ATTEMPT]);
 	row->status_code = isnull[KEYS_STATUS_CODE] ? NO_STATUS_CODE :
@@ -119,7 +90,21 @@ keyrow_read(KeyRow *row, TupleTableSlot *slot)
 	row->claim_xid = isnull[KEYS_CLAIM_XID] ? InvalidTransactionId :
 		DatumGetTransactionId(values[KEYS_CLAIM_XID]);
 	row->stored = true;
+}
+
+/* Read a copy of the tuple in the slot; the row points into the copy. */
+void
+keyrow_read(KeyRow *row, TupleTableSlot *slot)
+{
+	Datum		values[KEYS_COLUMNS];
+	bool		isnull[KEYS_COLUMNS];
+	HeapTuple	tuple = ExecCopySlotHeapTuple(slot);
+
+	heap_deform_tuple(tuple, slot->tts_tupleDescriptor, values, isnull);
+	keyrow_from_values(row, values, isnull);
 	row->own = TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data));
+	row->claimed_here = row->own &&
+		TransactionIdEquals(row->claim_xid, GetTopTransactionIdIfAny());
 	row->tid = slot->tts_tid;
 }
 
@@ -209,15 +194,21 @@ keyrow_is_of(const IdempotencyKey *key, TupleTableSlot *slot)
  * share one can't both be stored; better no answer than a wrong one.
  */
 void
-keyrow_check_key(const IdempotencyKey *key, TupleTableSlot *slot)
+keyrow_check_same(const IdempotencyKey *key, bool same)
 {
-	if (!keyrow_is_of(key, slot))
+	if (!same)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("two idempotency keys have the same hash"),
 				 errdetail("The hash of key \"%s\" of scope \"%s\" is stored for another key.",
 						   text_to_cstring(key->name), text_to_cstring(key->scope)),
 				 errhint("Retry with another key.")));
+}
+
+void
+keyrow_check_key(const IdempotencyKey *key, TupleTableSlot *slot)
+{
+	keyrow_check_same(key, keyrow_is_of(key, slot));
 }
 
 void

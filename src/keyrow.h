@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * keyrow.h
- *	  From a row of idempotency.keys to KeyRow, and back; for the store alone.
+ *	  From a row of idempotency.keys to KeyRow, and back; for the stores alone.
  *
  *-------------------------------------------------------------------------
  */
@@ -9,6 +9,30 @@
 #define IDEMPOTENCY_KEYROW_H
 
 #include "store.h"
+
+/* The columns of the table, by number. */
+enum
+{
+	KEYS_SCOPE,
+	KEYS_KEY,
+	KEYS_FINGERPRINT,
+	KEYS_STATUS,
+	KEYS_STATUS_CODE,
+	KEYS_RESOURCE_ID,
+	KEYS_RESPONSE,
+	KEYS_ATTEMPT,
+	KEYS_RECOVERY_POINT,
+	KEYS_STATE,
+	KEYS_LEASE_UNTIL,
+	KEYS_CLAIMED_AT,
+	KEYS_COMPLETED_AT,
+	KEYS_EXPIRES_AT,
+	KEYS_TTL,
+	KEYS_CLAIM_XID,
+	KEYS_SLOT,
+	KEYS_HASH,
+	KEYS_COLUMNS
+};
 
 /*
  * Raise OBJECT_NOT_IN_PREREQUISITE_STATE where the table's columns are not
@@ -22,6 +46,12 @@ extern void keyrow_check_columns(TupleDesc desc);
  */
 extern void keyrow_read(KeyRow *row, TupleTableSlot *slot);
 
+/*
+ * The same of values that are in memory.  What they point to is not copied, and
+ * whose they are is for the caller to fill in.
+ */
+extern void keyrow_from_values(KeyRow *row, const Datum *values, const bool *isnull);
+
 /* The values of the row's columns, for arrays as long as the table is wide. */
 extern void keyrow_values(const IdempotencyKey *key, const KeyRow *row,
 						  Datum *values, bool *isnull);
@@ -31,6 +61,9 @@ extern bool keyrow_is_of(const IdempotencyKey *key, TupleTableSlot *slot);
 
 /* See that it is, the hash being the same; raises DATA_CORRUPTED if not. */
 extern void keyrow_check_key(const IdempotencyKey *key, TupleTableSlot *slot);
+
+/* The same where the caller has compared scope and key. */
+extern void keyrow_check_same(const IdempotencyKey *key, bool same);
 
 /* A copy of the key of the row in the slot. */
 extern void keyrow_key(IdempotencyKey *key, TupleTableSlot *slot);

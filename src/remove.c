@@ -66,7 +66,7 @@ idempotency_forget(PG_FUNCTION_ARGS)
 	hold_key(&held, &key, &store);
 	live = holds_live_row(&held);
 	if (held.found)
-		store_delete(&store, &held.row);
+		store_delete(&store, &held.key, &held.row);
 	let_go_of_key(&held);
 	store_close(&store);
 	PG_RETURN_BOOL(live);
@@ -127,7 +127,7 @@ purge_rows(int leaf, const text *scope)
 		if (holds_live_row(&held))
 			count++;
 		if (held.found)
-			store_delete(&store, &held.row);
+			store_delete(&store, &held.key, &held.row);
 		let_go_of_key(&held);
 		MemoryContextSwitchTo(caller);
 	}

@@ -34,7 +34,7 @@
  * latter kind missed would not be found after the exchange, and its key would
  * be claimed again.
  *
- * W1: no row expires after the until of its leaf.  store_write() is the one
+ * W1: no row expires after the until of its leaf.  local_write() is the one
  * place that puts rows into leaves, and it chooses the leaf by the expiry;
  * a row whose expiry outgrows its leaf is inserted into another one and
  * deleted from the first, under the key's lock, in the same transaction.
@@ -52,6 +52,7 @@
 #include "keyrow.h"
 #include "miscadmin.h"
 #include "nodes/execnodes.h"
+#include "pending.h"
 #include "store.h"
 #include "storeleaf.h"
 #include "utils/fmgroids.h"
@@ -169,8 +170,8 @@ probe_leaf(Store *store, int leaf, const IdempotencyKey *key,
 	return complete;
 }
 
-void
-store_probe(Store *store, const IdempotencyKey *key,
+static void
+local_probe(Store *store, const IdempotencyKey *key,
 			TimestampTz now, TimestampTz hint, Probe *probe)
 {
 	int			first = wheel_leaf_for(&store->wheel, hint);
@@ -188,10 +189,12 @@ store_probe(Store *store, const IdempotencyKey *key,
 			probe_leaf(store, leaf, key, now, probe, &replaced))
 			return;
 	}
+	if (!probe->found)
+		probe->found = pending_row(key, &probe->row);
 }
 
-void
-store_glance(Store *store, const IdempotencyKey *key,
+static void
+local_glance(Store *store, const IdempotencyKey *key,
 			 TimestampTz now, TimestampTz hint, Probe *probe)
 {
 	bool		replaced = false;
@@ -203,19 +206,29 @@ store_glance(Store *store, const IdempotencyKey *key,
 }
 
 /*
+ * Find the key's row without looking it up, where the current transaction wrote
+ * it, and nothing else since; false where it must be looked up.
+ *
  * Nobody else can have written the key since the current transaction did.  It
  * may have done so in a subtransaction that was rolled back, or have written
  * the key again, or have emptied the table: then the row is not to be seen any
  * more, another may be in its place, or the messages of that are known.
+ *
+ * Nor has anybody written the key of a claim that was put off and is untouched.
  */
-bool
-store_recall(Store *store, const IdempotencyKey *key, Probe *probe)
+static bool
+recall(Store *store, const IdempotencyKey *key, Probe *probe)
 {
 	int			leaf = last_written.leaf;
 	TupleTableSlot *slot;
 	SnapshotData dirty;
 	bool		recalled = false;
 
+	if (pending_untouched(key))
+	{
+		probe->writer = InvalidTransactionId;
+		return probe->found = pending_row(key, &probe->row);
+	}
 	if (!TransactionIdIsValid(last_written.xid) ||
 		!TransactionIdEquals(last_written.xid, GetTopTransactionIdIfAny()) ||
 		last_written.generation != objects_generation() ||
@@ -235,6 +248,16 @@ store_recall(Store *store, const IdempotencyKey *key, Probe *probe)
 	}
 	ExecClearTuple(slot);
 	return recalled;
+}
+
+static bool
+local_seize(Store *store, const IdempotencyKey *key,
+			TimestampTz now, TimestampTz hint, const WaitLimit *limit,
+			StatsEntry *stats, Probe *probe)
+{
+	if (!recall(store, key, probe))
+		local_probe(store, key, now, hint, probe);
+	return true;
 }
 
 /* ----------------------------------------------------------------
@@ -358,6 +381,21 @@ update_row(Store *store, const IdempotencyKey *key, KeyRow *row,
 	}
 }
 
+static void
+local_delete(Store *store, const IdempotencyKey *key, KeyRow *row)
+{
+	if (!row->stored)
+	{
+		pending_end();
+		return;
+	}
+	storeleaf_open(store, row->leaf);
+	store->written[row->leaf] = true;
+	simple_table_tuple_delete(store->heap[row->leaf],
+							  &row->tid, InvalidSnapshot);
+	CommandCounterIncrement();
+}
+
 /*
  * Delete the key's row from the leaf if it has expired, and no transaction,
  * this one included, is at work on it.
@@ -372,12 +410,13 @@ delete_expired(Store *store, int leaf, const IdempotencyKey *key, TimestampTz no
 	if (!probe.found || TransactionIdIsValid(probe.writer) ||
 		probe.row.own || probe.row.expires_at > now)
 		return false;
-	store_delete(store, &probe.row);
+	local_delete(store, key, &probe.row);
 	return true;
 }
 
-bool
-store_write(Store *store, const IdempotencyKey *key, KeyRow *row)
+static WriteResult
+local_write(Store *store, const IdempotencyKey *key, KeyRow *row,
+			const WaitLimit *limit, StatsEntry *stats)
 {
 	KeyRow		before = *row;
 	bool		in_place = row->stored &&
@@ -387,9 +426,12 @@ store_write(Store *store, const IdempotencyKey *key, KeyRow *row)
 
 	if (!in_place)
 		row->leaf = wheel_leaf_for(&store->wheel, row->expires_at);
+	pending_touch(key);
 	storeleaf_open(store, row->leaf);
 	store->written[row->leaf] = true;
 
+	if (row->claimed_here)
+		row->claim_xid = GetTopTransactionId();
 	slot = storeleaf_write_slot(store, row->leaf);
 	keyrow_values(key, row, slot->tts_values, slot->tts_isnull);
 	ExecStoreVirtualTuple(slot);
@@ -426,15 +468,20 @@ store_write(Store *store, const IdempotencyKey *key, KeyRow *row)
 		last_written.leaf = row->leaf;
 		last_written.tid = row->tid;
 	}
-	return written;
+	return written ? WRITE_DONE : WRITE_REFUSED;
 }
 
-void
-store_delete(Store *store, KeyRow *row)
-{
-	storeleaf_open(store, row->leaf);
-	store->written[row->leaf] = true;
-	simple_table_tuple_delete(store->heap[row->leaf],
-							  &row->tid, InvalidSnapshot);
-	CommandCounterIncrement();
-}
+const StoreMethods local_store = {
+	.writes_first = false,
+	.try_lock = keylock_try,
+	.lock = keylock_wait,
+	.unlock = keylock_release,
+	.refresh = storeleaf_refresh,
+	.close = storeleaf_close_all,
+	.probe = local_probe,
+	.glance = local_glance,
+	.seize = local_seize,
+	.may_put_off = pending_possible,
+	.write = local_write,
+	.delete = local_delete,
+};

@@ -3,7 +3,16 @@
  * store.h
  *	  The stored keys: probe, read, write.
  *
- * Everything above this seam speaks of keys and rows, never of tables.
+ * Everything above this seam speaks of keys and rows, never of tables.  Behind
+ * it are two stores with the same functions: the local one, in the tables of
+ * the expiry wheel (store.c), and the distributed one, in a table that Citus
+ * may spread over many servers.
+ *
+ * What they share is a protocol: take the key's lock, probe, judge, write, let
+ * go of the lock.  The distributed store has no lock of a key.  There a write
+ * says whether what was probed still holds, and waits for whoever is at work
+ * on the key; and nothing may be read that was not written to before, so that
+ * a claim begins with a write that believes the key absent.
  *
  *-------------------------------------------------------------------------
  */
@@ -11,6 +20,7 @@
 #define IDEMPOTENCY_STORE_H
 
 #include "executor/tuptable.h"
+#include "keylock.h"
 #include "keyname.h"
 #include "nodes/pg_list.h"
 #include "storage/block.h"
@@ -54,13 +64,16 @@ typedef struct KeyRow
 	TimestampTz claimed_at;
 	TimestampTz completed_at;
 	TimestampTz expires_at;
-	TransactionId claim_xid;	/* top-level transaction of the claim */
+	bool		claimed_here;	/* the current transaction began the attempt */
 
 	/* The store's own. */
 	bool		stored;			/* the rest is valid */
 	bool		own;			/* written by the current transaction */
+	TransactionId claim_xid;	/* local: top-level transaction of the claim */
 	int			leaf;
 	ItemPointerData tid;
+	pg_uuid_t	version;		/* distributed: of this version of the row, */
+	pg_uuid_t	claim_version;	/* and of the one that began the attempt */
 } KeyRow;
 
 /*
@@ -82,10 +95,22 @@ typedef struct Probe
 	KeyRow		row;
 } Probe;
 
-/* The tables as one call has them open; nothing of it is for callers. */
+/* What has become of a write. */
+typedef enum WriteResult
+{
+	WRITE_DONE,
+	WRITE_REFUSED,				/* nothing is written: what was probed is old */
+	WRITE_OUT_OF_TIME			/* nothing is written: somebody is at work on
+								 * the key, and the limit has run out */
+} WriteResult;
+
+/* A store, as one call has it open; nothing but writes_first is for callers. */
 typedef struct Store
 {
+	const struct StoreMethods *methods;
 	MemoryContext context;
+
+	/* The tables of the local store. */
 	Wheel		wheel;
 	Relation	heap[LEAVES];
 	Relation	index[LEAVES];
@@ -95,24 +120,94 @@ typedef struct Store
 	TupleTableSlot *write_slot;
 } Store;
 
+typedef struct StoreMethods
+{
+	bool		writes_first;	/* then there is a touch() */
+	bool		(*try_lock) (const IdempotencyKey *key);
+	bool		(*lock) (const IdempotencyKey *key, const WaitLimit *limit, StatsEntry *stats);
+	void		(*unlock) (const IdempotencyKey *key);
+	void		(*refresh) (Store *store);
+	void		(*close) (Store *store);
+	void		(*probe) (Store *store, const IdempotencyKey *key,
+						  TimestampTz now, TimestampTz hint, Probe *probe);
+	void		(*glance) (Store *store, const IdempotencyKey *key,
+						   TimestampTz now, TimestampTz hint, Probe *probe);
+	bool		(*seize) (Store *store, const IdempotencyKey *key,
+						  TimestampTz now, TimestampTz hint, const WaitLimit *limit,
+						  StatsEntry *stats, Probe *probe);
+	bool		(*touch) (const IdempotencyKey *key, const WaitLimit *limit, StatsEntry *stats);
+	bool		(*may_put_off) (const IdempotencyKey *key);	/* or NULL: never */
+	WriteResult (*write) (Store *store, const IdempotencyKey *key, KeyRow *row,
+						  const WaitLimit *limit, StatsEntry *stats);
+	void		(*delete) (Store *store, const IdempotencyKey *key, KeyRow *row);
+} StoreMethods;
+
+extern const StoreMethods local_store;
+
 /*
- * Begin to use the store.  What it holds open is allocated in the current
- * memory context, which must live until store_close().
+ * Begin to use the store that is in use in this database.  What it holds open
+ * is allocated in the current memory context, which must live until
+ * store_close().
  */
 extern void store_open(Store *store);
+
+/* The same with the local store, whichever is in use. */
+extern void store_open_local(Store *store);
+
+/*
+ * Whether a claim has to write before it reads: it begins with a write of what
+ * it would write if nothing were stored, and probes where that is refused.
+ */
+static inline bool
+store_writes_first(const Store *store)
+{
+	return store->methods->writes_first;
+}
+
+/* Take the key's lock if it is free. */
+static inline bool
+store_try_lock(Store *store, const IdempotencyKey *key)
+{
+	return store->methods->try_lock(key);
+}
+
+/*
+ * Take the key's lock.  Returns false where the limit ran out first; the
+ * transaction is then as it was.
+ */
+static inline bool
+store_lock(Store *store, const IdempotencyKey *key, const WaitLimit *limit, StatsEntry *stats)
+{
+	return store->methods->lock(key, limit, stats);
+}
+
+/* Let it go again. */
+static inline void
+store_unlock(Store *store, const IdempotencyKey *key)
+{
+	store->methods->unlock(key);
+}
 
 /*
  * Learn what has become of the wheel.  Called after taking a key's lock and
  * before probing under it, so that the probe relies on nothing older (W3).
  */
-extern void store_refresh(Store *store);
+static inline void
+store_refresh(Store *store)
+{
+	store->methods->refresh(store);
+}
 
 /*
  * Let go of the tables; those written to stay locked to the end of the
  * transaction.  The store can be used again.  A caller that is going to wait
  * closes it first, so that the wheel can turn meanwhile.
  */
-extern void store_close(Store *store);
+static inline void
+store_close(Store *store)
+{
+	store->methods->close(store);
+}
 
 /*
  * Look the key up, with a snapshot that sees what is committed at this
@@ -120,38 +215,85 @@ extern void store_close(Store *store);
  * Under the key's lock the answer is complete.  Without it "nothing" may be
  * wrong, and what was found was true when it was read.  The leaf that a key
  * expiring at the hint would be in is looked at first.
+ *
+ * The distributed store reads with the transaction's snapshot, and never finds
+ * a writer: whoever acts upon the answer finds him by writing.
  */
-extern void store_probe(Store *store, const IdempotencyKey *key,
-						TimestampTz now, TimestampTz hint, Probe *probe);
+static inline void
+store_probe(Store *store, const IdempotencyKey *key,
+			TimestampTz now, TimestampTz hint, Probe *probe)
+{
+	store->methods->probe(store, key, now, hint, probe);
+}
 
 /*
  * The same in that leaf only: what is found is true, "nothing" says nothing.
  * Enough to find what was claimed a while ago on the same terms.
  */
-extern void store_glance(Store *store, const IdempotencyKey *key,
-						 TimestampTz now, TimestampTz hint, Probe *probe);
+static inline void
+store_glance(Store *store, const IdempotencyKey *key,
+			 TimestampTz now, TimestampTz hint, Probe *probe)
+{
+	store->methods->glance(store, key, now, hint, probe);
+}
 
 /*
- * The key's row if the current transaction wrote it, and nothing else since,
- * without looking it up; false where it must be looked up.  The answer is as
- * complete as that of store_probe() under the key's lock, which the caller
- * holds.
+ * Look the key up in order to change its row: as complete as store_probe()
+ * under the key's lock, which the caller holds, but quicker where the current
+ * transaction has just written the row.  Returns false where somebody is at
+ * work on the row and the limit ran out first.
  */
-extern bool store_recall(Store *store, const IdempotencyKey *key, Probe *probe);
+static inline bool
+store_seize(Store *store, const IdempotencyKey *key,
+			TimestampTz now, TimestampTz hint, const WaitLimit *limit,
+			StatsEntry *stats, Probe *probe)
+{
+	return store->methods->seize(store, key, now, hint, limit, stats, probe);
+}
+
+/*
+ * Write to the key without changing anything, so that it may be read, where the
+ * store must be written to first.  Returns false where somebody is at work on
+ * the key and the limit ran out first.
+ */
+static inline bool
+store_touch(Store *store, const IdempotencyKey *key, const WaitLimit *limit, StatsEntry *stats)
+{
+	return store->methods->touch(key, limit, stats);
+}
+
+/*
+ * Whether the claim of a key under which nothing is stored may be put off
+ * until its result is known (pending.h).
+ */
+static inline bool
+store_may_put_off(Store *store, const IdempotencyKey *key)
+{
+	return store->methods->may_put_off != NULL && store->methods->may_put_off(key);
+}
 
 /*
  * Write the row: insert it, or replace the version that was probed, in the
  * leaf where its expiry belongs (W1).  The caller holds the key's lock, has
- * probed under it, and found no other transaction at work.  Returns false,
- * with nothing written, where the unique index knows better.
+ * probed under it, and found no other transaction at work.  The limit is for
+ * stores that find that out by writing.
  */
-extern bool store_write(Store *store, const IdempotencyKey *key, KeyRow *row);
+static inline WriteResult
+store_write(Store *store, const IdempotencyKey *key, KeyRow *row,
+			const WaitLimit *limit, StatsEntry *stats)
+{
+	return store->methods->write(store, key, row, limit, stats);
+}
 
 /*
- * Delete a row that was probed.  The caller holds the key's lock, has probed
- * under it, and found no other transaction at work.
+ * Delete a row that was seized or written.  The caller holds the key's lock,
+ * and has found no other transaction at work.
  */
-extern void store_delete(Store *store, KeyRow *row);
+static inline void
+store_delete(Store *store, const IdempotencyKey *key, KeyRow *row)
+{
+	store->methods->delete(store, key, row);
+}
 
 /*
  * A walk through part of keys_long, to delete expired rows.  Set pages_left to
@@ -211,7 +353,7 @@ extern Datum store_row_datum(const IdempotencyKey *key, const KeyRow *row);
  * or another's that has not ended, expired ones among them; a row that a
  * transaction in progress has replaced is there in both versions.  Key and row
  * are valid until the next is asked for; writer is the other transaction at
- * work, if any.  Tables are read under AccessShareLock.  What a caller allocates
+ * work, if any, and uncommitted says whether it has written this version.  Tables are read under AccessShareLock.  What a caller allocates
  * in per_row is freed when the next row is asked for.
  *
  * With old versions, also those that were replaced or deleted since the oldest
@@ -229,6 +371,7 @@ typedef struct StoreScan
 	SnapshotData snapshot;
 	TupleTableSlot *slot;
 	MemoryContext per_row;
+	bool		uncommitted;
 } StoreScan;
 
 extern void store_scan_begin(StoreScan *scan, int first_leaf, int last_leaf,

@@ -27,12 +27,19 @@
 void
 store_open(Store *store)
 {
+	store_open_local(store);
+}
+
+void
+store_open_local(Store *store)
+{
 	memset(store, 0, sizeof(*store));
+	store->methods = &local_store;
 	store->context = CurrentMemoryContext;
 }
 
 void
-store_refresh(Store *store)
+storeleaf_refresh(Store *store)
 {
 	wheel_read(&store->wheel);
 }
@@ -111,7 +118,7 @@ storeleaf_close(Store *store, int leaf)
 }
 
 void
-store_close(Store *store)
+storeleaf_close_all(Store *store)
 {
 	MemoryContext context;
 
@@ -122,6 +129,6 @@ store_close(Store *store)
 	if (store->write_slot != NULL)
 		ExecDropSingleTupleTableSlot(store->write_slot);
 	context = store->context;
-	store_open(store);
+	store_open_local(store);
 	store->context = context;
 }

@@ -28,6 +28,10 @@ extern void storeleaf_open_index(Store *store, int leaf);
 /* Let go of a leaf before the call ends. */
 extern void storeleaf_close(Store *store, int leaf);
 
+/* store_refresh() and store_close() of the local store. */
+extern void storeleaf_refresh(Store *store);
+extern void storeleaf_close_all(Store *store);
+
 /*
  * A slot to read rows into, and one to write them from.  All leaves have the
  * same columns, so one of each kind will do; the leaf named is open.

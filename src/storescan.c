@@ -103,7 +103,8 @@ store_scan_next(StoreScan *scan, IdempotencyKey *key, KeyRow *row,
 	keyrow_read(row, scan->slot);
 	row->leaf = scan->leaf;
 	keyrow_key(key, scan->slot);
-	*writer = TransactionIdIsValid(scan->snapshot.xmin) ? scan->snapshot.xmin : scan->snapshot.xmax;
+	scan->uncommitted = TransactionIdIsValid(scan->snapshot.xmin);
+	*writer = scan->uncommitted ? scan->snapshot.xmin : scan->snapshot.xmax;
 	MemoryContextSwitchTo(caller);
 	return true;
 }

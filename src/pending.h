@@ -1,0 +1,63 @@
+/*-------------------------------------------------------------------------
+ *
+ * pending.h
+ *	  The claim of a command that runs, before it is written.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef IDEMPOTENCY_PENDING_H
+#define IDEMPOTENCY_PENDING_H
+
+#include "store.h"
+
+/*
+ * Ask for the shared memory; called when the library is loaded.  Does nothing
+ * where that is later than the server's start: no claim is put off then.
+ */
+extern void share_pending_claims(void);
+
+/* Whether a claim of this key can be put off, and be seen by operators. */
+extern bool pending_possible(const IdempotencyKey *key);
+
+/*
+ * Put off writing the claim.  The caller holds the key's lock, has probed
+ * under it and found nothing, and keeps the lock until the claim is written or
+ * its (sub)transaction is rolled back.  What the key and the row point to stays
+ * valid until pending_end(), which the caller sees to, also after an error.
+ */
+extern void pending_begin(const IdempotencyKey *key, const KeyRow *row);
+extern void pending_end(void);
+
+/*
+ * The claim that this backend has put off, if it is one of this key.  It
+ * counts where nothing else is stored under the key.
+ */
+extern bool pending_row(const IdempotencyKey *key, KeyRow *row);
+
+/*
+ * Whether nothing was written under this key since its claim was put off, not
+ * even what was rolled back.
+ */
+extern bool pending_untouched(const IdempotencyKey *key);
+
+/* Note that something is being written under a key, whichever it is. */
+extern void pending_touch(const IdempotencyKey *key);
+
+/* A claim that some backend of this database has put off. */
+typedef struct PendingClaim
+{
+	TransactionId xid;			/* of its transaction, which runs */
+	int32		attempt;
+	TimestampTz claimed_at;
+	TimestampTz lease_until;
+	text	   *scope;
+	text	   *name;
+} PendingClaim;
+
+/*
+ * The next of them, in the current memory context; false at the end.  The
+ * position is zero for the first.
+ */
+extern bool pending_next(int *position, PendingClaim *claim);
+
+#endif							/* IDEMPOTENCY_PENDING_H */
