@@ -248,26 +248,31 @@ def targets():
     def target(what, wanted, measured, met):
         rows.append((what, wanted, measured, "–" if met is None else "met" if met else "**not met**"))
 
-    over = counted("extension in a function", 3)
+    # The two ways of one round trip.
+    ways = (("execute", "extension by execute", "by `execute`"), ("extension", "extension in a function", "in a function"))
     by_hand = counted("hand-written function", 3)
-    target("instructions of claim + complete over the bare payment", "at most 60,000",
-           f"{number(over)} (hand-written {number(by_hand)})", None if over is None else over <= 60000)
+    for candidate, label, way in ways:
+        over = counted(label, 3)
+        target(f"instructions of claim + complete over the bare payment, {way}", "at most 60,000",
+               f"{number(over)} (hand-written {number(by_hand)})", None if over is None else over <= 60000)
     for base, wanted, what in (("bare", 0.85, "of bare"), ("handwritten", 1.25, "times hand-written"),
                                ("redis", 2.0, "times the Redis recipe, `everysec`"),
                                ("redis-always", 2.0, "times the Redis recipe, `always`")):
-        ratio = ratios(load, "new", "extension", base, 8)
-        target("throughput, new keys, 8 clients, durable, one round trip", f"at least {wanted} {what}", ratio,
-               None if ratio.median is None else ratio.median >= wanted)
+        for candidate, label, way in ways:
+            ratio = ratios(load, "new", candidate, base, 8)
+            target(f"throughput, new keys, 8 clients, durable, {way}", f"at least {wanted} {what}", ratio,
+                   None if ratio.median is None else ratio.median >= wanted)
     ratio = ratios(load, "replay", "claim", "select", 8)
     target("replay, 8 clients", "at least 0.95 of a primary-key SELECT of the same row", ratio,
            None if ratio.median is None else ratio.median >= 0.95)
     replays = of(load, "replay", "claim")
     target("replay: WAL, transaction ids", "none", f"{number(middle(replays, 'wal'))} bytes, {number(middle(replays, 'xids'))}",
            middle(replays, "wal") == 0 and middle(replays, "xids") == 0 if replays else None)
-    wal = counted("extension in a function", 5)
-    if wal is not None and response_bytes is not None:
-        target("WAL per new key over the bare payment", "at most 350 bytes and the response",
-               f"{wal - response_bytes} bytes and {response_bytes} of response", wal - response_bytes <= 350)
+    for candidate, label, way in ways:
+        wal = counted(label, 5)
+        if wal is not None and response_bytes is not None:
+            target(f"WAL per new key over the bare payment, {way}", "at most 350 bytes and the response",
+                   f"{wal - response_bytes} bytes and {response_bytes} of response", wal - response_bytes <= 350)
     among = time_among("new")
     if among:
         keys = max(among)
