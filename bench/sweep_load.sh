@@ -80,9 +80,10 @@ set_system() {
 	done
 }
 
-# lay_wheel TICK: slots that end a tick after each other, the first one in half a tick.
+# lay_wheel TICK: slots that end a tick after each other.  The worker, which comes a
+# second from now, finds the first one just past, as it does with a tick of a day.
 lay_wheel() {
-	sql -c "UPDATE idempotency.wheel SET until = clock_timestamp() + (slot + 0.5) * interval '$1'"
+	sql -c "UPDATE idempotency.wheel SET until = clock_timestamp() + (slot + 0.9) * interval '$1'"
 }
 
 # lay_expired SLOT KEYS
