@@ -4,7 +4,8 @@
 #
 #	bench/all.sh		what "make bench" measures
 #	bench/all.sh large	what takes longer: 20 million keys, a million
-#				transactions of one backend
+#				transactions of one backend, a million keys purged,
+#				the size on disk over twenty ticks
 #
 # Runs in the surroundings that test/throwaway-server.sh makes.
 
@@ -36,6 +37,10 @@ if [ "${1:-}" = large ]; then
 	without_fsync
 	./size.sh 10000 "${MIDDLE_KEYS:-1000000}" "${LARGE_KEYS:-20000000}"
 	./memory.sh
+	progress 'purge, and the size on disk'
+	./purge.sh >"$RESULTS/purge.txt"
+	# It exits with 1 where the size is not flat.
+	./disk.sh >"$RESULTS/disk.txt" || true
 	exit
 fi
 

@@ -298,6 +298,9 @@ def targets():
         if found:
             target(f"claims per second while {what}", "at least 0.95 of those with no sweep",
                    Spread([float(value) / 100 for value in found.groups()]), float(found[1]) >= 95)
+    flat = re.search(r"^largest of the last ten ticks: ([+-][\d.]+) per cent", listing("disk.txt", LARGE), re.MULTILINE)
+    target("size on disk after ten ticks of steady load", "flat",
+           f"{flat[1]} % over the ten ticks before" if flat else "`make bench-large`", float(flat[1]) <= 10 if flat else None)
     if memory:
         early = [kb for done, kb in memory if done >= memory[-1][0] / 10][0]
         target("memory of a backend after a million transactions", "flat",
@@ -462,24 +465,27 @@ def bulk():
     return f"`once` in a WHERE clause, beside an `INSERT .. ON CONFLICT` into a table of the same shape: {text[-1]}.\n" if text else ""
 
 
-def listing(name):
-    path = os.path.join(RESULTS, name)
+def listing(name, directory=RESULTS):
+    path = os.path.join(directory, name)
     if not os.path.exists(path):
         return ""
     with open(path, encoding="utf-8") as file:
-        return file.read().strip()
+        return file.read().strip("\n")
 
 
 def expiry():
     text = ""
-    for name, said in (
-            ("expiry", "Keys of a slot that is past, forgotten by a turn of the wheel, and by statements:"),
-            ("sweep_load", "Claims beside the sweeper. Where keys go to slots, the wheel turns every second, and each turn empties a slot of as "
+    for name, directory, said in (
+            ("expiry", RESULTS, "Keys of a slot that is past, forgotten by a turn of the wheel, and by statements:"),
+            ("sweep_load", RESULTS, "Claims beside the sweeper. Where keys go to slots, the wheel turns every second, and each turn empties a slot of as "
              "many keys as are claimed in a second. Where they go to `keys_long`, expired keys are deleted there: at the rate "
              "that the defaults allow, 10,000 a minute, and at that of a steady state, in which every key that is claimed is "
-             "once deleted. The worker comes every second, sixty times as often as by default:")):
-        if listing(f"{name}.txt"):
-            text += f"{said}\n\n```text\n{listing(f'{name}.txt')}\n```\n\n"
+             "once deleted. The worker comes every second, sixty times as often as by default:"),
+            ("purge", LARGE, "A million keys of a scope that is purged:"),
+            ("disk", LARGE, "Keys that are remembered for a tick and a half, under steady load; the first four ticks fill the wheel:")):
+        listed = listing(f"{name}.txt", directory)
+        if listed:
+            text += f"{said}\n\n```text\n{listed}\n```\n\n"
     return text
 
 
