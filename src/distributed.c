@@ -251,6 +251,13 @@ distributed_delete(Store *store, const IdempotencyKey *key, KeyRow *row)
 	(void) run_statement(&statement, &unlimited, NULL);
 }
 
+static int64
+purge(const text *scope)
+{
+	last_claim.known = false;
+	return distributed_purge(scope);
+}
+
 /* A row that counts as absent is inserted and deleted. */
 static bool
 distributed_touch(const IdempotencyKey *key, const WaitLimit *limit, StatsEntry *stats)
@@ -283,6 +290,6 @@ const StoreMethods distributed_store = {
 	.touch = distributed_touch,
 	.write = distributed_write,
 	.delete = distributed_delete,
-	.purge = distributed_purge,
+	.purge = purge,
 	.unfinished = distributed_unfinished,
 };

@@ -64,11 +64,11 @@ statement_text(StatementKind kind)
 			append_assignments(&sql);
 			appendStringInfoString(&sql, " WHERE ");
 			appendStringInfo(&sql, HASH_IS_GIVEN);
-			appendStringInfo(&sql, " AND version OPERATOR(pg_catalog.=) $%d",
+			appendStringInfo(&sql, " AND row_version OPERATOR(pg_catalog.=) $%d",
 							 DISTRIBUTED_OLD_VERSION + 1);
 			break;
 		case STATEMENT_SEIZE:
-			appendStringInfo(&sql, "UPDATE " DISTRIBUTED_TABLE " SET version = $%d WHERE ",
+			appendStringInfo(&sql, "UPDATE " DISTRIBUTED_TABLE " SET row_version = $%d WHERE ",
 							 DISTRIBUTED_VERSION + 1);
 			appendStringInfo(&sql, HASH_IS_GIVEN);
 			appendStringInfoString(&sql, " RETURNING ");
@@ -185,8 +185,8 @@ work_on_statement(void *argument)
 		nulls[number] = statement->isnull[number] ? 'n' : ' ';
 	SPI_connect();
 	pass_on_lock_timeout(statement->table, work->lock_timeout);
-	plan = plan_of(statement);
 	become_user_of_table(statement->table, &role, &context);
+	plan = plan_of(statement);
 	result = SPI_execute_plan(plan, statement->values, nulls, false, 0);
 	SetUserIdAndSecContext(role, context);
 	if (result < 0)

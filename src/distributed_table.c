@@ -29,6 +29,7 @@
 #include "compat.h"
 #include "distributed_table.h"
 #include "error.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -63,7 +64,7 @@ static const Column columns[DISTRIBUTED_COLUMNS] = {
 	[KEYS_CLAIM_XID] = {NULL, XIDOID, false},
 	[KEYS_SLOT] = {NULL, INT2OID, false},
 	[KEYS_HASH] = {"hash", UUIDOID, true},
-	[DISTRIBUTED_VERSION] = {"version", UUIDOID, true},
+	[DISTRIBUTED_VERSION] = {"row_version", UUIDOID, true},
 	[DISTRIBUTED_CLAIM_VERSION] = {"claim_version", UUIDOID, false},
 	[DISTRIBUTED_TENANT] = {"tenant", InvalidOid, true},
 };
@@ -118,28 +119,60 @@ check_columns(Oid relid)
 	}
 }
 
+/*
+ * Lock the table, so that undistribute() waits for who uses it.  Whoever has
+ * waited for undistribute() finds it gone, or made anew.
+ */
+static Oid
+lock_table(void)
+{
+	for (;;)
+	{
+		Oid			relid = objects()->distributed_keys;
+
+		if (!OidIsValid(relid))
+			ereport(ERROR,
+					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+					 errmsg("idempotency keys are stored elsewhere since a moment ago"),
+					 errdetail("idempotency.undistribute() has been committed meanwhile."),
+					 errhint("Retry the transaction.")));
+		LockRelationOid(relid, AccessShareLock);
+		if (objects()->distributed_keys == relid)
+			return relid;
+		UnlockRelationOid(relid, AccessShareLock);
+	}
+}
+
+static Oid
+owner_of(Oid relid)
+{
+	Relation	relation = table_open(relid, NoLock);
+	Oid			owner = relation->rd_rel->relowner;
+
+	table_close(relation, NoLock);
+	return owner;
+}
+
 const DistributedTable *
 distributed_table(void)
 {
 	static DistributedTable known;
 	static uint64 known_generation = 0;
+	Oid			relid = lock_table();
 
 	if (known_generation != objects_generation())
 	{
 		/* A message that arrives meanwhile makes the next call look again. */
 		uint64		seen = objects_generation();
 		DistributedTable found;
-		Relation	relation;
 
-		found.relid = objects()->distributed_keys;
-		found.made = known.made;
-		relation = table_open(found.relid, AccessShareLock);
-		check_columns(found.relid);
-		found.owner = relation->rd_rel->relowner;
-		found.tenant_type = type_of_column(found.relid, columns[DISTRIBUTED_TENANT].name);
-		found.one_tenant = OidIsValid(get_relation_constraint_oid(found.relid, ONE_TENANT, true));
+		check_columns(relid);
+		found.relid = relid;
+		found.owner = owner_of(relid);
+		found.tenant_type = type_of_column(relid, columns[DISTRIBUTED_TENANT].name);
+		found.one_tenant = OidIsValid(get_relation_constraint_oid(relid, ONE_TENANT, true));
 		found.on_citus = citus_is_here();
-		table_close(relation, AccessShareLock);
+		found.made = known.made;
 		if (found.relid != known.relid || found.tenant_type != known.tenant_type)
 			found.made++;
 		known = found;

@@ -40,9 +40,11 @@ typedef struct DistributedTable
 } DistributedTable;
 
 /*
- * The table as of now; good until objects_generation() rises.  Raises
+ * The table as of now, locked against undistribute() to the end of the
+ * transaction.  Good until objects_generation() rises.  Raises
  * OBJECT_NOT_IN_PREREQUISITE_STATE where it has not the columns that this
- * version of the library knows.
+ * version of the library knows, and T_R_SERIALIZATION_FAILURE where it has
+ * just been removed.
  */
 extern const DistributedTable *distributed_table(void);
 

@@ -83,8 +83,8 @@ put_claim(ReturnSetInfo *result, const IdempotencyKey *key, const KeyRow *row,
 	values[UNFINISHED_ATTEMPT] = Int32GetDatum(row->attempt);
 	values[UNFINISHED_CLAIMED_AT] = TimestampTzGetDatum(row->claimed_at);
 	values[UNFINISHED_LEASE_UNTIL] = TimestampTzGetDatum(row->lease_until);
-	values[UNFINISHED_HOLDER] = TransactionIdGetDatum(holder);
 	isnull[UNFINISHED_LEASE_UNTIL] = row->lease_until == NO_TIME;
+	values[UNFINISHED_HOLDER] = TransactionIdGetDatum(holder);
 	isnull[UNFINISHED_HOLDER] = !TransactionIdIsValid(holder);
 	tuplestore_putvalues(result->setResult, result->setDesc, values, isnull);
 }
@@ -117,8 +117,8 @@ put_visited_claim(const IdempotencyKey *key, const KeyRow *row, void *result)
  * Scope, key, attempt, claimed_at, lease_until, and the transaction in
  * progress that has written the row, NULL where its claim is committed and
  * nobody is at work on it.  A claim with its result is among them as long as
- * that is not committed, without lease_until.  A claim that a transaction is replacing is there
- * twice.  For those who may read the view in_flight.
+ * that is not committed, without lease_until.  A claim that a transaction is
+ * replacing is there twice.  For those who may read the view in_flight.
  */
 Datum
 idempotency_unfinished_claims(PG_FUNCTION_ARGS)
