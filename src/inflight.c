@@ -89,32 +89,26 @@ put_claim(ReturnSetInfo *result, const IdempotencyKey *key, const KeyRow *row,
 	tuplestore_putvalues(result->setResult, result->setDesc, values, isnull);
 }
 
+/* Add the claims that their owners have put off. */
+static void
+put_pending_claims(ReturnSetInfo *result)
+{
+	IdempotencyKey key;
+	KeyRow		row;
+	int			position = 0;
+
+	while (pending_next(&position, &key, &row))
+	{
+		CHECK_FOR_INTERRUPTS();
+		put_claim(result, &key, &row, row.claim_xid);
+	}
+}
+
 /* The same from a store that shows nothing that others have not committed. */
 static void
 put_visited_claim(const IdempotencyKey *key, const KeyRow *row, void *result)
 {
 	put_claim(result, key, row, row->own ? GetTopTransactionIdIfAny() : InvalidTransactionId);
-}
-
-/* Add the claims that their owners have put off. */
-static void
-put_pending_claims(ReturnSetInfo *result)
-{
-	PendingClaim claim;
-	int			position = 0;
-
-	while (pending_next(&position, &claim))
-	{
-		IdempotencyKey key = {.scope = claim.scope,.name = claim.name};
-		KeyRow		row = {
-			.attempt = claim.attempt,
-			.claimed_at = claim.claimed_at,
-			.lease_until = claim.lease_until
-		};
-
-		CHECK_FOR_INTERRUPTS();
-		put_claim(result, &key, &row, claim.xid);
-	}
 }
 
 /*
@@ -123,8 +117,8 @@ put_pending_claims(ReturnSetInfo *result)
  * Scope, key, attempt, claimed_at, lease_until, and the transaction in
  * progress that has written the row, NULL where its claim is committed and
  * nobody is at work on it.  A claim with its result is among them as long as
- * that is not committed, without lease_until.  A claim that a transaction is replacing is there
- * twice.  For those who may read the view in_flight.
+ * that is not committed, without lease_until.  A claim that a transaction is
+ * replacing is there twice.  For those who may read the view in_flight.
  */
 Datum
 idempotency_unfinished_claims(PG_FUNCTION_ARGS)

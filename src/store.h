@@ -360,8 +360,8 @@ typedef struct LongWalk
 extern bool store_walk_resume(LongWalk *walk);
 
 /*
- * The key of the next row that has expired, by a transaction that has ended.
- * Returns false where it is time for a pause.
+ * The key of the next expired row that the current transaction has not written
+ * itself.  Returns false where it is time for a pause.
  */
 extern bool store_walk_next(LongWalk *walk, TimestampTz now, IdempotencyKey *key);
 
