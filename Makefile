@@ -61,6 +61,10 @@ test-valgrind:
 	COPT='-O1 -g' test/throwaway-server.sh -o .build/test-valgrind -i valgrind=valgrind \
 		$(PREPARED) $(PRELOADED) -p test/postgres-valgrind.sh test/run.sh regress
 
+# The contract over the distributed store.
+test-distributed:
+	test/throwaway-server.sh -o .build/distributed $(PREPARED) test/distributed.sh $(TESTS)
+
 test-pgbouncer:
 	test/throwaway-server.sh -o .build/pgbouncer $(PREPARED) -i pgbouncer=pgbouncer test/pgbouncer.sh
 

@@ -18,17 +18,24 @@ trap 'psql -Xq -d postgres -c "DROP DATABASE IF EXISTS $database"' EXIT
 sql -c "CREATE EXTENSION idempotency"
 
 # Keys with a small response, as a payment leaves them; written to the slot by
-# SQL, since only their number and size matter here.
+# SQL, since only their number and size matter here, and in the order of the
+# index, which is the fastest and leaves the index of the fewest pages.
+sql <<EOF
+CREATE UNLOGGED TABLE expired AS
+SELECT scope, key, decode(md5(key) || md5(key), 'hex') AS fingerprint, n::text AS resource_id,
+	jsonb_build_object('id', n, 'amount', 100, 'currency', 'EUR') AS response, idempotency.key_hash(key, scope) AS hash
+FROM generate_series(1, $keys) AS n,
+	LATERAL (SELECT 'payments/tenant-' || n % 100 AS scope, 'key-' || n AS key) AS k
+ORDER BY hash;
+EOF
 fill() {
 	sql <<EOF
 UPDATE idempotency.wheel SET until = clock_timestamp() + (slot + 1) * interval '1 hour';
-INSERT INTO idempotency.keys (scope, key, fingerprint, status, status_code, resource_id, response,
+INSERT INTO idempotency.keys_0 (scope, key, fingerprint, status, status_code, resource_id, response,
 	attempt, claimed_at, completed_at, expires_at, slot, hash)
-SELECT 'payments/tenant-' || n % 100, 'key-' || n, decode(md5(n::text) || md5(n::text), 'hex'),
-	'completed', 201, n::text, jsonb_build_object('id', n, 'amount', 100, 'currency', 'EUR'), 1,
-	clock_timestamp(), clock_timestamp(), clock_timestamp(), 0,
-	idempotency.key_hash('key-' || n, 'payments/tenant-' || n % 100)
-FROM generate_series(1, $keys) AS n;
+SELECT scope, key, fingerprint, 'completed', 201, resource_id, response,
+	1, clock_timestamp(), clock_timestamp(), clock_timestamp(), 0, hash
+FROM expired;
 VACUUM (FREEZE, ANALYZE) idempotency.keys_0;
 CHECKPOINT;
 SELECT pg_sleep(0.01);

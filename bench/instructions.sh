@@ -101,6 +101,13 @@ my @bulk = (
 		my $keys = "(SELECT array_agg('b$number-' || n) FROM generate_series(1, $_[0]) AS n)";
 		('BEGIN', "SELECT count(*) FROM idempotency.claim_many($keys)", "SELECT idempotency.complete_many($keys)", 'COMMIT') }],
 );
+# Of expired keys, ten times as many, that lie in keys_long.
+my $expired = sub { 'VACUUM idempotency.keys_long', "INSERT INTO idempotency.keys (scope, key, status, status_code, response, attempt, claimed_at, completed_at, expires_at, slot, hash)"
+	. " SELECT '', 'x' || n, 'completed', 201, '{\"id\": 4711}', 1, now(), now(), now(), -1, idempotency.key_hash('x' || n, '') FROM generate_series(1, $_[0]) AS n" };
+my @expiry = (
+	['bulk DELETE of expired keys', '', sub { 'DELETE FROM idempotency.keys_long WHERE expires_at < clock_timestamp()' }, $expired],
+	['bulk sweep of expired keys', '', sub { "SELECT rows_deleted / ($_[0] = rows_deleted)::int FROM idempotency.sweep($_[0])" }, $expired],
+);
 
 # A statement is a line, in a single-user backend.
 my $text = join '', lines($statements);
@@ -122,7 +129,12 @@ sub run_phase
 }
 sub run_bulk
 {
-	my ($n, $label, $base, $lines) = @_;
+	my ($n, $label, $base, $lines, $before) = @_;
+	if ($before)
+	{
+		print map { "$_\n" } $before->($n), 'SELECT pg_current_wal_insert_lsn()';
+		print $list "filling\t\t$n\n";
+	}
 	print map { "$_\n" } $lines->($n);
 	print "SELECT pg_current_wal_insert_lsn()\n";
 	print $list "$label\t$base\t$n\n";
@@ -139,6 +151,11 @@ for my $round (0 .. $rounds)
 	}
 	run_phase($n, @$_) for @candidates;
 	run_bulk($n, @$_) for @bulk;
+}
+# Last, as from now on keys_long is in use, and looked into by every claim.
+for (1 .. $rounds)
+{
+	run_bulk(10 * $phase, @$_) for @expiry;
 }
 END
 
@@ -168,7 +185,7 @@ for my $phase (lines("$work/phases"))
 	my ($label, $base, $n) = split /\t/, $phase;
 	$i++;
 	if ($label eq 'warm-up') { $warm = 1; next }
-	next unless $warm;
+	next if !$warm || $label eq 'filling';
 	my ($total) = map { /^totals: (\d+)/ ? $1 : () } lines("$work/callgrind.$i");
 	push @labels, $label unless $instructions{$label};
 	$base{$label} = $base;

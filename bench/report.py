@@ -287,6 +287,20 @@ def targets():
     if counts:
         target("1,000 duplicates of one key, not waiting", "one execution, p99 under 5 times that of an empty SELECT",
                f"{max(counts)} execution, {ratio} times", max(counts) == 1 and min(counts) == 1 and ratio.median < 5)
+    turn = re.search(r"^(\d+) keys, (?s:.*)^turn of the wheel +(\d+) ms +(\d+) bytes", listing("expiry.txt"), re.MULTILINE)
+    if turn:
+        keys, ms, wal = map(int, turn.groups())
+        target(f"{keys:,} expired keys forgotten by a turn of the wheel", "under 200 ms and 200 kB of WAL", f"{ms} ms, {wal / 1000:.0f} kB",
+               ms < 200 and wal < 200000)
+    for kind, what in (("wheel", "the wheel turns every second"), ("default", "`keys_long` is swept at the default rate"),
+                       ("steady", "`keys_long` is swept as fast as keys are claimed")):
+        found = re.search(rf"^{kind} +\d+ +([\d.]+) % \(([\d.]+) to ([\d.]+)\)", listing("sweep_load.txt"), re.MULTILINE)
+        if found:
+            target(f"claims per second while {what}", "at least 0.95 of those with no sweep",
+                   Spread([float(value) / 100 for value in found.groups()]), float(found[1]) >= 95)
+    flat = re.search(r"^largest of the last ten ticks: ([+-][\d.]+) per cent", listing("disk.txt", LARGE), re.MULTILINE)
+    target("size on disk after ten ticks of steady load", "flat",
+           f"{flat[1]} % over the ten ticks before" if flat else "`make bench-large`", float(flat[1]) <= 10 if flat else None)
     if memory:
         early = [kb for done, kb in memory if done >= memory[-1][0] / 10][0]
         target("memory of a backend after a million transactions", "flat",
@@ -451,12 +465,27 @@ def bulk():
     return f"`once` in a WHERE clause, beside an `INSERT .. ON CONFLICT` into a table of the same shape: {text[-1]}.\n" if text else ""
 
 
+def listing(name, directory=RESULTS):
+    path = os.path.join(directory, name)
+    if not os.path.exists(path):
+        return ""
+    with open(path, encoding="utf-8") as file:
+        return file.read().strip("\n")
+
+
 def expiry():
     text = ""
-    for name in sorted(os.listdir(RESULTS)):
-        if re.fullmatch(r"(expiry|sweep).*\.txt", name):
-            with open(os.path.join(RESULTS, name), encoding="utf-8") as file:
-                text += f"`bench/{name[:-4]}.sh`:\n\n```text\n{file.read().strip()}\n```\n\n"
+    for name, directory, said in (
+            ("expiry", RESULTS, "Keys of a slot that is past, forgotten by a turn of the wheel, and by statements:"),
+            ("sweep_load", RESULTS, "Claims beside the sweeper. Where keys go to slots, the wheel turns every second, and each turn empties a slot of as "
+             "many keys as are claimed in a second. Where they go to `keys_long`, expired keys are deleted there: at the rate "
+             "that the defaults allow, 10,000 a minute, and at that of a steady state, in which every key that is claimed is "
+             "once deleted. The worker comes every second, sixty times as often as by default:"),
+            ("purge", LARGE, "A million keys of a scope that is purged:"),
+            ("disk", LARGE, "Keys that are remembered for a tick and a half, under steady load; the first four ticks fill the wheel:")):
+        listed = listing(f"{name}.txt", directory)
+        if listed:
+            text += f"{said}\n\n```text\n{listed}\n```\n\n"
     return text
 
 

@@ -32,7 +32,7 @@ SELECT outcome, response FROM idempotency.claim('serializable', 'isolation_level
 SELECT status FROM idempotency.lookup('serializable', 'isolation_levels');
 -- two keys never conflict: nothing of the key tables is locked by predicate
 SELECT count(*) FILTER (WHERE relation = 'paid'::regclass) > 0 AS of_the_application,
-	   count(*) FILTER (WHERE relation <> 'paid'::regclass AND relnamespace = 'idempotency'::regnamespace) AS of_the_keys
+	   count(*) FILTER (WHERE relation <> 'paid'::regclass AND relnamespace = 'idempotency'::regnamespace) > 0 AS of_the_keys
 FROM pg_locks LEFT JOIN pg_class ON pg_class.oid = relation WHERE mode = 'SIReadLock' AND pid = pg_backend_pid();
 COMMIT;
 

@@ -23,7 +23,7 @@ SELECT outcome FROM idempotency.claim('key', 'replay_writes_nothing', '2');
 SELECT outcome FROM idempotency.claim('leased', 'replay_writes_nothing', '1');
 SELECT outcome FROM idempotency.claim('leased', 'replay_writes_nothing', '2');
 SELECT outcome FROM idempotency.claim('absent', 'replay_writes_nothing', first_sent => '-infinity');
-SELECT pg_current_xact_id_if_assigned();
+SELECT pg_current_xact_id_if_assigned() IS NULL AS no_transaction_id;
 -- a claim has one
 SELECT outcome FROM idempotency.claim('other', 'replay_writes_nothing');
 SELECT pg_current_xact_id_if_assigned() IS NOT NULL AS assigned;

@@ -19,6 +19,7 @@
 #include "utils/acl.h"
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
+#include "utils/lsyscache.h"
 #include "commands/tablecmds.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -156,6 +157,46 @@ read_jsonb(char *text, Jsonb **result)
 	}
 	PG_END_TRY();
 	return read;
+#endif
+}
+
+/* Read a value of a type by its input function; false where it is not one. */
+static inline bool
+read_value(Oid type, char *text, Datum *result)
+{
+	Oid			input;
+	Oid			parameter;
+
+	getTypeInputInfo(type, &input, &parameter);
+#if PG_VERSION_NUM >= 160000
+	{
+		ErrorSaveContext refusal = {.type = T_ErrorSaveContext};
+		FmgrInfo	function;
+
+		fmgr_info(input, &function);
+		return InputFunctionCallSafe(&function, text, parameter, -1,
+									 (struct Node *) &refusal, result);
+	}
+#else
+	{
+		MemoryContext context = CurrentMemoryContext;
+		volatile bool read = false;
+
+		PG_TRY();
+		{
+			*result = OidInputFunctionCall(input, text, parameter, -1);
+			read = true;
+		}
+		PG_CATCH();
+		{
+			if (ERRCODE_TO_CATEGORY(geterrcode()) != ERRCODE_DATA_EXCEPTION)
+				PG_RE_THROW();
+			MemoryContextSwitchTo(context);
+			FlushErrorState();
+		}
+		PG_END_TRY();
+		return read;
+	}
 #endif
 }
 

@@ -47,6 +47,7 @@ int64		sweep_interval = 60 * USECS_PER_SEC;
 int			sweep_batch = 10000;
 char	   *sweep_databases = "";
 int64		wheel_tick = USECS_PER_DAY;
+int			store_setting = STORE_AUTO;
 
 static char *default_ttl_text;
 static char *default_lease_text;
@@ -54,6 +55,13 @@ static char *default_wait_text;
 static char *sweep_interval_text;
 static char *wheel_tick_text;
 static char *sqlstate_prefix = "IK";
+
+static const struct config_enum_entry stores[] = {
+	{"auto", STORE_AUTO, false},
+	{"local", STORE_LOCAL, false},
+	{"distributed", STORE_DISTRIBUTED, false},
+	{NULL, 0, false}
+};
 
 int
 idempotency_sqlstate(int http_status)
@@ -270,5 +278,10 @@ define_settings(void)
 							   "A new value holds for the ranges that are handed out from then on.",
 							   &wheel_tick_text, "1 day", PGC_SUSET, 0,
 							   check_wheel_tick, assign_wheel_tick, NULL);
+	DefineCustomEnumVariable("idempotency.store",
+							 "Where keys are stored.",
+							 "auto: in the table that distribute() has made, or, where there is none, in the tables of the extension; local and distributed: in the one or the other.",
+							 &store_setting, STORE_AUTO, stores, PGC_SUSET, 0,
+							 NULL, NULL, NULL);
 	MarkGUCPrefixReserved("idempotency");
 }

@@ -10,6 +10,14 @@
 
 #include "datatype/timestamp.h"
 
+/* Values of the setting idempotency.store. */
+typedef enum StoreSetting
+{
+	STORE_AUTO,
+	STORE_LOCAL,
+	STORE_DISTRIBUTED
+} StoreSetting;
+
 extern Interval default_ttl;
 extern Interval default_lease;
 extern Interval default_wait;
@@ -21,6 +29,7 @@ extern int64 sweep_interval;	/* microseconds */
 extern int	sweep_batch;		/* rows, and pages */
 extern char *sweep_databases;	/* names separated by commas, or empty: all */
 extern int64 wheel_tick;		/* microseconds */
+extern int	store_setting;		/* a StoreSetting */
 
 extern void define_settings(void);
 

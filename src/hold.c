@@ -78,7 +78,7 @@ write_held_key(HeldKey *held)
 				(errcode(ERRCODE_UNIQUE_VIOLATION),
 				 errmsg("idempotency key \"%s\" is stored already",
 						text_to_cstring(held->key.name)),
-				 errdetail("A row of it was put into idempotency.keys by hand."),
+				 errdetail("Its row was put there, or removed, by hand."),
 				 errhint("Begin again: the call is then answered by that row.")));
 	let_go_of_key(held);
 }

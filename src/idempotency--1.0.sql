@@ -623,6 +623,40 @@ COMMENT ON COLUMN idempotency.stats.last_sweep_error IS 'the error that ended th
 COMMENT ON COLUMN idempotency.stats.stats_reset IS 'since when this row has been counting; every scope has it';
 
 -- ---------------------------------------------------------------------------
+-- The distributed store.  Its table is made by distribute() and does not
+-- belong to the extension.
+-- ---------------------------------------------------------------------------
+
+CREATE FUNCTION idempotency.distribute(
+	business regclass,
+	tenant_from text DEFAULT 'last'
+) RETURNS void
+AS 'MODULE_PATHNAME', 'idempotency_distribute'
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+
+COMMENT ON FUNCTION idempotency.distribute(regclass, text) IS
+'store keys in one table, on Citus distributed as the rows of a table of yours; only while none are remembered';
+
+CREATE FUNCTION idempotency.undistribute()
+RETURNS void
+AS 'MODULE_PATHNAME', 'idempotency_undistribute'
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+
+COMMENT ON FUNCTION idempotency.undistribute() IS
+'store keys in the tables of the extension again; only while none are remembered';
+
+CREATE FUNCTION idempotency.upgrade_store()
+RETURNS text[]
+AS 'MODULE_PATHNAME', 'idempotency_upgrade_store'
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+
+COMMENT ON FUNCTION idempotency.upgrade_store() IS
+'add what a new version of the extension needs to the table that distribute() has made; returns the columns added';
+
+-- ---------------------------------------------------------------------------
 -- Keys.
 -- ---------------------------------------------------------------------------
 
@@ -738,6 +772,9 @@ REVOKE ALL ON FUNCTION idempotency.sweep(bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION idempotency.forget(text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION idempotency.purge(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION idempotency.erase(text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION idempotency.distribute(regclass, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION idempotency.undistribute() FROM PUBLIC;
+REVOKE ALL ON FUNCTION idempotency.upgrade_store() FROM PUBLIC;
 REVOKE ALL ON TABLE idempotency.in_flight FROM PUBLIC;
 REVOKE ALL ON FUNCTION idempotency.guard_table(regclass, name, text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION idempotency.stats_counters() FROM PUBLIC;

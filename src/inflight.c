@@ -10,6 +10,10 @@
  * update; a register of owners would cost every claim.  Operators pay, for
  * whom this is.
  *
+ * The distributed store shows the claims that are committed, and those of the
+ * current transaction: what others have not committed is known to the servers
+ * that hold it.
+ *
  * A view checks its tables as its owner, but its functions as its reader.  So
  * the function is open to all, and asks itself whether its caller may read
  * the view: one grant is enough.
@@ -67,27 +71,44 @@ whole_transaction(const KeyRow *row, TransactionId writer)
 		SubTransGetTopmostTransaction(writer) : InvalidTransactionId;
 }
 
+static void
+put_claim(ReturnSetInfo *result, const IdempotencyKey *key, const KeyRow *row,
+		  TransactionId holder)
+{
+	Datum		values[UNFINISHED_COLUMNS];
+	bool		isnull[UNFINISHED_COLUMNS] = {0};
+
+	values[UNFINISHED_SCOPE] = PointerGetDatum(key->scope);
+	values[UNFINISHED_KEY] = PointerGetDatum(key->name);
+	values[UNFINISHED_ATTEMPT] = Int32GetDatum(row->attempt);
+	values[UNFINISHED_CLAIMED_AT] = TimestampTzGetDatum(row->claimed_at);
+	values[UNFINISHED_LEASE_UNTIL] = TimestampTzGetDatum(row->lease_until);
+	isnull[UNFINISHED_LEASE_UNTIL] = row->lease_until == NO_TIME;
+	values[UNFINISHED_HOLDER] = TransactionIdGetDatum(holder);
+	isnull[UNFINISHED_HOLDER] = !TransactionIdIsValid(holder);
+	tuplestore_putvalues(result->setResult, result->setDesc, values, isnull);
+}
+
 /* Add the claims that their owners have put off. */
 static void
 put_pending_claims(ReturnSetInfo *result)
 {
-	PendingClaim claim;
+	IdempotencyKey key;
+	KeyRow		row;
 	int			position = 0;
 
-	while (pending_next(&position, &claim))
+	while (pending_next(&position, &key, &row))
 	{
-		Datum		values[UNFINISHED_COLUMNS];
-		bool		isnull[UNFINISHED_COLUMNS] = {0};
-
 		CHECK_FOR_INTERRUPTS();
-		values[UNFINISHED_SCOPE] = PointerGetDatum(claim.scope);
-		values[UNFINISHED_KEY] = PointerGetDatum(claim.name);
-		values[UNFINISHED_ATTEMPT] = Int32GetDatum(claim.attempt);
-		values[UNFINISHED_CLAIMED_AT] = TimestampTzGetDatum(claim.claimed_at);
-		values[UNFINISHED_LEASE_UNTIL] = TimestampTzGetDatum(claim.lease_until);
-		values[UNFINISHED_HOLDER] = TransactionIdGetDatum(claim.xid);
-		tuplestore_putvalues(result->setResult, result->setDesc, values, isnull);
+		put_claim(result, &key, &row, row.claim_xid);
 	}
+}
+
+/* The same from a store that shows nothing that others have not committed. */
+static void
+put_visited_claim(const IdempotencyKey *key, const KeyRow *row, void *result)
+{
+	put_claim(result, key, row, row->own ? GetTopTransactionIdIfAny() : InvalidTransactionId);
 }
 
 /*
@@ -96,14 +117,15 @@ put_pending_claims(ReturnSetInfo *result)
  * Scope, key, attempt, claimed_at, lease_until, and the transaction in
  * progress that has written the row, NULL where its claim is committed and
  * nobody is at work on it.  A claim with its result is among them as long as
- * that is not committed, without lease_until.  A claim that a transaction is replacing is there
- * twice.  For those who may read the view in_flight.
+ * that is not committed, without lease_until.  A claim that a transaction is
+ * replacing is there twice.  For those who may read the view in_flight.
  */
 Datum
 idempotency_unfinished_claims(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	TimestampTz now = GetCurrentTimestamp();
+	Store		store;
 	StoreScan	scan;
 	IdempotencyKey key;
 	KeyRow		row;
@@ -111,26 +133,17 @@ idempotency_unfinished_claims(PG_FUNCTION_ARGS)
 
 	check_may_read_view();
 	InitMaterializedSRF(fcinfo, 0);
+	store_open(&store);
+	if (store_visit_unfinished(&store, now, put_visited_claim, result))
+		return (Datum) 0;
 	store_scan_begin(&scan, 0, LEAVES - 1, false);
 	while (store_scan_next(&scan, &key, &row, &writer))
 	{
-		Datum		values[UNFINISHED_COLUMNS];
-		bool		isnull[UNFINISHED_COLUMNS] = {0};
-
 		if (row.status != KEY_IN_PROGRESS && !row.own && !scan.uncommitted)
 			continue;
 		writer = whole_transaction(&row, writer);
-		if (row.expires_at <= now && !TransactionIdIsValid(writer))
-			continue;
-		values[UNFINISHED_SCOPE] = PointerGetDatum(key.scope);
-		values[UNFINISHED_KEY] = PointerGetDatum(key.name);
-		values[UNFINISHED_ATTEMPT] = Int32GetDatum(row.attempt);
-		values[UNFINISHED_CLAIMED_AT] = TimestampTzGetDatum(row.claimed_at);
-		values[UNFINISHED_LEASE_UNTIL] = TimestampTzGetDatum(row.lease_until);
-		isnull[UNFINISHED_LEASE_UNTIL] = row.lease_until == NO_TIME;
-		values[UNFINISHED_HOLDER] = TransactionIdGetDatum(writer);
-		isnull[UNFINISHED_HOLDER] = !TransactionIdIsValid(writer);
-		tuplestore_putvalues(result->setResult, result->setDesc, values, isnull);
+		if (row.expires_at > now || TransactionIdIsValid(writer))
+			put_claim(result, &key, &row, writer);
 	}
 	store_scan_end(&scan);
 	put_pending_claims(result);

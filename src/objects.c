@@ -9,6 +9,10 @@
  *
  * A change of the contents of a table sends one too: announce_change().
  *
+ * Two tables may come into being later, the one of the distributed store and
+ * Citus' list of nodes.  Nobody's relcache knows them before, so it is the
+ * message about their names in the catalogue that is waited for.
+ *
  * A backend sees the message no later than it next locks a relation, so what
  * was looked up before a lock is never used after it without asking again.
  *
@@ -17,6 +21,7 @@
 #include "postgres.h"
 
 #include "catalog/namespace.h"
+#include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "fmgr.h"
@@ -33,11 +38,16 @@ static Objects known;
 static bool known_valid = false;
 static uint64 generation = 1;
 
+/* Hashes of the names of the tables that need not exist. */
+static uint32 distributed_name;
+static uint32 nodes_name;
+
 static void
 forget_objects(Datum arg, Oid relid)
 {
 	bool		ours = relid == InvalidOid || !known_valid ||
-		relid == known.keys || relid == known.wheel || relid == known.policy;
+		relid == known.keys || relid == known.wheel || relid == known.policy ||
+		relid == known.distributed_keys || relid == known.citus_nodes;
 
 	for (int leaf = 0; leaf < LEAVES && !ours; leaf++)
 		ours = relid == known.leaf[leaf] || relid == known.leaf_index[leaf];
@@ -49,10 +59,21 @@ forget_objects(Datum arg, Oid relid)
 	}
 }
 
+static void
+forget_names(Datum arg, int cacheid, uint32 name)
+{
+	if (name == 0 || !known_valid || name == distributed_name || name == nodes_name)
+	{
+		known_valid = false;
+		generation++;
+	}
+}
+
 void
 watch_objects(void)
 {
 	CacheRegisterRelcacheCallback(forget_objects, (Datum) 0);
+	CacheRegisterSyscacheCallback(RELNAMENSP, forget_names, (Datum) 0);
 }
 
 uint64
@@ -78,6 +99,15 @@ relation_named(Oid schema, const char *name)
 	if (!OidIsValid(relid))
 		not_installed();
 	return relid;
+}
+
+/* The same for a table that need not exist. */
+static Oid
+table_if_exists(Oid schema, const char *name, uint32 *hash)
+{
+	*hash = GetSysCacheHashValue2(RELNAMENSP, CStringGetDatum(name),
+								  ObjectIdGetDatum(schema));
+	return get_relname_relid(name, schema);
 }
 
 static Oid
@@ -135,6 +165,8 @@ objects(void)
 		}
 		found.keys_type = type_named(schema, "keys");
 		found.claim_result_type = type_named(schema, "claim_result");
+		found.distributed_keys = table_if_exists(schema, DISTRIBUTED_KEYS, &distributed_name);
+		found.citus_nodes = table_if_exists(PG_CATALOG_NAMESPACE, "pg_dist_node", &nodes_name);
 
 		/* A message that arrived meanwhile makes the next call look again. */
 		known = found;

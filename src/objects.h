@@ -14,6 +14,9 @@
 #define LEAF_LONG		WHEEL_SLOTS
 #define LEAVES			(WHEEL_SLOTS + 1)
 
+/* The table of the distributed store, which distribute() makes. */
+#define DISTRIBUTED_KEYS	"distributed_keys"
+
 typedef struct Objects
 {
 	Oid			keys;
@@ -23,6 +26,8 @@ typedef struct Objects
 	Oid			leaf_index[LEAVES];
 	Oid			keys_type;		/* row type of keys */
 	Oid			claim_result_type;
+	Oid			distributed_keys;	/* InvalidOid: there is none */
+	Oid			citus_nodes;	/* likewise, Citus' list of its nodes */
 } Objects;
 
 /*

@@ -190,7 +190,7 @@ pending_touch(const IdempotencyKey *key)
 }
 
 bool
-pending_next(int *position, PendingClaim *claim)
+pending_next(int *position, IdempotencyKey *key, KeyRow *row)
 {
 	while (entries != NULL && *position < MaxBackends)
 	{
@@ -203,12 +203,12 @@ pending_next(int *position, PendingClaim *claim)
 		if (copy.database != MyDatabaseId || !TransactionIdIsValid(copy.xid) ||
 			!TransactionIdIsInProgress(copy.xid))
 			continue;
-		claim->xid = copy.xid;
-		claim->attempt = copy.attempt;
-		claim->claimed_at = copy.claimed_at;
-		claim->lease_until = copy.lease_until;
-		claim->scope = cstring_to_text_with_len(copy.scope, copy.scope_length);
-		claim->name = cstring_to_text_with_len(copy.name, copy.name_length);
+		row->claim_xid = copy.xid;
+		row->attempt = copy.attempt;
+		row->claimed_at = copy.claimed_at;
+		row->lease_until = copy.lease_until;
+		key->scope = cstring_to_text_with_len(copy.scope, copy.scope_length);
+		key->name = cstring_to_text_with_len(copy.name, copy.name_length);
 		return true;
 	}
 	return false;

@@ -43,21 +43,11 @@ extern bool pending_untouched(const IdempotencyKey *key);
 /* Note that something is being written under a key, whichever it is. */
 extern void pending_touch(const IdempotencyKey *key);
 
-/* A claim that some backend of this database has put off. */
-typedef struct PendingClaim
-{
-	TransactionId xid;			/* of its transaction, which runs */
-	int32		attempt;
-	TimestampTz claimed_at;
-	TimestampTz lease_until;
-	text	   *scope;
-	text	   *name;
-} PendingClaim;
-
 /*
- * The next of them, in the current memory context; false at the end.  The
- * position is zero for the first.
+ * The next claim that a backend of this database has put off and whose
+ * transaction runs: the key, in the current memory context, and of the row what
+ * in_flight shows.  False at the end; the position is zero for the first.
  */
-extern bool pending_next(int *position, PendingClaim *claim);
+extern bool pending_next(int *position, IdempotencyKey *key, KeyRow *row);
 
 #endif							/* IDEMPOTENCY_PENDING_H */

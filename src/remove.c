@@ -170,6 +170,7 @@ idempotency_purge(PG_FUNCTION_ARGS)
 	text	   *scope = text_from_arg(fcinfo, 0);
 	bool		whole[LEAVES];
 	int64		purged = 0;
+	Store		store;
 
 	PreventCommandIfReadOnly("idempotency.purge()");
 	if (scope == NULL)
@@ -177,6 +178,9 @@ idempotency_purge(PG_FUNCTION_ARGS)
 				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
 				 errmsg("scope to purge must not be null"),
 				 errhint("Name the scope; the empty one is a scope too.")));
+	store_open(&store);
+	if (store_purge(&store, scope, &purged))
+		PG_RETURN_INT64(purged);
 	for (int leaf = 0; leaf < LEAVES; leaf++)
 	{
 		int64		count;

@@ -428,6 +428,7 @@ local_write(Store *store, const IdempotencyKey *key, KeyRow *row,
 		row->leaf = wheel_leaf_for(&store->wheel, row->expires_at);
 	pending_touch(key);
 	storeleaf_open(store, row->leaf);
+	check_store_in_use(store);
 	store->written[row->leaf] = true;
 
 	if (row->claimed_here)

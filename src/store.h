@@ -6,7 +6,7 @@
  * Everything above this seam speaks of keys and rows, never of tables.  Behind
  * it are two stores with the same functions: the local one, in the tables of
  * the expiry wheel (store.c), and the distributed one, in a table that Citus
- * may spread over many servers.
+ * may spread over many servers (distributed.c).  storechoice.c chooses.
  *
  * What they share is a protocol: take the key's lock, probe, judge, write, let
  * go of the lock.  The distributed store has no lock of a key.  There a write
@@ -120,6 +120,9 @@ typedef struct Store
 	TupleTableSlot *write_slot;
 } Store;
 
+/* What is done with a row that is read; it is valid until the next. */
+typedef void (*VisitRow) (const IdempotencyKey *key, const KeyRow *row, void *argument);
+
 typedef struct StoreMethods
 {
 	bool		writes_first;	/* then there is a touch() */
@@ -140,9 +143,12 @@ typedef struct StoreMethods
 	WriteResult (*write) (Store *store, const IdempotencyKey *key, KeyRow *row,
 						  const WaitLimit *limit, StatsEntry *stats);
 	void		(*delete) (Store *store, const IdempotencyKey *key, KeyRow *row);
+	int64		(*purge) (const text *scope);	/* or NULL */
+	void		(*unfinished) (TimestampTz now, VisitRow visit, void *argument);	/* or NULL */
 } StoreMethods;
 
 extern const StoreMethods local_store;
+extern const StoreMethods distributed_store;
 
 /*
  * Begin to use the store that is in use in this database.  What it holds open
@@ -153,6 +159,12 @@ extern void store_open(Store *store);
 
 /* The same with the local store, whichever is in use. */
 extern void store_open_local(Store *store);
+
+/*
+ * See that a store which is about to be written to, and whose table is locked
+ * against distribute(), is still the one in use.  Raises T_R_SERIALIZATION_FAILURE.
+ */
+extern void check_store_in_use(const Store *store);
 
 /*
  * Whether a claim has to write before it reads: it begins with a write of what
@@ -296,6 +308,33 @@ store_delete(Store *store, const IdempotencyKey *key, KeyRow *row)
 }
 
 /*
+ * Remove all keys of the scope, and count those that were live, where the store
+ * does that in one go; false where the caller does it key by key.
+ */
+static inline bool
+store_purge(const Store *store, const text *scope, int64 *purged)
+{
+	if (store->methods->purge == NULL)
+		return false;
+	*purged = store->methods->purge(scope);
+	return true;
+}
+
+/*
+ * Visit the claims that are unfinished and live, committed or the current
+ * transaction's own, where the store can only be read by a query; false where
+ * the caller reads it with a StoreScan.
+ */
+static inline bool
+store_visit_unfinished(const Store *store, TimestampTz now, VisitRow visit, void *argument)
+{
+	if (store->methods->unfinished == NULL)
+		return false;
+	store->methods->unfinished(now, visit, argument);
+	return true;
+}
+
+/*
  * A walk through part of keys_long, to delete expired rows.  Set pages_left to
  * the number of pages to read; the walk begins anywhere.  It can be paused, and
  * go on in another transaction.
@@ -321,8 +360,8 @@ typedef struct LongWalk
 extern bool store_walk_resume(LongWalk *walk);
 
 /*
- * The key of the next row that has expired, by a transaction that has ended.
- * Returns false where it is time for a pause.
+ * The key of the next expired row that the current transaction has not written
+ * itself.  Returns false where it is time for a pause.
  */
 extern bool store_walk_next(LongWalk *walk, TimestampTz now, IdempotencyKey *key);
 

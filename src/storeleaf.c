@@ -25,12 +25,6 @@
 #include "utils/rel.h"
 
 void
-store_open(Store *store)
-{
-	store_open_local(store);
-}
-
-void
 store_open_local(Store *store)
 {
 	memset(store, 0, sizeof(*store));

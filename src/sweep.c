@@ -27,6 +27,7 @@
 
 #include "access/htup_details.h"
 #include "catalog/pg_class.h"
+#include "distributed_scan.h"
 #include "error.h"
 #include "funcapi.h"
 #include "guc.h"
@@ -108,6 +109,23 @@ delete_rows(Sweep *sweep)
 	return sweep->rows_left > 0 && sweep->walk.pages_left > 0;
 }
 
+/* The same of the distributed store, where there is one. */
+static bool
+delete_distributed_rows(Sweep *sweep)
+{
+	int64		deleted = 0;
+
+	if (sweep->rows_left == 0 || sweep->distributed_done ||
+		!OidIsValid(objects()->distributed_keys))
+		return false;
+	sweep->distributed_done = !distributed_delete_expired(GetCurrentTimestamp(),
+														  Min(sweep->rows_left, ROWS_IN_A_STEP),
+														  &deleted);
+	sweep->rows_deleted += deleted;
+	sweep->rows_left -= deleted;
+	return !sweep->distributed_done;
+}
+
 bool
 sweep_step(Sweep *sweep)
 {
@@ -118,7 +136,7 @@ sweep_step(Sweep *sweep)
 	GetUserIdAndSecContext(&caller, &context);
 	SetUserIdAndSecContext(owner_of(objects()->wheel),
 						   context | SECURITY_RESTRICTED_OPERATION);
-	more = turn_slot(sweep) || delete_rows(sweep);
+	more = turn_slot(sweep) || delete_rows(sweep) || delete_distributed_rows(sweep);
 	SetUserIdAndSecContext(caller, context);
 	return more;
 }

@@ -15,6 +15,7 @@ typedef struct Sweep
 	int			turns_left;
 	int64		rows_left;
 	LongWalk	walk;
+	bool		distributed_done;	/* no more expired rows there */
 
 	/* what has been done */
 	int			slots_cleared;

@@ -1,0 +1,70 @@
+-- The local store is refused in a Citus cluster of several nodes that hold
+-- shards, unless the setting says to use it.  Citus is not here: its table of
+-- nodes is made by hand.
+SELECT current_database() AS tested \gset
+SET client_min_messages = warning;
+DROP DATABASE IF EXISTS regress_idempotency_citus_guard;
+CREATE DATABASE regress_idempotency_citus_guard;
+\c regress_idempotency_citus_guard
+SET client_min_messages = warning;
+CREATE EXTENSION idempotency;
+SELECT outcome FROM idempotency.claim('before', 'citus_guard');
+
+SET allow_system_table_mods = on;
+CREATE TABLE pg_catalog.pg_dist_node (groupid integer, isactive boolean, shouldhaveshards boolean, noderole text);
+CREATE TABLE pg_catalog.pg_dist_partition (logicalrelid regclass, partmethod "char", partkey text);
+CREATE TABLE pg_catalog.pg_dist_local_group (groupid integer);
+CREATE FUNCTION pg_catalog.column_to_column_name(regclass, text) RETURNS text LANGUAGE sql AS $$ SELECT $2 $$;
+RESET allow_system_table_mods;
+GRANT SELECT ON pg_catalog.pg_dist_node, pg_catalog.pg_dist_partition, pg_catalog.pg_dist_local_group TO PUBLIC;
+
+-- One that holds shards, and some that don't count.
+INSERT INTO pg_dist_node VALUES (1, true, true, 'primary'), (0, true, false, 'primary'), (1, true, true, 'secondary'), (2, false, true, 'primary');
+SELECT outcome FROM idempotency.claim('one', 'citus_guard');
+-- A second one: Citus announces the change as any of its table.
+INSERT INTO pg_dist_node VALUES (3, true, true, 'primary');
+SET allow_system_table_mods = on;
+ALTER TABLE pg_catalog.pg_dist_node ALTER groupid SET STATISTICS 10;
+RESET allow_system_table_mods;
+SELECT outcome FROM idempotency.claim('two', 'citus_guard');
+\echo :LAST_ERROR_SQLSTATE
+SELECT idempotency.complete('one', 'citus_guard', attempt => 1);
+-- The sweeper goes on.
+SELECT rows_deleted FROM idempotency.sweep();
+SET idempotency.store = 'local';
+SELECT outcome FROM idempotency.claim('two', 'citus_guard');
+SELECT idempotency.purge('citus_guard');
+RESET idempotency.store;
+
+-- What keys can't be stored beside.
+CREATE TABLE undistributed (id integer);
+CREATE TABLE referenced (id integer);
+CREATE TABLE by_date (id integer, day date);
+CREATE TABLE by_id (id integer);
+INSERT INTO pg_dist_partition VALUES ('referenced', 'n', NULL), ('by_date', 'h', 'day'), ('by_id', 'h', 'id');
+SELECT idempotency.distribute('undistributed');
+SELECT idempotency.distribute('undistributed', tenant_from => 'none');
+SELECT idempotency.distribute('referenced');
+SELECT idempotency.distribute('by_date');
+SELECT idempotency.distribute('by_id', tenant_from => 'none');
+-- What they can be: with tenants of the type of the column.
+SET allow_system_table_mods = on;
+CREATE FUNCTION pg_catalog.create_distributed_table(table_name regclass, distribution_column text, colocate_with text) RETURNS void
+LANGUAGE plpgsql AS $$ BEGIN RAISE WARNING 'distribute % by % with %', table_name, distribution_column, colocate_with; END $$;
+RESET allow_system_table_mods;
+SELECT idempotency.distribute('by_id');
+SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute
+WHERE attrelid = 'idempotency.distributed_keys'::regclass AND attname = 'tenant';
+
+-- The coordinator sweeps, and no other node.
+INSERT INTO idempotency.distributed_keys (tenant, scope, key, status, attempt, expires_at, hash, row_version)
+VALUES (42, 'payments/42', 'old', 'completed', 1, '-infinity', idempotency.key_hash('old', 'payments/42'), gen_random_uuid());
+INSERT INTO pg_dist_local_group VALUES (3);
+SELECT rows_deleted FROM idempotency.sweep();
+UPDATE pg_dist_local_group SET groupid = 0;
+SET citus.propagate_set_commands = 'none';
+SELECT rows_deleted FROM idempotency.sweep();
+
+\c :tested
+SET client_min_messages = warning;
+DROP DATABASE regress_idempotency_citus_guard;

@@ -1,0 +1,143 @@
+-- distribute() makes the table of the distributed store where none is made and
+-- no keys would be forgotten; undistribute() removes it under the same condition;
+-- the setting idempotency.store says which store is used.
+SELECT current_database() AS tested \gset
+SET client_min_messages = warning;
+DROP DATABASE IF EXISTS regress_idempotency_distribute;
+CREATE DATABASE regress_idempotency_distribute;
+\c regress_idempotency_distribute
+SET client_min_messages = warning;
+CREATE EXTENSION idempotency;
+CREATE TABLE payments (id bigint PRIMARY KEY);
+
+-- arguments
+SELECT idempotency.distribute(NULL);
+SELECT idempotency.distribute('payments', NULL);
+SELECT idempotency.distribute('payments', 'first');
+\echo :LAST_ERROR_SQLSTATE
+SELECT idempotency.distribute('no_such_table');
+
+-- Without it there is nothing to remove or upgrade, nor a store to set.
+SELECT idempotency.undistribute();
+\echo :LAST_ERROR_SQLSTATE
+SELECT idempotency.upgrade_store();
+SET idempotency.store = 'distributed';
+SELECT outcome FROM idempotency.claim('key', 'payments/1');
+\echo :LAST_ERROR_SQLSTATE
+SELECT key FROM idempotency.lookup('key', 'payments/1');
+RESET idempotency.store;
+
+-- Keys that the local store remembers are in the way while they live, also
+-- those of this transaction.
+BEGIN;
+SELECT outcome FROM idempotency.claim('key', 'payments/1');
+SELECT idempotency.distribute('payments');
+\echo :LAST_ERROR_SQLSTATE
+ROLLBACK;
+SELECT outcome FROM idempotency.claim('key', 'payments/1');
+SELECT idempotency.distribute('payments');
+UPDATE idempotency.keys SET expires_at = clock_timestamp();
+SELECT idempotency.distribute('payments');
+
+-- The table does not belong to the extension, and to nobody but its owner.
+SELECT pg_describe_object('pg_class'::regclass, 'idempotency.distributed_keys'::regclass, 0),
+	obj_description('idempotency.distributed_keys'::regclass) IS NOT NULL AS has_comment,
+	relowner = (SELECT extowner FROM pg_extension WHERE extname = 'idempotency') AS is_extension_owners,
+	EXISTS (SELECT FROM pg_depend WHERE objid = c.oid AND deptype = 'e') AS is_member,
+	(SELECT count(*) FROM aclexplode(relacl) WHERE grantee <> relowner) AS grants
+FROM pg_class AS c WHERE oid = 'idempotency.distributed_keys'::regclass;
+
+-- From its commit on it is where keys are, for a session that has used the
+-- other store before; once is enough.
+SELECT outcome FROM idempotency.claim('key', 'payments/1', '{"amount": 1}');
+SELECT key, status, tenant FROM idempotency.distributed_keys;
+SELECT idempotency.complete('key', 'payments/1', '"done"', attempt => 1);
+SELECT outcome, response FROM idempotency.claim('key', 'payments/1', '{"amount": 1}');
+SELECT count(*) FROM idempotency.keys WHERE expires_at > clock_timestamp();
+SELECT idempotency.distribute('payments');
+\echo :LAST_ERROR_SQLSTATE
+
+-- A setting for those who know chooses the other.
+SET idempotency.store = 'local';
+SELECT key FROM idempotency.lookup('key', 'payments/1');
+SET idempotency.store = 'distributed';
+SELECT key FROM idempotency.lookup('key', 'payments/1');
+RESET idempotency.store;
+CREATE ROLE regress_distribute_app;
+GRANT USAGE ON SCHEMA idempotency TO regress_distribute_app;
+CREATE SCHEMA traps AUTHORIZATION regress_distribute_app;
+SET ROLE regress_distribute_app;
+SET idempotency.store = 'local';
+-- An application may use it and neither read it nor move it.
+SELECT outcome, response FROM idempotency.claim('key', 'payments/1', '{"amount": 1}');
+SELECT key FROM idempotency.distributed_keys;
+SELECT idempotency.distribute('payments');
+SELECT idempotency.undistribute();
+SELECT idempotency.upgrade_store();
+-- What runs as the table's owner looks up nothing in the caller's search path.
+SET search_path = traps;
+CREATE FUNCTION trap(uuid, uuid) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'trapped'; END $$;
+CREATE FUNCTION trap(text, text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'trapped'; END $$;
+CREATE OPERATOR = (FUNCTION = trap, LEFTARG = uuid, RIGHTARG = uuid);
+CREATE OPERATOR = (FUNCTION = trap, LEFTARG = text, RIGHTARG = text);
+SET search_path = traps, pg_catalog;
+SELECT 'a'::text = 'a'::text;
+SELECT outcome, attempt FROM idempotency.claim('trapped', 'payments/1');
+SELECT idempotency.heartbeat('trapped', 'payments/1', attempt => 1) IS NOT NULL AS renewed;
+SELECT idempotency.complete('trapped', 'payments/1', attempt => 1);
+SELECT outcome FROM idempotency.claim('trapped', 'payments/1');
+RESET search_path;
+RESET ROLE;
+-- Where it is granted, the caller is the one who writes.
+GRANT SELECT, INSERT, UPDATE, DELETE ON idempotency.distributed_keys TO regress_distribute_app;
+CREATE FUNCTION who() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE WARNING 'written by the caller: %', current_user = 'regress_distribute_app'; RETURN new; END $$;
+CREATE TRIGGER who BEFORE INSERT ON idempotency.distributed_keys FOR EACH ROW EXECUTE FUNCTION who();
+SET ROLE regress_distribute_app;
+SELECT outcome FROM idempotency.claim('granted', 'payments/1');
+RESET ROLE;
+REVOKE SELECT ON idempotency.distributed_keys FROM regress_distribute_app;
+SET ROLE regress_distribute_app;
+SELECT outcome FROM idempotency.claim('not granted', 'payments/1');
+RESET ROLE;
+DROP TRIGGER who ON idempotency.distributed_keys;
+
+-- Two keys that share the hash are an error, never a wrong answer.
+INSERT INTO idempotency.distributed_keys (tenant, scope, key, status, attempt, expires_at, hash, row_version)
+VALUES ('1', 'payments/1', 'other', 'completed', 1, 'infinity', idempotency.key_hash('forged', 'payments/1'), gen_random_uuid());
+SELECT outcome FROM idempotency.claim('forged', 'payments/1');
+\echo :LAST_ERROR_SQLSTATE
+SELECT idempotency.complete('forged', 'payments/1', attempt => 1);
+\echo :LAST_ERROR_SQLSTATE
+DELETE FROM idempotency.distributed_keys WHERE key = 'other';
+
+-- Back again, when nothing is remembered.
+SELECT idempotency.undistribute();
+\echo :LAST_ERROR_SQLSTATE
+SELECT idempotency.purge('payments/1') > 0 AS purged;
+SELECT idempotency.undistribute();
+SELECT to_regclass('idempotency.distributed_keys');
+SELECT outcome FROM idempotency.claim('key', 'payments/1');
+SELECT scope, key FROM idempotency.keys;
+
+-- The extension goes and the keys stay.
+SELECT idempotency.purge('payments/1');
+SELECT idempotency.distribute('payments', tenant_from => 'none');
+SELECT outcome FROM idempotency.claim('key', 'no tenant');
+SELECT idempotency.complete('key', 'no tenant', '"done"', attempt => 1);
+DROP EXTENSION idempotency;
+SELECT key, tenant FROM idempotency.distributed_keys;
+CREATE EXTENSION idempotency;
+SELECT outcome, response FROM idempotency.claim('key', 'no tenant');
+
+-- Default privileges do not open it.
+SELECT idempotency.purge('no tenant');
+SELECT idempotency.undistribute();
+ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC;
+ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO regress_distribute_app;
+SELECT idempotency.distribute('payments');
+SELECT has_table_privilege('regress_distribute_app', 'idempotency.distributed_keys', 'SELECT, INSERT, UPDATE, DELETE') AS open;
+
+\c :tested
+SET client_min_messages = warning;
+DROP DATABASE regress_idempotency_distribute;
+DROP ROLE regress_distribute_app;

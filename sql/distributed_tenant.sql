@@ -1,0 +1,94 @@
+-- In the distributed store the tenant of a key is what follows the last slash of
+-- its scope, read as the type of the column by which rows are distributed.
+SELECT current_database() AS tested \gset
+SET client_min_messages = warning;
+DROP DATABASE IF EXISTS regress_idempotency_tenant;
+CREATE DATABASE regress_idempotency_tenant;
+\c regress_idempotency_tenant
+SET client_min_messages = warning;
+CREATE EXTENSION idempotency;
+CREATE TABLE payments (id bigint PRIMARY KEY);
+SELECT idempotency.distribute('payments');
+
+SELECT outcome FROM idempotency.claim('key', 'payments/acme');
+SELECT outcome FROM idempotency.claim('key', 'refunds/acme');
+SELECT outcome FROM idempotency.claim('key', 'v1/payments/ümlaut und mehr');
+SELECT tenant, scope FROM idempotency.distributed_keys ORDER BY scope;
+-- no tenant
+SELECT outcome FROM idempotency.claim('key', 'payments');
+\echo :LAST_ERROR_SQLSTATE
+SELECT outcome FROM idempotency.claim('key', 'payments/');
+SELECT outcome FROM idempotency.claim('key');
+SELECT idempotency.complete('key', 'payments', attempt => 1);
+SELECT key FROM idempotency.lookup('key', 'payments');
+SELECT idempotency.purge('payments');
+SELECT idempotency.forget('key', 'payments');
+SELECT * FROM idempotency.claim_many(ARRAY['a', 'b'], 'payments');
+SELECT idempotency.issue('carts', 'one');
+\echo :LAST_ERROR_SQLSTATE
+SET idempotency.sqlstate_prefix = 'PT';
+SELECT idempotency.once('key', 'messages');
+\echo :LAST_ERROR_SQLSTATE
+RESET idempotency.sqlstate_prefix;
+
+-- With a tenant, each function finds its key.
+SELECT idempotency.issue('carts/acme', 'one') AS issued \gset
+SELECT idempotency.issue('carts/acme', 'one') = :'issued' AS same;
+SELECT outcome FROM idempotency.claim(:'issued', 'carts/acme');
+SELECT idempotency.once('key', 'messages/acme'), idempotency.once('key', 'messages/acme');
+SELECT key, outcome FROM idempotency.claim_many(ARRAY['a', 'b', 'a'], 'payments/acme');
+SELECT idempotency.complete_many(ARRAY['a', 'b'], 'payments/acme', attempts => ARRAY[1, 1]);
+SELECT idempotency.erase('a', 'payments/acme');
+SELECT idempotency.forget('b', 'payments/acme');
+SELECT key, outcome, status_code FROM idempotency.claim_many(ARRAY['a', 'b'], 'payments/acme');
+CREATE TABLE guarded (id integer PRIMARY KEY, key text);
+SELECT idempotency.guard_table('guarded', 'key', 'guarded/acme');
+INSERT INTO guarded VALUES (1, 'g');
+INSERT INTO guarded VALUES (2, 'g');
+SELECT * FROM guarded;
+SELECT scope, pid = pg_backend_pid() AS here FROM idempotency.in_flight ORDER BY scope, key;
+BEGIN;
+SELECT outcome FROM idempotency.claim('mine', 'payments/acme');
+SELECT key, pid = pg_backend_pid() AS here FROM idempotency.in_flight WHERE key = 'mine';
+ROLLBACK;
+
+-- What is purged in a claim's own transaction is gone for it, too.
+BEGIN;
+SELECT outcome FROM idempotency.claim('mine', 'purged/acme');
+SELECT idempotency.purge('purged/acme');
+SELECT idempotency.complete('mine', 'purged/acme');
+ROLLBACK;
+
+-- Expired keys are deleted, each tenant's, and no others.
+UPDATE idempotency.distributed_keys SET expires_at = clock_timestamp() WHERE scope <> 'refunds/acme';
+SELECT rows_deleted > 5 AS deleted FROM idempotency.sweep();
+SELECT scope, key FROM idempotency.distributed_keys;
+SELECT * FROM idempotency.sweep();
+-- purge() returns how many there were.
+SELECT outcome FROM idempotency.claim('another', 'refunds/acme');
+UPDATE idempotency.distributed_keys SET expires_at = clock_timestamp() WHERE key = 'another';
+SELECT idempotency.purge('refunds/acme');
+SELECT count(*) FROM idempotency.distributed_keys;
+
+-- Other types of tenants.  (On Citus the type is the business table's; here the
+-- column is altered by hand.)
+ALTER TABLE idempotency.distributed_keys ALTER tenant TYPE bigint USING tenant::bigint;
+SELECT outcome FROM idempotency.claim('key', 'payments/42');
+SELECT outcome FROM idempotency.claim('key', 'payments/9223372036854775807');
+SELECT outcome FROM idempotency.claim('key', 'payments/9223372036854775808');
+\echo :LAST_ERROR_SQLSTATE
+SELECT outcome FROM idempotency.claim('key', 'payments/acme');
+SELECT outcome FROM idempotency.claim('key', 'payments/42');
+TRUNCATE idempotency.distributed_keys;
+ALTER TABLE idempotency.distributed_keys ALTER tenant TYPE integer;
+SELECT outcome FROM idempotency.claim('key', 'payments/42');
+SELECT outcome FROM idempotency.claim('key', 'payments/2147483648');
+TRUNCATE idempotency.distributed_keys;
+ALTER TABLE idempotency.distributed_keys ALTER tenant TYPE uuid USING NULL;
+SELECT outcome FROM idempotency.claim('key', 'payments/5f1a0c6e-8c09-4d5c-9a7e-0a3a8d3f8f11');
+SELECT outcome FROM idempotency.claim('key', 'payments/42');
+SELECT tenant FROM idempotency.distributed_keys;
+
+\c :tested
+SET client_min_messages = warning;
+DROP DATABASE regress_idempotency_tenant;

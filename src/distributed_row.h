@@ -1,0 +1,22 @@
+/*-------------------------------------------------------------------------
+ *
+ * distributed_row.h
+ *	  Rows of the distributed store: versions, and whose they are.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef IDEMPOTENCY_DISTRIBUTED_ROW_H
+#define IDEMPOTENCY_DISTRIBUTED_ROW_H
+
+#include "store.h"
+
+/* A version of the current transaction that no row has had. */
+extern void new_version(pg_uuid_t *version);
+
+/* Whether the current transaction has written that version. */
+extern bool is_own_version(const pg_uuid_t *version);
+
+/* Fill in a row from the results of a statement, DISTRIBUTED_RESULTS of them. */
+extern void distributed_row(KeyRow *row, const Datum *results, const bool *isnull);
+
+#endif							/* IDEMPOTENCY_DISTRIBUTED_ROW_H */
