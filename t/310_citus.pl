@@ -324,8 +324,11 @@ sub client
 	my $give_up = time + $patience + $keys / 10;
 	while (@unanswered && time < $give_up && getppid == $test)
 	{
-		my $requests = join '', map { sprintf "SELECT '%s', * FROM pay('tenant %d', '%s');\n", $_, /(\d+)$/ && $1 % 40, $_ } @unanswered;
-		IPC::Run::run([ psql($port) ], '<', \$requests, '>>', "$directory/$name.replies", '2>>', "$directory/$name.errors");
+		# A file, as a psql that loses its server reads no further.
+		unlink "$directory/$name.requests";
+		append_to_file("$directory/$name.requests",
+			join '', map { sprintf "SELECT '%s', * FROM pay('tenant %d', '%s');\n", $_, /(\d+)$/ && $1 % 40, $_ } @unanswered);
+		IPC::Run::run([ psql($port) ], '<', "$directory/$name.requests", '>>', "$directory/$name.replies", '2>>', "$directory/$name.errors");
 		my %answered = map { /^(.*)\|(?:new|replay)\|/ ? ($1 => 1) : () } split /\n/, slurp_file("$directory/$name.replies");
 		@unanswered = grep { !$answered{$_} } @unanswered;
 		sleep 0.1;
