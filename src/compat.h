@@ -26,6 +26,7 @@
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
+#include "utils/syscache.h"
 #include "utils/wait_event.h"
 
 #if PG_VERSION_NUM < 150000 || PG_VERSION_NUM >= 200000
@@ -69,6 +70,13 @@ typedef bool IndexesToUpdate;
 #define BACKEND_NUMBER MyProcNumber
 #else
 #define BACKEND_NUMBER (MyBackendId - 1)
+#endif
+
+/* 19 made a type of the numbers of the syscaches. */
+#if PG_VERSION_NUM >= 190000
+typedef SysCacheIdentifier CacheNumber;
+#else
+typedef int CacheNumber;
 #endif
 
 /* 19 has a tuple descriptor finished once its columns are filled in. */

@@ -24,6 +24,7 @@
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
+#include "compat.h"
 #include "fmgr.h"
 #include "objects.h"
 #include "utils/inval.h"
@@ -60,7 +61,7 @@ forget_objects(Datum arg, Oid relid)
 }
 
 static void
-forget_names(Datum arg, int cacheid, uint32 name)
+forget_names(Datum arg, CacheNumber cacheid, uint32 name)
 {
 	if (name == 0 || !known_valid || name == distributed_name || name == nodes_name)
 	{

@@ -60,22 +60,26 @@ is(statements(q{SELECT idempotency.claim('not issued', 'carts/1');}), 'INSERT DE
 unlike(statements(q{SELECT idempotency.issue('carts/1', 'one');}), qr/^SELECT/, 'issue() writes first');
 is(statements(q{SELECT * FROM idempotency.claim_many(ARRAY['x', 'y'], 'payments/1');}), 'INSERT INSERT', 'a batch inserts each key');
 is(statements(q{
-	BEGIN; SELECT idempotency.claim('s', 'payments/1'); SAVEPOINT s; SELECT idempotency.checkpoint('s', 'payments/1', 'step');
+	BEGIN; SELECT idempotency.claim('s', 'payments/1'); SAVEPOINT s; SELECT idempotency.heartbeat('s', 'payments/1');
 	ROLLBACK TO s; SELECT idempotency.complete('s', 'payments/1'); COMMIT;}),
 	'INSERT UPDATE UPDATE UPDATE', 'what a savepoint has undone is not relied on');
 
-# Whose a row is does not outlive its transaction.
-$node->safe_psql('postgres', q{BEGIN; SELECT idempotency.claim('p', 'payments/1'); PREPARE TRANSACTION 'p'});
+# Whose a row is does not outlive its transaction, also where the next one of
+# the session is its first since.
+my $connection = $node->connstr('postgres');
 my ($stdout, $stderr);
-$node->psql('postgres', q{
-	\set VERBOSITY sqlstate
-	BEGIN; SELECT idempotency.claim('q', 'payments/1'); PREPARE TRANSACTION 'q'; COMMIT PREPARED 'q';
+$node->safe_psql('postgres', q{BEGIN; SELECT idempotency.claim('p', 'payments/1'); PREPARE TRANSACTION 'p'; COMMIT PREPARED 'p'});
+$node->psql('postgres', qq{
+	\\set VERBOSITY sqlstate
+	BEGIN; SELECT idempotency.claim('q', 'payments/1'); PREPARE TRANSACTION 'q';
+	\\! psql -X -d "$connection" -c "COMMIT PREPARED 'q'"
 	SELECT idempotency.complete('q', 'payments/1');
-	COMMIT PREPARED 'p';
 	SELECT idempotency.complete('p', 'payments/1');
 	SELECT idempotency.complete('p', 'payments/1', attempt => 1);
 }, stdout => \$stdout, stderr => \$stderr, on_error_stop => 0);
 is(() = $stderr =~ /IK428/g, 2, 'a prepared claim takes the attempt, in the session that prepared it and in another');
+is($node->safe_psql('postgres', q{SELECT string_agg(key || ' ' || status, ', ' ORDER BY key) FROM idempotency.distributed_keys WHERE key IN ('p', 'q')}),
+	'p completed, q in_progress', 'and with it is completed');
 
 $node->stop;
 done_testing();

@@ -4,15 +4,16 @@
 #
 #	test/run.sh [PART]...
 #
-# To be run by throwaway-server.sh, whose variables it uses.  Three of its four
+# To be run by throwaway-server.sh, whose variables it uses.  Three of its five
 # parts are PostgreSQL's own: regress is pg_regress on sql/, isolation is
-# pg_isolation_regress on specs/, and TAP is prove on t/; storm is a short storm.
-# All are run, or those that are named, whatever fails.  What went wrong is
-# shown, what was written is left in $RESULTS, and the last line says how many
-# passed and failed: of sql/ and specs/ the runner's own count, of t/ the files,
-# of the storm the builds that it judged, and one for the logs of all servers,
-# which must not tell of a crash.  A part that
-# breaks off without its closing line counts as one that failed.
+# pg_isolation_regress on specs/, and TAP is prove on t/; distributed is the
+# first two over the distributed store, storm a short storm.  All are run, or
+# those that are named, whatever fails.  What went wrong is shown, what was
+# written is left in $RESULTS, and the last line says how many passed and failed:
+# of sql/ and specs/ the runner's own count, or that of distributed.sh, of t/ the
+# files, of the storm the builds that it judged, and one for the logs of all
+# servers, which must not tell of a crash.  A part that breaks off without its
+# closing line counts as one that failed.
 
 set -uo pipefail
 read -ra make_extension <<<"$MAKE_EXTENSION"
@@ -76,18 +77,26 @@ run_storm() {
 	closing+=("storm: $(grep -E '^A storm|^[0-9]+ passed' "$output" | tr '\n' ' ' | sed 's/ $//')")
 }
 
-count_storm() {
+run_distributed() {
+	test/distributed.sh </dev/null 2>&1 | tee "$output"
+	status=$?
+	closing+=("distributed: $(tail -n 1 "$output")")
+}
+
+# Both end with the line that run.sh ends with.
+count_last_line() {
 	local count
 	count=$(sed -nE '$s/^([0-9]+) passed, ([0-9]+) failed$/\1 \2/p' "$output")
 	read -r good bad <<<"${count:-0 0}"
 	count "$good" "$bad"
 }
 
-for part in ${*:-regress isolation storm TAP}; do
+for part in ${*:-regress isolation distributed storm TAP}; do
 	case $part in
 		regress) run_part regress ISOLATION= TAP_TESTS=; count_regress ;;
 		isolation) run_part isolation REGRESS= TAP_TESTS=; count_regress ;;
-		storm) run_storm; count_storm ;;
+		distributed) run_distributed; count_last_line ;;
+		storm) run_storm; count_last_line ;;
 		TAP) run_part TAP REGRESS= ISOLATION=; count_files ;;
 		*) echo "run.sh: there is no part $part" >&2; exit 2 ;;
 	esac
