@@ -28,6 +28,7 @@ sub jsonbs { return any('NULL', "'{}'", "'{1,2,3}'", "'{NULL,\"{}\"}'", "'{{1},{
 sub integers { return any('NULL', "'{}'", "'{1,1,1}'", "'{1,NULL}'", "'{200,-1}'", "'{{1},{2}}'") . '::integer[]' }
 sub errors { return any('NULL', "'{}'", "'{23}'", "'{23505,P0}'", "'{x}'", "'{NULL}'", "'{{23}}'") . '::text[]' }
 sub command { return any("'work'", "'work'", "'failing'", "'work(jsonb)'", "'pg_sleep'", "'nothing'", "''", 'NULL', "'to_jsonb'", "'.'", "'\"'", "'jsonb_pretty'") }
+sub table { return any('NULL', "'payments'", "'idempotency.keys'", "'idempotency.keys_0'", "'pg_class'", "'idempotency.stats'") . '::regclass' }
 sub header { return any('NULL', "''", "'\"a\"'", "'a'", "'\"a\";b=1'", "'\"'", "':YQ==:'", "E'\\t\"a\"'", "repeat('(', 500)", "'x' || random()") }
 
 my %function = (
@@ -48,7 +49,7 @@ my %function = (
 	request_key => [],
 	key_hash => [ \&key, \&scope ],
 	guard => [],
-	guard_table => [ sub { any('NULL', "'payments'", "'idempotency.keys'", "'idempotency.keys_0'", "'pg_class'", "'idempotency.stats'") . '::regclass' },
+	guard_table => [ \&table,
 		sub { any('NULL', "'key'", "'nothing'", "'id'") . '::name' }, \&scope, sub { any('NULL', "'skip'", "'raise'", "'x'") } ],
 	set_policy => [ \&scope, \&interval, \&interval, sub { any('NULL', "'100 ms'") . '::interval' }, \&boolean, sub { 'NULL' }, \&integer, \&integer, \&errors ],
 	drop_policy => [ \&scope ],
@@ -56,6 +57,9 @@ my %function = (
 	forget => [ \&key, \&scope ],
 	purge => [ \&scope ],
 	erase => [ \&key, \&scope ],
+	distribute => [ \&table, sub { any('NULL', "'none'", "'last'", "'x'") } ],
+	undistribute => [],
+	upgrade_store => [],
 	unfinished_claims => [],
 	stats_counters => [],
 	stats_reset => [],

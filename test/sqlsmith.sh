@@ -8,9 +8,9 @@
 # To be run by throwaway-server.sh, whose variables it uses, with
 # log_line_prefix = '%m [%p] %e ' and log_error_verbosity = verbose.  At once:
 # sqlsmith as a superuser and as an application's role, and fuzz_arguments.pl,
-# calls of every function of the schema with odd arguments, as both.  Fails if a
-# backend crashes, or if an internal error (XX000) comes from the extension's
-# own source.  Those of the server's own functions are shown.
+# calls of every function of the schema with odd arguments, as both and over both
+# stores.  Fails if a backend crashes, or if an internal error (XX000) comes from
+# the extension's own source.  Those of the server's own functions are shown.
 
 set -euo pipefail
 seconds=${SMITH_SECONDS:-600}
@@ -18,9 +18,10 @@ seed=${SMITH_SEED:-$RANDOM}
 echo "seed $seed, $seconds seconds"
 log=$PGHOST/server.log
 
-psql -Xq -v ON_ERROR_STOP=1 <<'END'
+psql -Xqc 'CREATE ROLE app LOGIN' -c 'CREATE DATABASE distributed'
+for database in postgres distributed; do
+	psql -Xq -v ON_ERROR_STOP=1 "$database" <<'END'
 CREATE EXTENSION idempotency;
-CREATE ROLE app LOGIN;
 GRANT USAGE ON SCHEMA idempotency TO app;
 CREATE TABLE payments (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, key text, amount numeric);
 SELECT idempotency.guard_table('payments', 'key', 'payments');
@@ -28,16 +29,19 @@ GRANT ALL ON payments TO app;
 CREATE FUNCTION work(jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT $1';
 CREATE FUNCTION failing(jsonb) RETURNS jsonb LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION USING ERRCODE = $1->>''code''; END';
 SELECT idempotency.set_policy('', wait => '100 ms');
-ALTER DATABASE postgres SET statement_timeout = '2 s';
+ALTER DATABASE :"DBNAME" SET statement_timeout = '2 s';
 END
+done
+psql -Xqc "SELECT idempotency.distribute('payments', 'none')" distributed
 
 pids=()
 for role in postgres app; do
 	timeout "$seconds" sqlsmith --target="host=$PGHOST port=$PGPORT dbname=postgres user=$role" \
 		--exclude-catalog --verbose --seed="$seed" >"$RESULTS/sqlsmith.$role.out" 2>&1 &
 	pids+=($!)
-	for i in 1 2; do
-		( perl test/fuzz_arguments.pl "$((seed + i))" "$seconds" | PGUSER=$role psql -Xq -v VERBOSITY=sqlstate >/dev/null 2>"$RESULTS/fuzz.$role.$i.out" ) &
+	for database in postgres distributed; do
+		( perl test/fuzz_arguments.pl "$((seed + ${#pids[@]}))" "$seconds" |
+			PGUSER=$role psql -Xq -v VERBOSITY=sqlstate "$database" >/dev/null 2>"$RESULTS/fuzz.$role.$database.out" ) &
 		pids+=($!)
 	done
 done
@@ -58,10 +62,13 @@ if [ "$crashes" != 0 ] || [ -n "$own" ]; then
 	cp "$log" "$RESULTS/server.log"
 	status=1
 fi
-psql -XAt <<'END' || status=1
-SELECT 'keys stored: ' || count(*) FROM idempotency.keys;
+for database in postgres distributed; do
+	psql -XAt "$database" <<'END' || status=1
+SELECT coalesce(to_regclass('idempotency.distributed_keys'), 'idempotency.keys'::regclass) AS keys \gset
+SELECT 'keys stored in ' || :'keys' || ': ' || count(*) FROM :keys;
 SELECT 'keys with two live rows: ' || count(*) FROM
-	(SELECT FROM idempotency.keys WHERE expires_at > clock_timestamp() GROUP BY hash HAVING count(*) > 1) AS twice;
+	(SELECT FROM :keys WHERE expires_at > clock_timestamp() GROUP BY hash HAVING count(*) > 1) AS twice;
 END
+done
 echo "$crashes crashes, $(grep -c . <<<"$own" || true) internal errors of the extension"
 exit "$status"
