@@ -49,6 +49,11 @@ test-asan:
 	COPT='$(SANITIZE) -O1 -g -Wno-clobbered' test/throwaway-server.sh -o .build/test-asan \
 		$(PREPARED) $(PRELOADED) -p test/postgres-asan.sh test/run.sh regress isolation
 
+# TAP's own servers inherit the sanitizers' run-time, as does all else there.
+test-asan-tap:
+	COPT='$(SANITIZE) -O1 -g -Wno-clobbered' test/throwaway-server.sh -o .build/test-asan-tap \
+		$(PREPARED) -i pgbouncer=pgbouncer test/with-asan.sh test/run.sh TAP
+
 # Without the tests that call a thing so often, or within so short a time, that
 # an emulated processor is too slow for them.
 test-valgrind: export EXCEPT = hundred_thousand% fingerprint_of_large_numbers

@@ -25,8 +25,8 @@ extern bool citus_is_coordinator(void);
 typedef struct CitusTable
 {
 	bool		known;			/* to Citus; the rest is valid */
-	char	   *distribution_column;	/* NULL where its rows are not spread by
-										 * the hash of a column */
+	char	   *distribution_column;	/* NULL where its rows are not spread
+										 * by the hash of a column */
 } CitusTable;
 
 extern void describe_citus_table(CitusTable *table, Oid relid);

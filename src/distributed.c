@@ -102,8 +102,8 @@ remember(const IdempotencyKey *key, const KeyRow *row)
 		return;
 	last_claim.row = *row;
 	if (row->fingerprint != NULL)
-		last_claim.row.fingerprint = memcpy(last_claim.fingerprint, row->fingerprint,
-											VARSIZE_ANY(row->fingerprint));
+		last_claim.row.fingerprint = memmove(last_claim.fingerprint, row->fingerprint,
+											 VARSIZE_ANY(row->fingerprint));
 	if (row->ttl != NULL)
 	{
 		last_claim.ttl = *row->ttl;
@@ -207,6 +207,28 @@ distributed_seize(Store *store, const IdempotencyKey *key,
 	return true;
 }
 
+/*
+ * The statement that writes a row.  Citus evaluates and prints each value, and
+ * the server of the row parses it: the two that requests usually take leave out
+ * what is null, or as it was.
+ */
+static StatementKind
+statement_to_write(const IdempotencyKey *key, const KeyRow *row, const bool *isnull)
+{
+	if (!row->stored)
+		return null_outside(COLUMNS_CLAIM, isnull) ? STATEMENT_CLAIM : STATEMENT_INSERT;
+
+	/* What distributed_seize() gave out. */
+	if (is_last_claim(key) &&
+		row->attempt == last_claim.row.attempt &&
+		row->claimed_at == last_claim.row.claimed_at &&
+		row->fingerprint == last_claim.row.fingerprint &&
+		row->ttl == last_claim.row.ttl &&
+		row->recovery_point == NULL && row->state == NULL)
+		return STATEMENT_END;
+	return STATEMENT_UPDATE;
+}
+
 static WriteResult
 distributed_write(Store *store, const IdempotencyKey *key, KeyRow *row,
 				  const WaitLimit *limit, StatsEntry *stats)
@@ -217,12 +239,12 @@ distributed_write(Store *store, const IdempotencyKey *key, KeyRow *row,
 	pg_uuid_t	old_version = row->version;
 
 	new_version(&row->version);
-	if (row->claimed_here)
+	if (row->claimed_here && !is_own_version(&row->claim_version))
 		row->claim_version = row->version;
 	row->leaf = LEAF_LONG;
 	keyrow_values(key, row, values, isnull);
 
-	begin_statement(&statement, row->stored ? STATEMENT_UPDATE : STATEMENT_INSERT, key);
+	begin_statement(&statement, statement_to_write(key, row, isnull), key);
 	memcpy(statement.values, values, sizeof(values));
 	memcpy(statement.isnull, isnull, sizeof(isnull));
 	set_parameter(&statement, DISTRIBUTED_VERSION, UUIDPGetDatum(&row->version));

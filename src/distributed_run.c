@@ -16,15 +16,20 @@
  * written to.  Where no limit of ours is shorter than the session's own
  * lock_timeout, there is no subtransaction either.
  *
- * lock_timeout counts for the server that waits.  Citus passes on a SET LOCAL
- * if told so, to the connections that are open and those it opens later.  It is
- * set back right after the statement, so that no other inherits it.
+ * On Citus another server may be the one that waits, and there are two ways to
+ * have it end.  A long wait, and one that the session's own lock_timeout ends,
+ * is ended by a timer here: Citus cancels what it has sent.  That costs nothing
+ * where there is no wait; but the time that connections and the network take
+ * counts, too.  So a short limit of ours is left to the lock_timeout of the
+ * server that waits: Citus passes on a SET LOCAL if told so, to the connections
+ * that are open and those it opens later.  It is set back right after the
+ * statement, so that no other inherits it: one more round trip.
  *
  * Privileges.  Who was granted SELECT, INSERT, UPDATE and DELETE on the table is
  * the one who reads and writes it; for all others it is the table's owner, as
- * applications have no right to the keys.  On Citus connections are those of a
- * role: an owner's cannot be the one that the caller's rows are written through,
- * and one transaction becomes two that commit together (doc/scaling.md).
+ * applications have no right to the keys.  Citus has one transaction write to
+ * what is colocated as one role only: there, who claims and writes in one
+ * transaction needs the privileges (doc/scaling.md).
  *
  *-------------------------------------------------------------------------
  */
@@ -36,6 +41,10 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/timeout.h"
+
+/* From here on a wait is ended by a timer of this server (see above). */
+#define LONG_WAIT_MS	1000
 
 /* $n of a parameter by its number, in the text of a statement. */
 #define HASH_IS_GIVEN	"tenant OPERATOR(pg_catalog.=) $%d AND hash OPERATOR(pg_catalog.=) $%d", \
@@ -43,6 +52,26 @@
 
 static SPIPlanPtr plans[STATEMENTS];
 static uint64 plans_made = 0;
+
+static void
+append_insert(StringInfo sql, ColumnSet set)
+{
+	appendStringInfoString(sql, "INSERT INTO " DISTRIBUTED_TABLE " (");
+	append_column_names(sql, set);
+	appendStringInfoString(sql, ") VALUES (");
+	append_parameters(sql, set);
+	appendStringInfoString(sql, ") ON CONFLICT (tenant, hash) DO NOTHING");
+}
+
+static void
+append_update(StringInfo sql, ColumnSet set)
+{
+	appendStringInfoString(sql, "UPDATE " DISTRIBUTED_TABLE " SET ");
+	append_assignments(sql, set);
+	appendStringInfoString(sql, " WHERE ");
+	appendStringInfo(sql, HASH_IS_GIVEN);
+	appendStringInfo(sql, " AND row_version OPERATOR(pg_catalog.=) $%d", DISTRIBUTED_OLD_VERSION + 1);
+}
 
 static char *
 statement_text(StatementKind kind)
@@ -52,20 +81,17 @@ statement_text(StatementKind kind)
 	initStringInfo(&sql);
 	switch (kind)
 	{
+		case STATEMENT_CLAIM:
+			append_insert(&sql, COLUMNS_CLAIM);
+			break;
 		case STATEMENT_INSERT:
-			appendStringInfoString(&sql, "INSERT INTO " DISTRIBUTED_TABLE " (");
-			append_column_names(&sql);
-			appendStringInfoString(&sql, ") VALUES (");
-			append_parameters(&sql);
-			appendStringInfoString(&sql, ") ON CONFLICT (tenant, hash) DO NOTHING");
+			append_insert(&sql, COLUMNS_ALL);
+			break;
+		case STATEMENT_END:
+			append_update(&sql, COLUMNS_END);
 			break;
 		case STATEMENT_UPDATE:
-			appendStringInfoString(&sql, "UPDATE " DISTRIBUTED_TABLE " SET ");
-			append_assignments(&sql);
-			appendStringInfoString(&sql, " WHERE ");
-			appendStringInfo(&sql, HASH_IS_GIVEN);
-			appendStringInfo(&sql, " AND row_version OPERATOR(pg_catalog.=) $%d",
-							 DISTRIBUTED_OLD_VERSION + 1);
+			append_update(&sql, COLUMNS_ALL);
 			break;
 		case STATEMENT_SEIZE:
 			appendStringInfo(&sql, "UPDATE " DISTRIBUTED_TABLE " SET row_version = $%d WHERE ",
@@ -131,13 +157,17 @@ become_user_of_table(const DistributedTable *table, Oid *role, int *context)
 		SetUserIdAndSecContext(table->owner, *context | SECURITY_LOCAL_USERID_CHANGE);
 }
 
+/* On this server and those that the transaction reaches. */
 static void
-set_local(const char *name, const char *value)
+set_lock_timeout_everywhere(int ms)
 {
-	char	   *command = psprintf("SET LOCAL %s = %s", name, quote_literal_cstr(value));
+	int			nest_level = NewGUCNestLevel();
 
-	if (SPI_execute(command, false, 0) != SPI_OK_UTILITY)
-		elog(ERROR, "could not set %s", name);
+	(void) set_config_option("citus.propagate_set_commands", "local", PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	if (SPI_execute(psprintf("SET LOCAL lock_timeout = %d", ms), false, 0) != SPI_OK_UTILITY)
+		elog(ERROR, "could not set lock_timeout");
+	AtEOXact_GUC(true, nest_level);
 }
 
 /*
@@ -152,15 +182,46 @@ pass_on_lock_timeout(const DistributedTable *table, int before)
 	if (!table->on_citus || now == before)
 		return;
 	LockTimeout = before;
-	set_local("citus.propagate_set_commands", "local");
-	set_local("lock_timeout", psprintf("%d", now));
+	set_lock_timeout_everywhere(now);
 }
 
 void
 take_back_lock_timeout(const DistributedTable *table, int before)
 {
 	if (table->on_citus && LockTimeout != before)
-		set_local("lock_timeout", psprintf("%d", before));
+		set_lock_timeout_everywhere(before);
+}
+
+/*
+ * Execute a plan for no longer than the time given, as if the wait for a lock
+ * took all of it.  Where the time is up when the plan has just been executed it
+ * counts as up, too.
+ */
+static int
+execute_with_timer(SPIPlanPtr plan, Statement *statement, const char *nulls, int ms)
+{
+	volatile int result = 0;
+
+	enable_timeout_after(LOCK_TIMEOUT, ms);
+	PG_TRY();
+	{
+		result = SPI_execute_plan(plan, statement->values, nulls, false, 0);
+	}
+	PG_FINALLY();
+	{
+		disable_timeout(LOCK_TIMEOUT, true);
+	}
+	PG_END_TRY();
+	CHECK_FOR_INTERRUPTS();
+	return result;
+}
+
+/* Whether it is, with the session's lock_timeout as it was before. */
+static bool
+ended_by_timer(const DistributedTable *table, int before)
+{
+	return table->on_citus && LockTimeout > 0 &&
+		(LockTimeout >= LONG_WAIT_MS || LockTimeout == before);
 }
 
 /* What run_within() runs. */
@@ -175,6 +236,7 @@ work_on_statement(void *argument)
 {
 	Work	   *work = argument;
 	Statement  *statement = work->statement;
+	bool		by_timer = ended_by_timer(statement->table, work->lock_timeout);
 	SPIPlanPtr	plan;
 	char		nulls[DISTRIBUTED_PARAMETERS];
 	Oid			role;
@@ -184,10 +246,13 @@ work_on_statement(void *argument)
 	for (int number = 0; number < DISTRIBUTED_PARAMETERS; number++)
 		nulls[number] = statement->isnull[number] ? 'n' : ' ';
 	SPI_connect();
-	pass_on_lock_timeout(statement->table, work->lock_timeout);
+	if (!by_timer)
+		pass_on_lock_timeout(statement->table, work->lock_timeout);
 	become_user_of_table(statement->table, &role, &context);
 	plan = plan_of(statement);
-	result = SPI_execute_plan(plan, statement->values, nulls, false, 0);
+	result = by_timer ?
+		execute_with_timer(plan, statement, nulls, LockTimeout) :
+		SPI_execute_plan(plan, statement->values, nulls, false, 0);
 	SetUserIdAndSecContext(role, context);
 	if (result < 0)
 		elog(ERROR, "could not run a statement on \"%s\": %s", DISTRIBUTED_TABLE,
@@ -200,7 +265,8 @@ work_on_statement(void *argument)
 		heap_deform_tuple(tuple, SPI_tuptable->tupdesc, statement->results,
 						  statement->result_isnull);
 	}
-	take_back_lock_timeout(statement->table, work->lock_timeout);
+	if (!by_timer)
+		take_back_lock_timeout(statement->table, work->lock_timeout);
 	SPI_finish();
 }
 

@@ -14,7 +14,9 @@
 
 typedef enum StatementKind
 {
+	STATEMENT_CLAIM,			/* an insertion, of less columns */
 	STATEMENT_INSERT,
+	STATEMENT_END,				/* an update, of less columns */
 	STATEMENT_UPDATE,
 	STATEMENT_SEIZE,
 	STATEMENT_PROBE,

@@ -42,31 +42,33 @@ typedef struct Column
 	const char *name;			/* NULL: keys alone has it */
 	Oid			type;
 	bool		required;
+	bool		claimed;		/* it is in COLUMNS_CLAIM */
+	bool		ended;			/* it is in COLUMNS_END */
 } Column;
 
 /* The tenant's type is the table's own.  One that is added later may be null. */
 static const Column columns[DISTRIBUTED_COLUMNS] = {
-	[KEYS_SCOPE] = {"scope", TEXTOID, true},
-	[KEYS_KEY] = {"key", TEXTOID, true},
-	[KEYS_FINGERPRINT] = {"fingerprint", BYTEAOID, false},
-	[KEYS_STATUS] = {"status", TEXTOID, true},
-	[KEYS_STATUS_CODE] = {"status_code", INT4OID, false},
-	[KEYS_RESOURCE_ID] = {"resource_id", TEXTOID, false},
-	[KEYS_RESPONSE] = {"response", JSONBOID, false},
-	[KEYS_ATTEMPT] = {"attempt", INT4OID, true},
+	[KEYS_SCOPE] = {"scope", TEXTOID, true,.claimed = true},
+	[KEYS_KEY] = {"key", TEXTOID, true,.claimed = true},
+	[KEYS_FINGERPRINT] = {"fingerprint", BYTEAOID, false,.claimed = true},
+	[KEYS_STATUS] = {"status", TEXTOID, true,.claimed = true,.ended = true},
+	[KEYS_STATUS_CODE] = {"status_code", INT4OID, false,.ended = true},
+	[KEYS_RESOURCE_ID] = {"resource_id", TEXTOID, false,.ended = true},
+	[KEYS_RESPONSE] = {"response", JSONBOID, false,.ended = true},
+	[KEYS_ATTEMPT] = {"attempt", INT4OID, true,.claimed = true},
 	[KEYS_RECOVERY_POINT] = {"recovery_point", TEXTOID, false},
 	[KEYS_STATE] = {"state", JSONBOID, false},
-	[KEYS_LEASE_UNTIL] = {"lease_until", TIMESTAMPTZOID, false},
-	[KEYS_CLAIMED_AT] = {"claimed_at", TIMESTAMPTZOID, false},
-	[KEYS_COMPLETED_AT] = {"completed_at", TIMESTAMPTZOID, false},
-	[KEYS_EXPIRES_AT] = {"expires_at", TIMESTAMPTZOID, true},
-	[KEYS_TTL] = {"ttl", INTERVALOID, false},
+	[KEYS_LEASE_UNTIL] = {"lease_until", TIMESTAMPTZOID, false,.claimed = true,.ended = true},
+	[KEYS_CLAIMED_AT] = {"claimed_at", TIMESTAMPTZOID, false,.claimed = true},
+	[KEYS_COMPLETED_AT] = {"completed_at", TIMESTAMPTZOID, false,.ended = true},
+	[KEYS_EXPIRES_AT] = {"expires_at", TIMESTAMPTZOID, true,.claimed = true,.ended = true},
+	[KEYS_TTL] = {"ttl", INTERVALOID, false,.claimed = true},
 	[KEYS_CLAIM_XID] = {NULL, XIDOID, false},
 	[KEYS_SLOT] = {NULL, INT2OID, false},
-	[KEYS_HASH] = {"hash", UUIDOID, true},
-	[DISTRIBUTED_VERSION] = {"row_version", UUIDOID, true},
-	[DISTRIBUTED_CLAIM_VERSION] = {"claim_version", UUIDOID, false},
-	[DISTRIBUTED_TENANT] = {"tenant", InvalidOid, true},
+	[KEYS_HASH] = {"hash", UUIDOID, true,.claimed = true},
+	[DISTRIBUTED_VERSION] = {"row_version", UUIDOID, true,.claimed = true,.ended = true},
+	[DISTRIBUTED_CLAIM_VERSION] = {"claim_version", UUIDOID, false,.claimed = true},
+	[DISTRIBUTED_TENANT] = {"tenant", InvalidOid, true,.claimed = true},
 };
 
 /* ----------------------------------------------------------------
@@ -225,35 +227,65 @@ parameter_types(const DistributedTable *table, Oid *types)
 	types[DISTRIBUTED_OLD_VERSION] = UUIDOID;
 }
 
-void
-append_column_names(StringInfo sql)
+static bool
+in_set(int number, ColumnSet set)
 {
-	for (int number = 0; number < DISTRIBUTED_COLUMNS; number++)
+	const Column *column = &columns[number];
+
+	if (column->name == NULL)
+		return false;
+	return set == COLUMNS_ALL ||
+		(set == COLUMNS_CLAIM ? column->claimed : column->ended);
+}
+
+bool
+null_outside(ColumnSet set, const bool *isnull)
+{
+	for (int number = 0; number < KEYS_COLUMNS; number++)
 	{
-		if (columns[number].name != NULL)
-			appendStringInfo(sql, "%s%s", number == 0 ? "" : ", ", columns[number].name);
+		if (columns[number].name != NULL && !in_set(number, set) && !isnull[number])
+			return false;
 	}
+	return true;
 }
 
 void
-append_parameters(StringInfo sql)
-{
-	for (int number = 0; number < DISTRIBUTED_COLUMNS; number++)
-	{
-		if (columns[number].name != NULL)
-			appendStringInfo(sql, "%s$%d", number == 0 ? "" : ", ", number + 1);
-	}
-}
-
-/* All but what names the key, which never changes. */
-void
-append_assignments(StringInfo sql)
+append_column_names(StringInfo sql, ColumnSet set)
 {
 	const char *separator = "";
 
 	for (int number = 0; number < DISTRIBUTED_COLUMNS; number++)
 	{
-		if (columns[number].name == NULL ||
+		if (!in_set(number, set))
+			continue;
+		appendStringInfo(sql, "%s%s", separator, columns[number].name);
+		separator = ", ";
+	}
+}
+
+void
+append_parameters(StringInfo sql, ColumnSet set)
+{
+	const char *separator = "";
+
+	for (int number = 0; number < DISTRIBUTED_COLUMNS; number++)
+	{
+		if (!in_set(number, set))
+			continue;
+		appendStringInfo(sql, "%s$%d", separator, number + 1);
+		separator = ", ";
+	}
+}
+
+/* All of the set but what names the key, which never changes. */
+void
+append_assignments(StringInfo sql, ColumnSet set)
+{
+	const char *separator = "";
+
+	for (int number = 0; number < DISTRIBUTED_COLUMNS; number++)
+	{
+		if (!in_set(number, set) ||
 			number == KEYS_SCOPE || number == KEYS_KEY ||
 			number == KEYS_HASH || number == DISTRIBUTED_TENANT)
 			continue;

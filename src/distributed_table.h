@@ -57,10 +57,21 @@ extern bool is_tenant_type(Oid type);
 /* The types of the parameters. */
 extern void parameter_types(const DistributedTable *table, Oid *types);
 
+/* Which columns a statement writes. */
+typedef enum ColumnSet
+{
+	COLUMNS_ALL,
+	COLUMNS_CLAIM,				/* those that a new claim may have a value for */
+	COLUMNS_END					/* those that the end of a claim may change */
+}			ColumnSet;
+
+/* Whether all columns of keys outside the set are null. */
+extern bool null_outside(ColumnSet set, const bool *isnull);
+
 /* The text of statements. */
-extern void append_column_names(StringInfo sql);
-extern void append_parameters(StringInfo sql);
-extern void append_assignments(StringInfo sql);
+extern void append_column_names(StringInfo sql, ColumnSet set);
+extern void append_parameters(StringInfo sql, ColumnSet set);
+extern void append_assignments(StringInfo sql, ColumnSet set);
 extern void append_results(StringInfo sql);
 
 /* What results there are. */

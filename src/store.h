@@ -139,7 +139,7 @@ typedef struct StoreMethods
 						  TimestampTz now, TimestampTz hint, const WaitLimit *limit,
 						  StatsEntry *stats, Probe *probe);
 	bool		(*touch) (const IdempotencyKey *key, const WaitLimit *limit, StatsEntry *stats);
-	bool		(*may_put_off) (const IdempotencyKey *key);	/* or NULL: never */
+	bool		(*may_put_off) (const IdempotencyKey *key); /* or NULL: never */
 	WriteResult (*write) (Store *store, const IdempotencyKey *key, KeyRow *row,
 						  const WaitLimit *limit, StatsEntry *stats);
 	void		(*delete) (Store *store, const IdempotencyKey *key, KeyRow *row);

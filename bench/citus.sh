@@ -1,0 +1,109 @@
+#!/bin/bash
+#
+# citus.sh: what a claim costs on Citus, against the same statements by hand.
+#
+# extension: claim, INSERT of the payment, complete.
+# hand: INSERT .. ON CONFLICT DO NOTHING of the key, INSERT of the payment,
+#       UPDATE of the key.
+#
+# One transaction each, on a fresh key of one of TENANTS tenants, prepared, by
+# one client of the same kind, in slices of SECONDS_EACH: extension, hand,
+# extension, hand .. ROUNDS times, after one of each that does not count.  Prints the
+# median latency of each slice, both medians of all transactions, and their
+# ratio; exits with 1 where that is over LIMIT.
+#
+# The servers are given as to t/310_citus.pl, by CITUS_PGHOST, CITUS_PGPORT and
+# CITUS_WORKER_PORTS; drops and creates the database idempotency_bench_citus
+# there.  NODE is the port that the client connects to, the coordinator's.
+
+set -euo pipefail
+: "${CITUS_PGHOST:?}" "${CITUS_PGPORT:?}" "${CITUS_WORKER_PORTS:?}"
+seconds=${SECONDS_EACH:-3}
+rounds=${ROUNDS:-9}
+tenants=${TENANTS:-1000}
+limit=${LIMIT:-1.10}
+node=${NODE:-$CITUS_PGPORT}
+database=idempotency_bench_citus
+read -ra workers <<<"${CITUS_WORKER_PORTS//,/ }"
+work=$(mktemp -d)
+
+# sql PORT DATABASE STATEMENT...
+sql() {
+	local port=$1 in=$2
+	shift 2
+	psql -XAtq -v ON_ERROR_STOP=1 -h "$CITUS_PGHOST" -p "$port" -d "$in" "${@/#/-c}"
+}
+drop() {
+	local port
+	for port in "$CITUS_PGPORT" "${workers[@]}"; do
+		sql "$port" postgres "DROP DATABASE IF EXISTS $database WITH (FORCE)" 2>/dev/null
+	done
+}
+trap 'drop || true; rm -rf "$work"' EXIT
+
+drop
+for port in "$CITUS_PGPORT" "${workers[@]}"; do
+	sql "$port" postgres "CREATE DATABASE $database"
+	sql "$port" "$database" 'CREATE EXTENSION citus'
+done
+sql "$CITUS_PGPORT" "$database" "SELECT citus_set_coordinator_host('$CITUS_PGHOST', $CITUS_PGPORT)"
+for port in "${workers[@]}"; do
+	sql "$CITUS_PGPORT" "$database" "SELECT citus_add_node('$CITUS_PGHOST', $port)" >/dev/null
+done
+sql "$CITUS_PGPORT" "$database" \
+	'CREATE EXTENSION idempotency' \
+	'CREATE TABLE payments (tenant text, key text, amount numeric, id uuid DEFAULT gen_random_uuid(), PRIMARY KEY (tenant, id))' \
+	'CREATE TABLE hand (tenant text, key text, scope text, request_hash bytea, status text, status_code integer, resource_id text,
+		response jsonb, claimed_at timestamptz, expires_at timestamptz, PRIMARY KEY (tenant, scope, key))' \
+	"SELECT create_distributed_table('payments', 'tenant')" \
+	"SELECT create_distributed_table('hand', 'tenant', colocate_with => 'payments')" \
+	"SELECT idempotency.distribute('payments')" >/dev/null
+sql "$CITUS_PGPORT" "$database" 'SELECT citus_version(), version()'
+
+request="'{\"amount\": 10, \"currency\": \"EUR\"}'"
+response="'{\"paid\": 10, \"currency\": \"EUR\"}'"
+payment="INSERT INTO payments (tenant, key, amount) VALUES (:tenant::text, :key::text, 10);"
+cat >"$work/extension" <<END
+\set tenant random(1, $tenants)
+\set key random(1, 1000000000000000)
+BEGIN;
+SELECT outcome, attempt FROM idempotency.claim(:key::text, 'pay/' || :tenant::text, $request);
+$payment
+SELECT idempotency.complete(:key::text, 'pay/' || :tenant::text, $response, :key::text, 201);
+COMMIT;
+END
+cat >"$work/hand" <<END
+\set tenant random(1, $tenants)
+\set key random(1, 1000000000000000)
+BEGIN;
+INSERT INTO hand (tenant, key, scope, request_hash, status, claimed_at, expires_at)
+	VALUES (:tenant::text, :key::text, 'pay/' || :tenant::text, sha256(convert_to($request::jsonb::text, 'UTF8')), 'in_progress', now(), now() + interval '1 day')
+	ON CONFLICT DO NOTHING;
+$payment
+UPDATE hand SET status = 'completed', status_code = 201, resource_id = :key::text, response = $response
+	WHERE tenant = :tenant::text AND scope = 'pay/' || :tenant::text AND key = :key::text;
+COMMIT;
+END
+
+# slice WAY: the median latency of one slice, in microseconds; all are kept.
+slice() {
+	rm -f "$work"/log.*
+	(cd "$work" && pgbench -n -M prepared -c 1 -T "$seconds" -l --log-prefix=log -f "$1" \
+		-h "$CITUS_PGHOST" -p "$node" "$database" >/dev/null)
+	cut -d' ' -f3 "$work"/log.* | tee -a "$work/$1.latencies" | median
+}
+median() {
+	sort -n | awk '{ v[NR] = $1 } END { print NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'
+}
+
+slice extension >/dev/null
+slice hand >/dev/null
+rm "$work"/*.latencies
+for ((round = 1; round <= rounds; round++)); do
+	echo "round $round: extension $(slice extension) us, hand $(slice hand) us"
+done
+extension=$(median <"$work/extension.latencies")
+hand=$(median <"$work/hand.latencies")
+ratio=$(awk -v a="$extension" -v b="$hand" 'BEGIN { printf "%.2f", a / b }')
+echo "median of all: extension $extension us, hand $hand us, ratio $ratio (limit $limit)"
+awk -v ratio="$ratio" -v limit="$limit" 'BEGIN { exit !(ratio <= limit) }'
