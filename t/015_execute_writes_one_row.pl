@@ -41,6 +41,15 @@ is( $node->safe_psql('postgres', "SELECT key, outcome FROM idempotency.execute('
 	"k|new\ncompleted|1|t|t|1 day",
 	'the row is what a claim and its completion leave');
 
+# A command that forgets its own key has nothing to store its result under.
+$node->safe_psql('postgres', <<'END');
+CREATE FUNCTION pay_and_forget(request jsonb) RETURNS jsonb LANGUAGE plpgsql AS
+	$$ BEGIN PERFORM idempotency.forget('forgotten', 'shop'); RETURN pay(request); END $$;
+END
+my (undef, undef, $error) = $node->psql('postgres', q{SELECT idempotency.execute('forgotten', 'pay_and_forget', '{"key": "forgotten"}', 'shop')});
+like($error, qr/no claim of idempotency key "forgotten" is in progress/, 'a claim that its own command forgets is gone');
+is($node->safe_psql('postgres', q{SELECT count(*) FROM payments WHERE key = 'forgotten'}), '0', 'and so is its work');
+
 # who: what in_flight shows
 sub who
 {
