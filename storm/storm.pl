@@ -389,6 +389,8 @@ if ($load == 0)
 $began = time;
 for my $fault (@schedule)
 {
+	# On a machine that is too slow for the schedule, there is no time between.
+	end_prepared() if time > $began + $fault->{at};
 	while ((my $left = $began + $fault->{at} - time) > 0)
 	{
 		end_prepared() if $left > 0.5;
