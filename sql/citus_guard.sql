@@ -67,4 +67,4 @@ SELECT rows_deleted FROM idempotency.sweep();
 
 \c :tested
 SET client_min_messages = warning;
-DROP DATABASE regress_idempotency_citus_guard;
+DROP DATABASE regress_idempotency_citus_guard WITH (FORCE);

@@ -139,5 +139,5 @@ SELECT has_table_privilege('regress_distribute_app', 'idempotency.distributed_ke
 
 \c :tested
 SET client_min_messages = warning;
-DROP DATABASE regress_idempotency_distribute;
+DROP DATABASE regress_idempotency_distribute WITH (FORCE);
 DROP ROLE regress_distribute_app;

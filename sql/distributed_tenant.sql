@@ -91,4 +91,4 @@ SELECT tenant FROM idempotency.distributed_keys;
 
 \c :tested
 SET client_min_messages = warning;
-DROP DATABASE regress_idempotency_tenant;
+DROP DATABASE regress_idempotency_tenant WITH (FORCE);

@@ -39,4 +39,4 @@ SELECT outcome FROM idempotency.claim('key', 'payments/1');
 
 \c :tested
 SET client_min_messages = warning;
-DROP DATABASE regress_idempotency_upgrade_store;
+DROP DATABASE regress_idempotency_upgrade_store WITH (FORCE);
