@@ -77,10 +77,12 @@ sub client
 
 	while (@unanswered && time < $give_up && getppid == $test)
 	{
-		my $requests = join '', map { "SELECT '$_', * FROM pay('$_');\n" } @unanswered;
+		# A file, as a psql that loses its server reads no further.
+		unlink "$directory/$name.requests";
+		append_to_file("$directory/$name.requests", join '', map { "SELECT '$_', * FROM pay('$_');\n" } @unanswered);
 		IPC::Run::run(
-			[ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $service, '-f', '-' ],
-			'<', \$requests, '>>', "$directory/$name.replies", '2>>', "$directory/$name.errors");
+			[ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $service, '-f', "$directory/$name.requests" ],
+			'>>', "$directory/$name.replies", '2>>', "$directory/$name.errors");
 		my %answered = map { /^(.*)\|(?:new|replay)\|/ ? ($1 => 1) : () } split /\n/, slurp_file("$directory/$name.replies");
 		@unanswered = grep { !$answered{$_} } @unanswered;
 		sleep 0.1;
@@ -107,7 +109,10 @@ for my $pair (1 .. $pairs)
 		my $pid = fork // die "fork: $!";
 		if ($pid == 0)
 		{
-			POSIX::_exit(client($name, @all[ grep { $_ % $pairs == $pair - 1 } 0 .. $#all ]) ? 0 : 1);
+			# Not by die, which would stop the servers.
+			my $answered = eval { client($name, @all[ grep { $_ % $pairs == $pair - 1 } 0 .. $#all ]) };
+			warn $@ if $@;
+			POSIX::_exit($answered ? 0 : 1);
 		}
 		$client{$pid} = $name;
 	}
