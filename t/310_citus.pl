@@ -350,7 +350,7 @@ sub under_load
 		{
 			my $name = "$what $pair $port";
 			my $pid = fork // die "fork: $!";
-			POSIX::_exit(client($port, $name, @all[ grep { $_ % $pairs == $pair - 1 } 0 .. $#all ]) ? 0 : 1) if $pid == 0;
+			POSIX::_exit(eval { client($port, $name, @all[ grep { $_ % $pairs == $pair - 1 } 0 .. $#all ]) } ? 0 : 1) if $pid == 0;
 			$client{$pid} = $name;
 		}
 	}
