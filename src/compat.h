@@ -18,7 +18,6 @@
 #include "catalog/pg_proc.h"
 #include "utils/acl.h"
 #include "utils/fmgrprotos.h"
-#include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "commands/tablecmds.h"
 #include "pgstat.h"
@@ -130,45 +129,11 @@ function_aclcheck(Oid function, Oid role)
 }
 
 /*
- * Read JSON; false where it is not.  16 has input functions report that
- * without raising an error.  Catching the error outside a subtransaction, as
- * 15 needs it, is sound for a function that only reads its argument and
- * allocates memory.
+ * Read a value of a type by its input function; false where it is not one.  16
+ * has input functions report that without raising an error.  Catching the error
+ * outside a subtransaction, as 15 needs it, is sound for a function that only
+ * reads its argument and allocates memory.
  */
-static inline bool
-read_jsonb(char *text, Jsonb **result)
-{
-#if PG_VERSION_NUM >= 160000
-	ErrorSaveContext refusal = {.type = T_ErrorSaveContext};
-	Datum		datum;
-
-	if (!DirectInputFunctionCallSafe(jsonb_in, text, InvalidOid, -1,
-									 (struct Node *) &refusal, &datum))
-		return false;
-	*result = DatumGetJsonbP(datum);
-	return true;
-#else
-	MemoryContext context = CurrentMemoryContext;
-	volatile bool read = false;
-
-	PG_TRY();
-	{
-		*result = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
-		read = true;
-	}
-	PG_CATCH();
-	{
-		if (ERRCODE_TO_CATEGORY(geterrcode()) != ERRCODE_DATA_EXCEPTION)
-			PG_RE_THROW();
-		MemoryContextSwitchTo(context);
-		FlushErrorState();
-	}
-	PG_END_TRY();
-	return read;
-#endif
-}
-
-/* Read a value of a type by its input function; false where it is not one. */
 static inline bool
 read_value(Oid type, char *text, Datum *result)
 {

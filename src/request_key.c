@@ -12,12 +12,14 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "compat.h"
 #include "error.h"
 #include "header.h"
 #include "keyname.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/jsonb.h"
 
 PG_FUNCTION_INFO_V1(idempotency_parse_header);
 PG_FUNCTION_INFO_V1(idempotency_request_key);
@@ -114,14 +116,16 @@ Datum
 idempotency_request_key(PG_FUNCTION_ARGS)
 {
 	const char *setting = GetConfigOption(HEADERS_SETTING, true, false);
+	Datum		value;
 	Jsonb	   *headers;
 	JsonbValue	header;
 
 	/* Once set in a session, it is empty when the transaction has ended. */
 	if (setting == NULL || setting[0] == '\0')
 		header_is_missing("The setting request.headers is not set: this is no request of PostgREST.");
-	if (!read_jsonb(pstrdup(setting), &headers))
+	if (!read_value(JSONBOID, pstrdup(setting), &value))
 		headers_are_malformed("It is not JSON.");
+	headers = DatumGetJsonbP(value);
 	if (!JB_ROOT_IS_OBJECT(headers))
 		headers_are_malformed("It is not a JSON object.");
 	if (getKeyJsonValueFromContainer(&headers->root, HEADER_NAME,
