@@ -64,6 +64,15 @@ UPDATE idempotency.distributed_keys SET expires_at = clock_timestamp() WHERE sco
 SELECT rows_deleted > 5 AS deleted FROM idempotency.sweep();
 SELECT scope, key FROM idempotency.distributed_keys;
 SELECT * FROM idempotency.sweep();
+-- A claim of the transaction itself stays, though it has expired.
+BEGIN;
+SELECT outcome FROM idempotency.claim('own', 'swept/acme', ttl => '0.1 s', lease => '0.1 s');
+SELECT pg_sleep(0.2);
+SELECT rows_deleted FROM idempotency.sweep();
+SELECT idempotency.complete('own', 'swept/acme', '1', ttl => '1 day');
+COMMIT;
+SELECT outcome, response FROM idempotency.claim('own', 'swept/acme');
+SELECT idempotency.forget('own', 'swept/acme');
 -- purge() returns how many there were.
 SELECT outcome FROM idempotency.claim('another', 'refunds/acme');
 UPDATE idempotency.distributed_keys SET expires_at = clock_timestamp() WHERE key = 'another';

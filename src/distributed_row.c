@@ -80,6 +80,17 @@ is_own_version(const pg_uuid_t *version)
 }
 
 void
+own_versions(pg_uuid_t *lowest, pg_uuid_t *highest)
+{
+	if (!transaction.begun)
+		begin_transaction();
+	memcpy(lowest->data, transaction.bytes, TRANSACTION_BYTES);
+	memset(lowest->data + TRANSACTION_BYTES, 0x00, UUID_LEN - TRANSACTION_BYTES);
+	memcpy(highest->data, transaction.bytes, TRANSACTION_BYTES);
+	memset(highest->data + TRANSACTION_BYTES, 0xff, UUID_LEN - TRANSACTION_BYTES);
+}
+
+void
 distributed_row(KeyRow *row, const Datum *results, const bool *isnull)
 {
 	keyrow_from_values(row, results, isnull);

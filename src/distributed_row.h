@@ -16,6 +16,9 @@ extern void new_version(pg_uuid_t *version);
 /* Whether the current transaction has written that version. */
 extern bool is_own_version(const pg_uuid_t *version);
 
+/* The lowest and the highest version that the current transaction can write. */
+extern void own_versions(pg_uuid_t *lowest, pg_uuid_t *highest);
+
 /* Fill in a row from the results of a statement, DISTRIBUTED_RESULTS of them. */
 extern void distributed_row(KeyRow *row, const Datum *results, const bool *isnull);
 

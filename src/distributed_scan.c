@@ -16,6 +16,8 @@
  *		  the sweeper waits for A some milliseconds, and then tries the rows one
  *		  by one, each for a millisecond.  A's row stays; A is not kept waiting
  *		  longer than that by the rows that the sweeper has locked.
+ *		- Its own transaction has claimed a key that has expired since: that one is
+ *		  not among those read.
  *		- The sweeper has deleted a row and not committed: a claim of that key
  *		  waits for the end of its transaction, in which little is deleted.
  *
@@ -207,8 +209,10 @@ delete_of_tenant(Expired *expired)
 bool
 distributed_delete_expired(TimestampTz now, int64 most, int64 *deleted)
 {
-	Oid			type = TIMESTAMPTZOID;
-	Datum		value = TimestampTzGetDatum(now);
+	pg_uuid_t	lowest;
+	pg_uuid_t	highest;
+	Oid			types[] = {TIMESTAMPTZOID, UUIDOID, UUIDOID};
+	Datum		values[] = {TimestampTzGetDatum(now), UUIDPGetDatum(&lowest), UUIDPGetDatum(&highest)};
 	Expired		expired = {.table = distributed_table(),.now = now};
 	char	   *query;
 	SPITupleTable *tenants;
@@ -218,13 +222,16 @@ distributed_delete_expired(TimestampTz now, int64 most, int64 *deleted)
 
 	if (!citus_is_coordinator())
 		return false;
+	own_versions(&lowest, &highest);
 	SPI_connect();
 	become_user_of_table(expired.table, &role, &context);
 	query = psprintf("SELECT tenant, pg_catalog.array_agg(hash) FROM "
 					 "(SELECT tenant, hash FROM " DISTRIBUTED_TABLE
-					 " WHERE expires_at OPERATOR(pg_catalog.<=) $1 LIMIT " INT64_FORMAT ") AS expired GROUP BY tenant",
+					 " WHERE expires_at OPERATOR(pg_catalog.<=) $1"
+					 " AND (row_version OPERATOR(pg_catalog.<) $2 OR row_version OPERATOR(pg_catalog.>) $3)"
+					 " LIMIT " INT64_FORMAT ") AS expired GROUP BY tenant",
 					 most);
-	if (SPI_execute_with_args(query, 1, &type, &value, NULL, false, 0) != SPI_OK_SELECT)
+	if (SPI_execute_with_args(query, 3, types, values, NULL, false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read expired idempotency keys");
 	tenants = SPI_tuptable;
 	tenant_count = SPI_processed;
