@@ -6,8 +6,8 @@
 # work, a directory of its own, where it starts Redis.  BENCH_SECONDS is the
 # length of a time slice, BENCH_ROUNDS the number of slices each candidate gets.
 
-seconds=${BENCH_SECONDS:-0.7}
-rounds=${BENCH_ROUNDS:-3}
+seconds=${BENCH_SECONDS:-0.3}
+rounds=${BENCH_ROUNDS:-7}
 
 # progress TEXT...: one line, rewritten in place on a terminal.
 progress() {

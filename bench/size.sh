@@ -6,7 +6,8 @@
 #
 # A database for each number of keys, on one server; they take turns.  Commits
 # do not wait for the disk, and everything is in memory: it is the claim that is
-# measured.  The keys are written by SQL as claim() and complete() leave them,
+# measured, without full-page images, as between checkpoints, and with them, right
+# after one.  The keys are written by SQL as claim() and complete() leave them,
 # in the order of their hashes, so that their index is built from left to right;
 # new keys and replays then meet it at random places.  Leaves $RESULTS/size.tsv,
 # and the time that filling took in $RESULTS/fill.tsv.
@@ -55,10 +56,25 @@ for keys; do
 done
 
 export PGOPTIONS='-c synchronous_commit=off'
-for ((round = 1; round <= 2 * rounds; round++)); do
+# full_page_images on|off
+full_page_images() {
+	sql -c "ALTER SYSTEM SET full_page_writes = $1" -c 'SELECT pg_reload_conf()' >/dev/null
+	until [ "$(sql -c 'SHOW full_page_writes')" = "$1" ]; do
+		sleep 0.01
+	done
+}
+for ((round = 1; round <= rounds; round++)); do
+	full_page_images off
 	for keys; do
 		export PGDATABASE=keys_$keys
 		record "new-among-$keys" ./pay -m new -c 1 -t "$seconds" -n 1 claim-new
 		record "replay-among-$keys" ./pay -m replay -f "$keys" -c 1 -t "$seconds" -n 1 claim
 	done
+	full_page_images on
+	for keys; do
+		export PGDATABASE=keys_$keys
+		sql -c CHECKPOINT
+		record "imaged-among-$keys" ./pay -m new -c 1 -t "$seconds" -n 1 claim-new
+	done
 done
+sql -c 'ALTER SYSTEM RESET full_page_writes' -c 'SELECT pg_reload_conf()' >/dev/null
