@@ -20,6 +20,7 @@ export BENCH_START=${BENCH_START:-$(date +%s)}
 	printf 'system\t%s\n' "$(. /etc/os-release && echo "$PRETTY_NAME"), Linux $(uname -r)"
 	printf 'processors\t%s × %s\n' "$(nproc)" "$(sed -nE 's/^model name\s*: //p' /proc/cpuinfo | head -n 1)"
 	printf 'memory\t%s GB\n' "$(awk '/^MemTotal/ { printf "%.0f", $2 / 1048576 }' /proc/meminfo)"
+	printf 'huge pages\t%s\n' "$(grep -q '^KernelPageSize: *2048 kB' "/proc/$(head -n 1 "$SERVER_DATA/postmaster.pid")/smaps" && echo yes || echo no)"
 	printf 'file system\t%s\n' "$(stat -f -c %T "$PGHOST")"
 	printf 'date\t%s\n' "$(date -u +%F)"
 	printf 'load at the start\t%s\n' "$(cut -d ' ' -f 1 /proc/loadavg)"
