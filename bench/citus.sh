@@ -65,10 +65,11 @@ sql "$CITUS_PGPORT" "$database" 'SELECT citus_version(), version()'
 
 request="'{\"amount\": 10, \"currency\": \"EUR\"}'"
 response="'{\"paid\": 10, \"currency\": \"EUR\"}'"
+fresh_key="\\set tenant random(1, $tenants)
+\\set key random(1, 1000000000000000)"
 payment="INSERT INTO payments (tenant, key, amount) VALUES (:tenant::text, :key::text, 10);"
 cat >"$work/extension" <<END
-\set tenant random(1, $tenants)
-\set key random(1, 1000000000000000)
+$fresh_key
 BEGIN;
 SELECT outcome, attempt FROM idempotency.claim(:key::text, 'pay/' || :tenant::text, $request);
 $payment
@@ -76,8 +77,7 @@ SELECT idempotency.complete(:key::text, 'pay/' || :tenant::text, $response, :key
 COMMIT;
 END
 cat >"$work/same" <<END
-\set tenant random(1, $tenants)
-\set key random(1, 1000000000000000)
+$fresh_key
 BEGIN;
 INSERT INTO same (scope, key, fingerprint, status, attempt, lease_until, claimed_at, expires_at, ttl, hash, row_version, claim_version, tenant)
 	VALUES ('pay/' || :tenant::text, :key::text, sha256(convert_to($request::jsonb::text, 'UTF8')), 'in_progress', 1,
@@ -91,8 +91,7 @@ UPDATE same SET status = 'completed', status_code = 201, resource_id = :key::tex
 COMMIT;
 END
 cat >"$work/hand" <<END
-\set tenant random(1, $tenants)
-\set key random(1, 1000000000000000)
+$fresh_key
 BEGIN;
 INSERT INTO hand (tenant, key, scope, request_hash, status, claimed_at, expires_at)
 	VALUES (:tenant::text, :key::text, 'pay/' || :tenant::text, sha256(convert_to($request::jsonb::text, 'UTF8')), 'in_progress', now(), now() + interval '1 day')
