@@ -1,7 +1,10 @@
 EXTENSION = idempotency
 MODULE_big = idempotency
 DATA = $(sort $(wildcard src/idempotency--*.sql))
-OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
+# The rooms of the source: each folder of src/.  Includes are relative to src/.
+ROOMS = src $(wildcard src/*/ src/*/*/)
+OBJS = $(patsubst %.c,%.o,$(sort $(wildcard $(addsuffix /*.c,$(ROOMS:/=)))))
+PG_CPPFLAGS = -I$(srcdir)/src
 # The fmgr interface hands every function an argument that some do not use.
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter
 # 16 and later hide what is not marked; this has 15 do the same.
@@ -16,109 +19,9 @@ ISOLATION = $(patsubst specs/%.spec,%,$(sort $(wildcard specs/*.spec)))
 ISOLATION_OPTS = --load-extension=idempotency
 TAP_TESTS = $(if $(wildcard t/*.pl),1)
 
-# These find or install a PostgreSQL by themselves, and write nothing outside
-# .build/.
+# What needs no PGXS: these targets find or install a PostgreSQL by themselves.
 .DEFAULT_GOAL = all
-STANDALONE = demo test test-% coverage model storm sqlsmith check-tree examples \
-	bench bench-instructions bench-large dist
-.PHONY: $(filter-out test-%,$(STANDALONE))
-PREPARED = -c 'max_prepared_transactions = 20'
-PRELOADED = -c "shared_preload_libraries = 'idempotency'"
-
-demo:
-	test/throwaway-server.sh -c "log_line_prefix = '%m [%p] %e '" demo/run.sh
-
-STORM_NEEDS = -i pgbouncer=pgbouncer -i patch=patch
-test:
-	test/throwaway-server.sh -o .build/test $(PREPARED) -e pg_cron=cron $(STORM_NEEDS) test/run.sh $(PARTS)
-
-# The same on another major: in a chroot where it is not the distribution's.
-test-all:
-	test/matrix.sh 15 16 17 18 19
-
-test-%:
-	test/matrix.sh $*
-
-# pg_upgrade between two majors, OLD and NEW, in a chroot.
-test-upgrade:
-	test/upgrade.sh $(NEW) $(OLD)
-
-# The worker, which is there with the preloaded library, is watched too.
-SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=undefined
-test-asan:
-	COPT='$(SANITIZE) -O1 -g -Wno-clobbered' test/throwaway-server.sh -o .build/test-asan \
-		$(PREPARED) $(PRELOADED) -p test/postgres-asan.sh test/run.sh regress isolation
-
-# TAP's own servers inherit the sanitizers' run-time, as does all else there.
-test-asan-tap:
-	COPT='$(SANITIZE) -O1 -g -Wno-clobbered' test/throwaway-server.sh -o .build/test-asan-tap \
-		$(PREPARED) -i pgbouncer=pgbouncer test/with-asan.sh test/run.sh TAP
-
-# Without the tests that call a thing so often, or within so short a time, that
-# an emulated processor is too slow for them.
-test-valgrind: export EXCEPT = hundred_thousand% fingerprint_of_large_numbers
-test-valgrind:
-	COPT='-O1 -g' test/throwaway-server.sh -o .build/test-valgrind -i valgrind=valgrind \
-		$(PREPARED) $(PRELOADED) -p test/postgres-valgrind.sh test/run.sh regress
-
-# The contract over the distributed store.
-test-distributed:
-	test/throwaway-server.sh -o .build/distributed $(PREPARED) test/distributed.sh $(TESTS)
-
-test-pgbouncer:
-	test/throwaway-server.sh -o .build/pgbouncer $(PREPARED) -i pgbouncer=pgbouncer test/pgbouncer.sh
-
-test-monitoring:
-	test/monitoring.sh
-
-test-dist:
-	test/dist.sh
-
-test-debian:
-	test/debian-package.sh
-
-coverage:
-	COPT='--coverage -O0 -Wno-cpp' test/throwaway-server.sh -o .build/coverage \
-		$(PREPARED) -i gcov=gcc test/coverage.sh 90
-
-# The protocol's model; SECONDS_EACH limits each of its searches.
-model:
-	model/check.sh
-
-# Long; make storm DURATION=3600 SEED=1 CLIENTS=50 is longer, and the same again.
-storm:
-	test/throwaway-server.sh -o .build/storm $(STORM_NEEDS) \
-		storm/run.sh $(DURATION:%=-d %) $(SEED:%=-s %) $(CLIENTS:%=-n %)
-
-# Random statements, for as long as SMITH_SECONDS says; ten minutes.
-sqlsmith:
-	test/throwaway-server.sh -o .build/sqlsmith $(PREPARED) $(PRELOADED) -i sqlsmith=sqlsmith \
-		-c "log_line_prefix = '%m [%p] %e '" -c 'log_error_verbosity = verbose' test/sqlsmith.sh
-
-check-tree:
-	test/check-tree.sh
-
-# EXAMPLES="python-asyncpg ..": these alone.
-examples:
-	examples/run.sh $(EXAMPLES)
-	@doc/include.sh --check
-
-bench:
-	bench/run.sh all
-
-bench-instructions:
-	bench/run.sh instructions
-
-bench-large:
-	bench/run.sh large
-
-# The committed tree.  Times are those of the commit, so that the same commit
-# gives the same bytes.  PGXN takes the zip.
-dist: version = $(shell sed -nE '/^   "version"/s/.*: "(.*)".*/\1/p' META.json)
-dist:
-	mkdir -p .build
-	git archive --format=tar --prefix=idempotency-$(version)/ HEAD | gzip -n -9 >.build/idempotency-$(version).tar.gz
-	TZ=UTC git archive --format=zip --prefix=idempotency-$(version)/ HEAD >.build/idempotency-$(version).zip
+include test/targets.mk
 
 ifneq ($(filter-out $(STANDALONE),$(or $(MAKECMDGOALS),all)),)
 PG_CONFIG ?= pg_config
@@ -128,31 +31,7 @@ include $(PGXS)
 $(shlib): src/exports.map
 
 # PGXS tracks no headers.
-$(OBJS): $(wildcard src/*.h)
+$(OBJS): $(wildcard $(addsuffix /*.h,$(ROOMS:/=)))
 
-# The exported symbols, and static analysis by clang and cppcheck.
-.PHONY: check-exports analyze
-check-exports: $(shlib)
-	test/exports.sh $(shlib)
-
-analyze:
-	test/analyze.sh
-
-# Fuzzing, with clang and its libFuzzer.  New inputs go to .build; the corpus
-# in the tree is only read.  "make fuzz-replay" needs no libFuzzer: it runs
-# the corpus once.
-FUZZ_CC ?= $(CLANG)
-FUZZ_RUNS ?= 10000000
-FUZZ_FLAGS = -g -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined -Wall -Wextra -Isrc
-
-.PHONY: fuzz fuzz-replay
-fuzz:
-	mkdir -p .build/fuzz/parse_header
-	$(FUZZ_CC) $(FUZZ_FLAGS) -fsanitize=fuzzer fuzz/parse_header.c src/header.c -o .build/fuzz/parse_header.bin
-	.build/fuzz/parse_header.bin -runs=$(FUZZ_RUNS) -max_len=256 -dict=fuzz/parse_header.dict -print_final_stats=1 -artifact_prefix=.build/fuzz/ .build/fuzz/parse_header fuzz/parse_header.corpus
-
-fuzz-replay:
-	mkdir -p .build/fuzz
-	$(CC) $(FUZZ_FLAGS) -DREPLAY fuzz/parse_header.c src/header.c -o .build/fuzz/parse_header.replay
-	.build/fuzz/parse_header.replay fuzz/parse_header.corpus/*
+include test/programs.mk
 endif

@@ -41,11 +41,6 @@ SELECT idempotency.complete_many(ARRAY['a', 'b'], 'payments/acme', attempts => A
 SELECT idempotency.erase('a', 'payments/acme');
 SELECT idempotency.forget('b', 'payments/acme');
 SELECT key, outcome, status_code FROM idempotency.claim_many(ARRAY['a', 'b'], 'payments/acme');
-CREATE TABLE guarded (id integer PRIMARY KEY, key text);
-SELECT idempotency.guard_table('guarded', 'key', 'guarded/acme');
-INSERT INTO guarded VALUES (1, 'g');
-INSERT INTO guarded VALUES (2, 'g');
-SELECT * FROM guarded;
 SELECT scope, pid = pg_backend_pid() AS here FROM idempotency.in_flight ORDER BY scope, key;
 BEGIN;
 SELECT outcome FROM idempotency.claim('mine', 'payments/acme');

@@ -24,6 +24,9 @@
 #define HTTP_LOCKED				423
 #define HTTP_ATTEMPT_REQUIRED	428
 
+/* The setting: its first two characters. */
+extern char *sqlstate_prefix;
+
 /* The SQLSTATE of an HTTP status, for errcode(). */
 extern int	idempotency_sqlstate(int http_status);
 

@@ -18,8 +18,7 @@
 
 #include "error.h"
 #include "guc.h"
-#include "keyname.h"
-#include "terms.h"
+#include "interval.h"
 #include "utils/datetime.h"
 #include "utils/guc.h"
 #include "utils/timestamp.h"
@@ -54,7 +53,6 @@ static char *default_lease_text;
 static char *default_wait_text;
 static char *sweep_interval_text;
 static char *wheel_tick_text;
-static char *sqlstate_prefix = "IK";
 
 static const struct config_enum_entry stores[] = {
 	{"auto", STORE_AUTO, false},
@@ -62,15 +60,6 @@ static const struct config_enum_entry stores[] = {
 	{"distributed", STORE_DISTRIBUTED, false},
 	{NULL, 0, false}
 };
-
-int
-idempotency_sqlstate(int http_status)
-{
-	return MAKE_SQLSTATE(sqlstate_prefix[0], sqlstate_prefix[1],
-						 '0' + http_status / 100,
-						 '0' + http_status / 10 % 10,
-						 '0' + http_status % 10);
-}
 
 /*
  * Read an interval as interval_in() does, but report a bad one by returning
@@ -102,11 +91,11 @@ check_positive_interval(char **newval, void **extra, GucSource source)
 {
 	Interval	interval;
 
-	if (parse_interval(*newval, &interval) && term_length(&interval) > 0 &&
-		term_length(&interval) <= MAX_TERM_LENGTH)
+	if (parse_interval(*newval, &interval) && interval_usecs(&interval) > 0 &&
+		interval_usecs(&interval) <= MAX_INTERVAL_USECS)
 		return true;
 	GUC_check_errdetail("The value must be an interval longer than zero, of at most %d years.",
-						MAX_TERM_YEARS);
+						MAX_INTERVAL_YEARS);
 	return false;
 }
 
@@ -115,11 +104,11 @@ check_wait(char **newval, void **extra, GucSource source)
 {
 	Interval	interval;
 
-	if (parse_interval(*newval, &interval) && term_length(&interval) >= 0 &&
-		term_length(&interval) <= MAX_TERM_LENGTH)
+	if (parse_interval(*newval, &interval) && interval_usecs(&interval) >= 0 &&
+		interval_usecs(&interval) <= MAX_INTERVAL_USECS)
 		return true;
 	GUC_check_errdetail("The value must be an interval, zero or longer, of at most %d years.",
-						MAX_TERM_YEARS);
+						MAX_INTERVAL_YEARS);
 	return false;
 }
 
@@ -147,8 +136,8 @@ check_sweep_interval(char **newval, void **extra, GucSource source)
 	Interval	interval;
 
 	if (parse_interval(*newval, &interval) &&
-		term_length(&interval) >= SHORTEST_INTERVAL &&
-		term_length(&interval) <= MAX_SWEEP_INTERVAL)
+		interval_usecs(&interval) >= SHORTEST_INTERVAL &&
+		interval_usecs(&interval) <= MAX_SWEEP_INTERVAL)
 		return true;
 	GUC_check_errdetail("The value must be an interval of one millisecond to one day.");
 	return false;
@@ -160,7 +149,7 @@ assign_sweep_interval(const char *newval, void *extra)
 	Interval	interval;
 
 	if (parse_interval(newval, &interval))
-		sweep_interval = (int64) term_length(&interval);
+		sweep_interval = (int64) interval_usecs(&interval);
 }
 
 static bool
@@ -169,8 +158,8 @@ check_wheel_tick(char **newval, void **extra, GucSource source)
 	Interval	interval;
 
 	if (parse_interval(*newval, &interval) &&
-		term_length(&interval) >= SHORTEST_INTERVAL &&
-		term_length(&interval) <= MAX_WHEEL_TICK)
+		interval_usecs(&interval) >= SHORTEST_INTERVAL &&
+		interval_usecs(&interval) <= MAX_WHEEL_TICK)
 		return true;
 	GUC_check_errdetail("The value must be an interval of one millisecond to ten years.");
 	return false;
@@ -182,7 +171,7 @@ assign_wheel_tick(const char *newval, void *extra)
 	Interval	interval;
 
 	if (parse_interval(newval, &interval))
-		wheel_tick = (int64) term_length(&interval);
+		wheel_tick = (int64) interval_usecs(&interval);
 }
 
 static bool

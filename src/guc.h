@@ -10,6 +10,9 @@
 
 #include "datatype/timestamp.h"
 
+/* No setting allows keys longer than this, in bytes. */
+#define KEY_LENGTH_LIMIT	8192
+
 /* Values of the setting idempotency.store. */
 typedef enum StoreSetting
 {

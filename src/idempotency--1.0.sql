@@ -700,29 +700,6 @@ COMMENT ON FUNCTION idempotency.issue(text, text, interval) IS
 'a key made by the server: the same for a subject of a scope until it expires';
 
 -- ---------------------------------------------------------------------------
--- Triggers.
--- ---------------------------------------------------------------------------
-
-CREATE FUNCTION idempotency.guard() RETURNS trigger
-AS 'MODULE_PATHNAME', 'idempotency_guard'
-LANGUAGE C VOLATILE;
-
-COMMENT ON FUNCTION idempotency.guard() IS
-'row trigger of a table whose rows carry keys: BEFORE INSERT claims, AFTER INSERT completes';
-
-CREATE FUNCTION idempotency.guard_table(
-	"table" regclass,
-	key_column name,
-	scope text DEFAULT NULL,
-	mode text DEFAULT 'skip'
-) RETURNS void
-AS 'MODULE_PATHNAME', 'idempotency_guard_table'
-LANGUAGE C VOLATILE PARALLEL UNSAFE;
-
-COMMENT ON FUNCTION idempotency.guard_table(regclass, name, text, text) IS
-'make the triggers that let each key of a table in once; mode skip or raise';
-
--- ---------------------------------------------------------------------------
 -- Privileges, whatever the default privileges say: the schema's missing USAGE
 -- withholds the functions for applications; all else is for the owner alone.
 -- ---------------------------------------------------------------------------
@@ -776,7 +753,6 @@ REVOKE ALL ON FUNCTION idempotency.distribute(regclass, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION idempotency.undistribute() FROM PUBLIC;
 REVOKE ALL ON FUNCTION idempotency.upgrade_store() FROM PUBLIC;
 REVOKE ALL ON TABLE idempotency.in_flight FROM PUBLIC;
-REVOKE ALL ON FUNCTION idempotency.guard_table(regclass, name, text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION idempotency.stats_counters() FROM PUBLIC;
 REVOKE ALL ON FUNCTION idempotency.stats_reset() FROM PUBLIC;
 REVOKE ALL ON TABLE idempotency.stats FROM PUBLIC;

@@ -11,9 +11,9 @@
 
 #include "guc.h"
 #include "objects.h"
-#include "pending.h"
+#include "store/deferred.h"
 #include "stats.h"
-#include "worker.h"
+#include "sweep/worker.h"
 
 PG_MODULE_MAGIC;
 
@@ -26,5 +26,5 @@ _PG_init(void)
 	watch_objects();
 	register_launcher();
 	share_stats();
-	share_pending_claims();
+	share_deferred_claims();
 }

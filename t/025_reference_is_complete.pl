@@ -102,7 +102,7 @@ foreach my $setting ($text =~ /^\| `(idempotency\.\w+)`/mg)
 # nothing raises are statuses of outcomes.
 my %status = slurp_file('src/error.h') =~ /^#define (HTTP_\w+)\s+(\d+)/mg;
 my %raised;
-foreach my $file (glob 'src/*.c')
+foreach my $file (glob 'src/*.c src/*/*.c src/*/*/*.c')
 {
 	$raised{"IK$status{$_}"} = 1 foreach slurp_file($file) =~ /idempotency_sqlstate\((HTTP_\w+)\)/g;
 }

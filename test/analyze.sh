@@ -1,6 +1,6 @@
 #!/bin/bash
 #
-# analyze.sh: static analysis of src/*.c, by clang and by cppcheck.
+# analyze.sh: static analysis of the C files, by clang and by cppcheck.
 #
 # Says nothing about what is in order.  A finding is shown and fails the run,
 # unless test/cppcheck.accepted has it, with the reason.  cppcheck reads each
@@ -21,7 +21,7 @@ clang=${clang:-clang}
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-flags=(-D_GNU_SOURCE "-I$("$PG_CONFIG" --includedir-server)")
+flags=(-D_GNU_SOURCE -Isrc "-I$("$PG_CONFIG" --includedir-server)")
 findings=0
 
 # found TOOL FILE FINDINGS
@@ -31,13 +31,14 @@ found() {
 	findings=$((findings + 1))
 }
 
-for file in src/*.c; do
+mapfile -t files < <(find src -name '*.c' | sort)
+for file in "${files[@]}"; do
 	found clang "$file" "$("$clang" --analyze --analyzer-output text -o /dev/null "${flags[@]}" "$file" 2>&1 || true)"
-	gcc -E "${flags[@]}" -Isrc "$file" -o "$scratch/$(basename "$file")"
+	gcc -E "${flags[@]}" "$file" -o "$scratch/$(basename "$file")"
 	found cppcheck "$file" "$(cppcheck --quiet --std=c11 --enable=warning,performance,portability \
 		--suppress='*:/usr/*' --suppressions-list=<(sed '/^#/d; /^$/d' test/cppcheck.accepted) \
 		--template='{file}:{line}: {severity}: {message} [{id}]' "$scratch/$(basename "$file")" 2>&1)"
 done
 
-echo "$(ls src/*.c | wc -l) files analyzed by $("$clang" --version | head -n 1) and $(cppcheck --version): $findings with findings"
+echo "${#files[@]} files analyzed by $("$clang" --version | head -n 1) and $(cppcheck --version): $findings with findings"
 [ "$findings" = 0 ]

@@ -67,13 +67,29 @@ full=$(sed -nE '/^   "version"/s/.*: "(.*)".*/\1/p' META.json)
 { grep -rln PG_VERSION_NUM src --include='*.[ch]' | grep -vx src/compat.h || true; } |
 	none 'PG_VERSION_NUM is in src/compat.h alone'
 
-for file in src/*.c src/*.h; do
+while IFS= read -r file; do
 	sed -n '3p' "$file" | grep -qF " $(basename "$file")" || echo "$file does not begin with its name"
 	grep -qF "$(basename "$file" | sed 's/\.h$/.c/')" src/README.md || [ -e "${file%.h}.c" ] || case $file in
-		src/error.h | src/compat.h) ;;
+		src/error.h | src/compat.h | src/store/store.h) ;;
 		*) echo "src/README.md does not mention $file" ;;
 	esac
-done | none 'each source file has its header, and its place in the map'
+done < <(git ls-files 'src/*.[ch]') | none 'each source file has its header, and its place in the map'
+
+# Rooms: key/ and http/ stand below store/, and that below claim/ and sweep/.
+upward() { git grep -nE "#include \"($1)/" -- "${@:2}" || true; }
+{
+	upward 'http|store|claim|sweep' src/key
+	upward 'store|claim|sweep' src/http
+	upward 'claim|sweep' src/store
+	upward 'sweep' src/claim
+	upward 'key|http|store|claim|sweep' ':(glob)src/*.[ch]' ':!src/idempotency.c'
+} | none 'includes go downward only'
+
+git ls-files '*.[ch]' | sed 's|.*/||' | sort | uniq -d | none 'no two source files have one name'
+
+{ git ls-files | sed -n 's,/.*,,p' | sort -u |
+	grep -vxE '\.ci|bench|clients|debian|doc|examples|expected|portable|specs|sql|src|t|test' || true; } |
+	none 'there is no other folder at the top'
 
 while IFS= read -r script; do
 	[ -x "$script" ] || [ "$script" = test/packages.sh ] || grep -q '^# To be sourced' "$script" || echo "$script is not executable"

@@ -1,6 +1,6 @@
 #!/bin/bash
 #
-# coverage.sh: run every test, and tell which lines of src/*.c none of them ran.
+# coverage.sh: run every test, and tell which lines of src/ none of them ran.
 #
 #	test/coverage.sh PERCENT
 #
@@ -16,8 +16,8 @@ status=0
 test/run.sh || status=$?
 
 mkdir "$RESULTS/src"
-for source in src/*.c; do
-	gcov -o src "$source" >/dev/null
+for source in $(find src -name '*.c' | sort); do
+	gcov -o "$(dirname "$source")" "$source" >/dev/null
 	mv "$(basename "$source").gcov" "$RESULTS/src/"
 done
 rm -f ./*.gcov

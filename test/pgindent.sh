@@ -29,10 +29,10 @@ types=$(printf '%s\n' "$root"/usr/share/postgresql/"$(basename "$(dirname "$bin"
 if [ -n "$root" ]; then
 	scratch=$(mktemp -d "$root/tmp/pgindent.XXXXXX")
 	trap 'rm -rf "$scratch"' EXIT
-	cp src/*.c src/*.h typedefs.list "$scratch"
+	tar -cf - $(git ls-files "src/*.[ch]") test/typedefs.list | tar -C "$scratch" -xf -
 	status=0
-	chroot "$root" sh -c "cd '${scratch#"$root"}' && PATH='${bin#"$root"}':\$PATH pgindent $* --typedefs='${types#"$root"}' --list-of-typedefs=\"\$(cat typedefs.list)\" *.c *.h" || status=$?
-	[ $# -gt 0 ] || cp "$scratch"/*.[ch] src/
+	chroot "$root" sh -c "cd '${scratch#"$root"}' && PATH='${bin#"$root"}':\$PATH pgindent $* --typedefs='${types#"$root"}' --list-of-typedefs=\"\$(cat test/typedefs.list)\" \$(find src -name '*.[ch]')" || status=$?
+	[ $# -gt 0 ] || cp -R "$scratch"/src .
 	exit "$status"
 fi
-PATH=$bin:$PATH pgindent "$@" --typedefs="$types" --list-of-typedefs="$(cat typedefs.list)" src/*.c src/*.h
+PATH=$bin:$PATH pgindent "$@" --typedefs="$types" --list-of-typedefs="$(cat test/typedefs.list)" $(git ls-files "src/*.[ch]")

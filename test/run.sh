@@ -72,7 +72,7 @@ count_files() {
 }
 
 run_storm() {
-	storm/run.sh -d 25 </dev/null 2>&1 | tee "$output"
+	test/storm/run.sh -d 25 </dev/null 2>&1 | tee "$output"
 	status=$?
 	closing+=("storm: $(grep -E '^A storm|^[0-9]+ passed' "$output" | tr '\n' ' ' | sed 's/ $//')")
 }

@@ -24,7 +24,6 @@ for database in postgres distributed; do
 CREATE EXTENSION idempotency;
 GRANT USAGE ON SCHEMA idempotency TO app;
 CREATE TABLE payments (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, key text, amount numeric);
-SELECT idempotency.guard_table('payments', 'key', 'payments');
 GRANT ALL ON payments TO app;
 CREATE FUNCTION work(jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT $1';
 CREATE FUNCTION failing(jsonb) RETURNS jsonb LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION USING ERRCODE = $1->>''code''; END';

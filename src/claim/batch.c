@@ -1,0 +1,298 @@
+/*-------------------------------------------------------------------------
+ *
+ * batch.c
+ *	  Claiming and completing many keys in one call.
+ *
+ * The elements are taken in the order of their hashes, equal ones in the order
+ * of the array.  So two batches that share keys meet them in the same order,
+ * and whichever waits for the other holds no key that the other still wants:
+ * batches never deadlock among each other.  Each element goes through the same
+ * claim_key() or complete_key() as a single one, and is done with before the
+ * next one is begun; the tables stay open in between.
+ *
+ * Results go back in the order of the array.  They are sorted, and spill to
+ * disk, within work_mem; what a single element needs is freed after it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_operator_d.h"
+#include "catalog/pg_type.h"
+#include "claim/claim.h"
+#include "claim/complete.h"
+#include "error.h"
+#include "executor/tuptable.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "interval.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/tuplesort.h"
+#include "utils/tuplestore.h"
+
+PG_FUNCTION_INFO_V1(idempotency_claim_many);
+PG_FUNCTION_INFO_V1(idempotency_complete_many);
+
+/* One argument that is an array; no element where it was left out. */
+typedef struct Elements
+{
+	int			count;
+	bool		given;
+	Datum	   *values;
+	bool	   *isnull;
+} Elements;
+
+/* An element's place in the array, and the order in which it is taken. */
+typedef struct Turn
+{
+	pg_uuid_t	hash;
+	int			element;
+} Turn;
+
+static void
+elements_from_arg(Elements *elements, FunctionCallInfo fcinfo, int arg,
+				  Oid type, int16 length, bool by_value, char align)
+{
+	elements->count = 0;
+	elements->given = !PG_ARGISNULL(arg);
+	if (elements->given)
+		deconstruct_array(PG_GETARG_ARRAYTYPE_P(arg), type, length, by_value, align,
+						  &elements->values, &elements->isnull, &elements->count);
+}
+
+/* The array of keys; raises IK400 where it is missing. */
+static void
+keys_from_arg(Elements *keys, FunctionCallInfo fcinfo, int arg)
+{
+	elements_from_arg(keys, fcinfo, arg, TEXTOID, -1, false, TYPALIGN_INT);
+	if (!keys->given)
+		ereport(ERROR,
+				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
+				 errmsg("keys must not be null"),
+				 errhint("Pass an array of idempotency keys.")));
+}
+
+/* Raise IK400 where an array that was given has not one element for each key. */
+static void
+check_count(const Elements *elements, const Elements *keys, const char *name)
+{
+	if (elements->given && elements->count != keys->count)
+		ereport(ERROR,
+				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
+				 errmsg("%s must have an element for each key", name),
+				 errdetail("There are %d keys and %d elements.",
+						   keys->count, elements->count),
+				 errhint("Put NULL in the array where a key has none.")));
+}
+
+static bool
+has_element(const Elements *elements, int element)
+{
+	return elements->given && !elements->isnull[element];
+}
+
+static int
+compare_turns(const void *a, const void *b)
+{
+	const Turn *left = a;
+	const Turn *right = b;
+	int			order = memcmp(&left->hash, &right->hash, sizeof(pg_uuid_t));
+
+	if (order == 0)
+		order = left->element < right->element ? -1 : 1;
+	return order;
+}
+
+static text *
+key_name(const Elements *keys, int element)
+{
+	return keys->isnull[element] ? NULL : DatumGetTextPP(keys->values[element]);
+}
+
+/* The elements in the order in which every batch takes them. */
+static Turn *
+lock_order(const Elements *keys, text *scope)
+{
+	Turn	   *turns = palloc(Max(keys->count, 1) * sizeof(Turn));
+
+	for (int element = 0; element < keys->count; element++)
+	{
+		IdempotencyKey key;
+
+		make_key(&key, key_name(keys, element), scope);
+		turns[element].hash = key.hash;
+		turns[element].element = element;
+	}
+	qsort(turns, keys->count, sizeof(Turn), compare_turns);
+	return turns;
+}
+
+static MemoryContext
+element_context(void)
+{
+	return AllocSetContextCreate(CurrentMemoryContext,
+								 "idempotency key of a batch",
+								 ALLOCSET_DEFAULT_SIZES);
+}
+
+/*
+ * claim_many(keys text[], scope text, requests jsonb[], ttl interval,
+ *			  lease interval, wait interval)
+ *		returns table (ord bigint, key text, columns of claim_result)
+ *
+ * Claims each key as claim() does; the limit of waiting is for all together.
+ * Raises what claim() raises.
+ */
+Datum
+idempotency_claim_many(PG_FUNCTION_ARGS)
+{
+	enum
+	{
+		COLUMN_ORD, COLUMN_KEY, COLUMN_RESULT,
+		COLUMNS = COLUMN_RESULT + CLAIM_RESULT_COLUMNS
+	};
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	text	   *scope = text_from_arg(fcinfo, 1);
+	Store		store;
+	Elements	keys;
+	Elements	requests;
+	Interval   *ttl;
+	Interval   *lease;
+	Interval   *wait;
+	WaitLimit	limit;
+	Turn	   *turns;
+	AttrNumber	sort_column = COLUMN_ORD + 1;
+	Oid			sort_operator = Int8LessOperator;
+	Oid			sort_collation = InvalidOid;
+	bool		nulls_first = false;
+	Tuplesortstate *sort;
+	TupleTableSlot *slot;
+	MemoryContext caller = CurrentMemoryContext;
+	MemoryContext per_element;
+
+	PreventCommandIfReadOnly("idempotency.claim_many()");
+	keys_from_arg(&keys, fcinfo, 0);
+	elements_from_arg(&requests, fcinfo, 2, JSONBOID, -1, false, TYPALIGN_INT);
+	check_count(&requests, &keys, "requests");
+	ttl = interval_from_arg(fcinfo, 3, "ttl");
+	lease = interval_from_arg(fcinfo, 4, "lease");
+	wait = wait_from_arg(fcinfo, 5);
+	turns = lock_order(&keys, scope);
+
+	InitMaterializedSRF(fcinfo, 0);
+	sort = tuplesort_begin_heap(result->setDesc, 1, &sort_column, &sort_operator,
+								&sort_collation, &nulls_first, work_mem, NULL,
+								TUPLESORT_NONE);
+	slot = MakeSingleTupleTableSlot(result->setDesc, &TTSOpsVirtual);
+	store_open(&store);
+	per_element = element_context();
+	for (int i = 0; i < keys.count; i++)
+	{
+		int			element = turns[i].element;
+		Claim		claim;
+
+		CHECK_FOR_INTERRUPTS();
+		MemoryContextSwitchTo(per_element);
+		claim_init(&claim, key_name(&keys, element), scope);
+		claim_request(&claim, has_element(&requests, element) ?
+					  DatumGetJsonbP(requests.values[element]) : NULL);
+		claim.ttl = ttl;
+		claim.lease = lease;
+
+		/* The limit begins to run with the first element. */
+		if (i == 0)
+			limit = claim.limit;
+		if (i == 0 && wait != NULL)
+			wait_at_most(&limit, wait);
+		claim.limit = limit;
+		claim_key(&claim, &store);
+
+		ExecClearTuple(slot);
+		slot->tts_values[COLUMN_ORD] = Int64GetDatum(element + 1);
+		slot->tts_isnull[COLUMN_ORD] = false;
+		slot->tts_values[COLUMN_KEY] = keys.values[element];
+		slot->tts_isnull[COLUMN_KEY] = false;
+		claim_result_values(&claim, &slot->tts_values[COLUMN_RESULT],
+							&slot->tts_isnull[COLUMN_RESULT]);
+		ExecStoreVirtualTuple(slot);
+		tuplesort_puttupleslot(sort, slot);
+		MemoryContextSwitchTo(caller);
+		MemoryContextReset(per_element);
+	}
+	store_close(&store);
+	ExecDropSingleTupleTableSlot(slot);
+
+	slot = MakeSingleTupleTableSlot(result->setDesc, &TTSOpsMinimalTuple);
+	tuplesort_performsort(sort);
+	while (tuplesort_gettupleslot(sort, true, false, slot, NULL))
+		tuplestore_puttupleslot(result->setResult, slot);
+	ExecDropSingleTupleTableSlot(slot);
+	tuplesort_end(sort);
+	MemoryContextDelete(per_element);
+	return (Datum) 0;
+}
+
+/*
+ * complete_many(keys text[], scope text, responses jsonb[],
+ *				 resource_ids text[], status_codes integer[],
+ *				 attempts integer[]) returns bigint
+ *
+ * Completes each key as complete() does and returns their number.  Raises
+ * what complete() raises; then none of them is completed.
+ */
+Datum
+idempotency_complete_many(PG_FUNCTION_ARGS)
+{
+	text	   *scope = text_from_arg(fcinfo, 1);
+	Store		store;
+	Elements	keys;
+	Elements	responses;
+	Elements	resource_ids;
+	Elements	status_codes;
+	Elements	attempts;
+	Turn	   *turns;
+	MemoryContext caller = CurrentMemoryContext;
+	MemoryContext per_element;
+
+	PreventCommandIfReadOnly("idempotency.complete_many()");
+	keys_from_arg(&keys, fcinfo, 0);
+	elements_from_arg(&responses, fcinfo, 2, JSONBOID, -1, false, TYPALIGN_INT);
+	check_count(&responses, &keys, "responses");
+	elements_from_arg(&resource_ids, fcinfo, 3, TEXTOID, -1, false, TYPALIGN_INT);
+	check_count(&resource_ids, &keys, "resource_ids");
+	elements_from_arg(&status_codes, fcinfo, 4, INT4OID, sizeof(int32), true, TYPALIGN_INT);
+	check_count(&status_codes, &keys, "status_codes");
+	elements_from_arg(&attempts, fcinfo, 5, INT4OID, sizeof(int32), true, TYPALIGN_INT);
+	check_count(&attempts, &keys, "attempts");
+	turns = lock_order(&keys, scope);
+
+	store_open(&store);
+	per_element = element_context();
+	for (int i = 0; i < keys.count; i++)
+	{
+		int			element = turns[i].element;
+		IdempotencyKey key;
+		Completion	completion = {.status = KEY_COMPLETED};
+
+		CHECK_FOR_INTERRUPTS();
+		MemoryContextSwitchTo(per_element);
+		make_key(&key, key_name(&keys, element), scope);
+		if (has_element(&responses, element))
+			completion.response = (Jsonb *) DatumGetPointer(responses.values[element]);
+		if (has_element(&resource_ids, element))
+			completion.resource_id = (text *) DatumGetPointer(resource_ids.values[element]);
+		if (has_element(&status_codes, element))
+			completion.status_code = checked_status_code(DatumGetInt32(status_codes.values[element]));
+		if (has_element(&attempts, element))
+			completion.attempt = checked_attempt(DatumGetInt32(attempts.values[element]));
+		complete_key(&key, &completion, &store);
+		MemoryContextSwitchTo(caller);
+		MemoryContextReset(per_element);
+	}
+	store_close(&store);
+	MemoryContextDelete(per_element);
+	PG_RETURN_INT64(keys.count);
+}

@@ -1,0 +1,258 @@
+/*-------------------------------------------------------------------------
+ *
+ * issue.c
+ *	  Keys that the server hands out.
+ *
+ * Two rows are behind an issued key:
+ *
+ *		the key			under its scope, with status issued: what a client
+ *						claims
+ *		its record		under a reserved scope, with the subject as its key and
+ *						the issued key as its resource_id: what tells the next
+ *						caller which key the subject has
+ *
+ * The record is made with claim and complete, so that the races are theirs:
+ *
+ *		- A and B ask for a subject at once.  One claims the record.  The other
+ *		  waits for the end of its transaction and replays the key, or, if it
+ *		  was rolled back, issues one.
+ *		- A crash leaves both rows or none.
+ *
+ * Whether a subject still has its key is for the key's row to say.  Claiming
+ * and completing the key let it live longer than it was issued for, forget()
+ * and purge() end it earlier, and a second key while the first is remembered
+ * would let the same cart be paid twice.  So the record outlasts the key, and
+ * where it is replayed, the key's row is looked up:
+ *
+ *		- The key is gone.  The record is released and claimed again.  Of two
+ *		  that find it so, one releases it; the other waits for its end, finds
+ *		  the attempt risen, and replays the new key.
+ *
+ * The record is kept for three times the ttl: within the first the key is
+ * claimed, within the second the work is done, for the third the result is
+ * remembered.  A claim of an issued key that asks for no ttl has that of the
+ * key (claim.c), or, after a release, that of the policy; the longer of the
+ * two counts.  So the record ends before the key only where a claim or a
+ * completion asks for a longer ttl, or work takes longer than one.  To keep it
+ * up to date at each claim and completion was ruled out: work on a key would
+ * then stand in the way of everybody who asks for it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "claim/claim.h"
+#include "compat.h"
+#include "claim/complete.h"
+#include "error.h"
+#include "store/hold.h"
+#include "claim/lookup.h"
+#include "miscadmin.h"
+#include "interval.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+
+PG_FUNCTION_INFO_V1(idempotency_issue);
+
+#define RECORD_TTLS		3.0
+
+/* A subject is stored as a key, and bounded as the longest of them. */
+#define MAX_SUBJECT_LENGTH	8192
+
+/* What is asked for. */
+typedef struct Request
+{
+	text	   *scope;
+	text	   *subject;
+	Interval   *ttl;			/* NULL: as the policy says */
+	Policy		policy;
+	IdempotencyKey record;
+} Request;
+
+/* A random UUID. */
+static text *
+random_name(void)
+{
+	return cstring_to_text(DatumGetCString(OidFunctionCall1(F_UUID_OUT,
+															OidFunctionCall0(F_GEN_RANDOM_UUID))));
+}
+
+/* Store a new key as issued, and return it. */
+static text *
+issue_key(const Request *request)
+{
+	IdempotencyKey key;
+	Store		store;
+	HeldKey		held;
+	KeyRow		row = {.status = KEY_ISSUED};
+
+	make_key(&key, random_name(), request->scope);
+	check_new_key_length(&key, request->policy.min_key_length);
+	store_open(&store);
+	hold_key(&held, &key, &store);
+	row.status_code = NO_STATUS_CODE;
+	row.ttl = request->ttl;
+	row.lease_until = NO_TIME;
+	row.claimed_at = NO_TIME;
+	row.completed_at = NO_TIME;
+	row.expires_at = time_after(held.now, request->ttl ? request->ttl : &request->policy.ttl);
+	if (held.found)
+		elog(ERROR, "random idempotency key is in use");
+	held.row = row;
+	write_held_key(&held);
+	store_close(&store);
+	return key.name;
+}
+
+/* How long the record is kept. */
+static Interval *
+record_ttl(const Request *request)
+{
+	const Interval *ttl = &request->policy.ttl;
+
+	if (request->ttl != NULL &&
+		DatumGetBool(DirectFunctionCall2(interval_gt,
+										 IntervalPGetDatum(request->ttl),
+										 IntervalPGetDatum(ttl))))
+		ttl = request->ttl;
+	return DatumGetIntervalP(DirectFunctionCall2(interval_mul,
+												 IntervalPGetDatum(ttl),
+												 Float8GetDatum(RECORD_TTLS)));
+}
+
+/* Whether the key that the record names is still there. */
+static bool
+key_is_live(const Request *request, text *name)
+{
+	IdempotencyKey key;
+	KeyRow		row;
+
+	make_key(&key, name, request->scope);
+	return lookup_key(&key, &row);
+}
+
+static void
+record_is_busy(const Request *request)
+{
+	ereport(ERROR,
+			(errcode(idempotency_sqlstate(HTTP_CONFLICT)),
+			 errmsg("another transaction is issuing the key of \"%s\"",
+					text_to_cstring(request->subject)),
+			 errdetail("It has not ended within the time that the policy lets a claim wait."),
+			 errhint("Ask again; end the transaction that issues a key at once, or raise idempotency.default_wait.")));
+}
+
+/* The subject's key, a new one where it has none. */
+static text *
+key_of_subject(const Request *request)
+{
+	Claim		claim;
+	Completion	completion = {.status = KEY_COMPLETED};
+	Store		store;
+	text	   *name;
+
+	store_open(&store);
+	memset(&claim, 0, sizeof(claim));
+	claim.key = request->record;
+	claim.ttl = record_ttl(request);
+	claim.first_sent = NO_TIME;
+	claim.policy = request->policy;
+	/* What the policy asks of keys, it does not ask of their records. */
+	claim.policy.require_request = false;
+	claim.policy.require_issued = false;
+	wait_at_most(&claim.limit, &request->policy.wait);
+
+	for (;;)
+	{
+		CHECK_FOR_INTERRUPTS();
+		claim_key(&claim, &store);
+		if (claim.outcome != OUTCOME_REPLAY)
+			break;
+		name = claim.row.resource_id;
+		if (name != NULL)
+		{
+			name = DatumGetTextPP(PointerGetDatum(name));
+			if (key_is_live(request, name))
+			{
+				store_close(&store);
+				return name;
+			}
+		}
+		if (!reopen_key(&request->record, claim.row.attempt, &store, &claim.limit))
+			record_is_busy(request);
+	}
+
+	if (claim.outcome == OUTCOME_IN_PROGRESS)
+		record_is_busy(request);
+	if (claim.outcome != OUTCOME_NEW)
+		elog(ERROR, "unexpected outcome of claiming the record of an issued key: %d",
+			 (int) claim.outcome);
+
+	name = issue_key(request);
+	completion.resource_id = name;
+	completion.attempt = claim.row.attempt;
+	complete_key(&request->record, &completion, &store);
+	store_close(&store);
+	return name;
+}
+
+/* The scope under which the record of a subject of this scope is stored. */
+static text *
+record_scope(const text *scope)
+{
+	Size		prefix = strlen(RESERVED_SCOPE);
+	Size		length = VARSIZE_ANY_EXHDR(scope);
+	text	   *result = palloc(VARHDRSZ + prefix + length);
+
+	SET_VARSIZE(result, VARHDRSZ + prefix + length);
+	memcpy(VARDATA(result), RESERVED_SCOPE, prefix);
+	memcpy(VARDATA(result) + prefix, VARDATA_ANY(scope), length);
+	return result;
+}
+
+static void
+check_arguments(FunctionCallInfo fcinfo)
+{
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
+				 errmsg("scope of the idempotency key must not be null"),
+				 errhint("Pass the scope that the key will be claimed in.")));
+	if (PG_ARGISNULL(1) || VARSIZE_ANY_EXHDR(PG_GETARG_TEXT_PP(1)) == 0)
+		ereport(ERROR,
+				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
+				 PG_ARGISNULL(1) ?
+				 errmsg("subject must not be null") :
+				 errmsg("subject must not be empty"),
+				 errhint("Pass what the key is for, the id of a cart or payment intent for instance.")));
+	if (VARSIZE_ANY_EXHDR(PG_GETARG_TEXT_PP(1)) > MAX_SUBJECT_LENGTH)
+		ereport(ERROR,
+				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
+				 errmsg("subject is too long"),
+				 errdetail("It has %d bytes, the most allowed is %d.",
+						   (int) VARSIZE_ANY_EXHDR(PG_GETARG_TEXT_PP(1)), MAX_SUBJECT_LENGTH),
+				 errhint("Pass the id of what the key is for, not its content.")));
+	check_scope_not_reserved(PG_GETARG_TEXT_PP(0));
+}
+
+/*
+ * issue(scope text, subject text, ttl interval) returns text
+ *
+ * The key of the subject: the one that was issued before, while it is
+ * remembered, else a new one.  Raises IK400 for bad arguments, and IK409 where
+ * another transaction that issues the key does not end in time.
+ */
+Datum
+idempotency_issue(PG_FUNCTION_ARGS)
+{
+	Request		request;
+
+	PreventCommandIfReadOnly("idempotency.issue()");
+	check_arguments(fcinfo);
+	request.scope = PG_GETARG_TEXT_PP(0);
+	request.subject = PG_GETARG_TEXT_PP(1);
+	request.ttl = interval_from_arg(fcinfo, 2, "ttl");
+	policy_of_scope(&request.policy, request.scope);
+	make_key(&request.record, request.subject, record_scope(request.scope));
+	PG_RETURN_TEXT_P(key_of_subject(&request));
+}

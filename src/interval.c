@@ -1,0 +1,95 @@
+/*-------------------------------------------------------------------------
+ *
+ * interval.c
+ *	  Intervals that callers give: ttl, lease, wait.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "error.h"
+#include "interval.h"
+#include "utils/builtins.h"
+
+double
+interval_usecs(const Interval *interval)
+{
+	return (double) interval->time +
+		((double) interval->month * DAYS_PER_MONTH + interval->day) * (double) USECS_PER_DAY;
+}
+
+static void
+check_length(const Interval *interval, const char *name, bool zero_allowed)
+{
+	double		length = interval_usecs(interval);
+
+	if (length < 0 || (length == 0 && !zero_allowed))
+		ereport(ERROR,
+				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
+				 zero_allowed ?
+				 errmsg("%s must not be negative", name) :
+				 errmsg("%s must be longer than zero", name),
+				 errdetail("The value given is %s.",
+						   DatumGetCString(DirectFunctionCall1(interval_out,
+															   IntervalPGetDatum(interval)))),
+				 zero_allowed ?
+				 errhint("Give an interval of zero to be answered at once.") :
+				 errhint("Leave the argument out for the default.")));
+	if (length > MAX_INTERVAL_USECS)
+		ereport(ERROR,
+				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
+				 errmsg("%s is too long", name),
+				 errdetail("The most allowed is %d years.", MAX_INTERVAL_YEARS),
+				 errhint("Give a shorter interval.")));
+}
+
+Interval *
+interval_from_arg(FunctionCallInfo fcinfo, int arg, const char *name)
+{
+	Interval   *interval;
+
+	if (PG_ARGISNULL(arg))
+		return NULL;
+	interval = PG_GETARG_INTERVAL_P(arg);
+	check_length(interval, name, false);
+	return interval;
+}
+
+Interval *
+wait_from_arg(FunctionCallInfo fcinfo, int arg)
+{
+	Interval   *interval;
+
+	if (PG_ARGISNULL(arg))
+		return NULL;
+	interval = PG_GETARG_INTERVAL_P(arg);
+	check_length(interval, "wait", true);
+	return interval;
+}
+
+/* In microseconds, of an interval without months. */
+static int64
+exact_length(const Interval *interval)
+{
+	return interval->day * USECS_PER_DAY + interval->time;
+}
+
+TimestampTz
+time_after(TimestampTz time, const Interval *interval)
+{
+	if (interval->month == 0)
+		return time + exact_length(interval);
+	return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
+												   TimestampTzGetDatum(time),
+												   IntervalPGetDatum(interval)));
+}
+
+TimestampTz
+time_before(TimestampTz time, const Interval *interval)
+{
+	if (interval->month == 0)
+		return time - exact_length(interval);
+	return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_mi_interval,
+												   TimestampTzGetDatum(time),
+												   IntervalPGetDatum(interval)));
+}

@@ -1,0 +1,163 @@
+/*-------------------------------------------------------------------------
+ *
+ * fingerprint.c
+ *	  From a request to its fingerprint.
+ *
+ * Two requests that are equal as jsonb have the same fingerprint, and two
+ * that are not differ but for a collision of 128 bits.  Equality of jsonb
+ * looks past the order of keys and white space, which the binary form has
+ * lost already, and past trailing zeros of a number, which it has not; so the
+ * values are written out one by one, each with its type and length in front,
+ * and numbers as sign and hash, which are equal where numbers are.
+ *
+ * jsonb's own hash function is not enough here: it rotates and folds the hash
+ * of each element into one word, so that elements of a long array can change
+ * places unnoticed.
+ *
+ * The hash is not a cryptographic one.  Whoever made a collision on purpose
+ * would be sent the result of his own earlier request.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "common/hashfn.h"
+#include "compat.h"
+#include "key/fingerprint.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "utils/fmgrprotos.h"
+#include "utils/numeric.h"
+
+#define FINGERPRINT_LEN		16
+
+/* Stored fingerprints depend on these two; they never change. */
+#define HASH_SEED_HIGH	UINT64CONST(0x66696e6765727072)
+#define HASH_SEED_LOW	UINT64CONST(0x696e74206f662061)
+
+static void
+append_bytes(StringInfo canonical, char type, const char *bytes, uint32 length)
+{
+	char		head[1 + sizeof(length)];
+
+	head[0] = type;
+	memcpy(head + 1, &length, sizeof(length));
+	appendBinaryStringInfo(canonical, head, sizeof(head));
+	appendBinaryStringInfo(canonical, bytes, length);
+}
+
+/*
+ * Not the digits: they may be over a hundred thousand, of a number written
+ * with ten characters.  The server's hash knows no sign.
+ */
+static void
+append_number(StringInfo canonical, Numeric number)
+{
+	bool		negative = DatumGetBool(DirectFunctionCall2(numeric_lt,
+															NumericGetDatum(number),
+															NumericGetDatum(int64_to_numeric(0))));
+	uint64		half[2];
+
+	half[0] = DatumGetUInt64(DirectFunctionCall2(hash_numeric_extended,
+												 NumericGetDatum(number),
+												 UInt64GetDatum(HASH_SEED_HIGH)));
+	half[1] = DatumGetUInt64(DirectFunctionCall2(hash_numeric_extended,
+												 NumericGetDatum(number),
+												 UInt64GetDatum(HASH_SEED_LOW)));
+	append_bytes(canonical, negative ? '-' : 'd', (char *) half, sizeof(half));
+}
+
+static void
+append_scalar(StringInfo canonical, const JsonbValue *value)
+{
+	switch (value->type)
+	{
+		case jbvNull:
+			appendStringInfoChar(canonical, 'n');
+			break;
+		case jbvBool:
+			appendStringInfoChar(canonical, value->val.boolean ? 't' : 'f');
+			break;
+		case jbvString:
+			append_bytes(canonical, 's', value->val.string.val,
+						 value->val.string.len);
+			break;
+		case jbvNumeric:
+			append_number(canonical, value->val.numeric);
+			break;
+		default:
+			elog(ERROR, "unexpected type of jsonb scalar: %d", (int) value->type);
+	}
+}
+
+static void
+append_jsonb(StringInfo canonical, Jsonb *request)
+{
+	JsonbIterator *iterator = JsonbIteratorInit(&request->root);
+	JsonbIteratorToken token;
+	JsonbValue	value;
+
+	while ((token = JsonbIteratorNext(&iterator, &value, false)) != WJB_DONE)
+	{
+		CHECK_FOR_INTERRUPTS();
+		switch (token)
+		{
+			case WJB_BEGIN_ARRAY:
+				/* A bare scalar is an array of one to the iterator. */
+				appendStringInfoChar(canonical,
+									 value.val.array.rawScalar ? '=' : '[');
+				break;
+			case WJB_END_ARRAY:
+				appendStringInfoChar(canonical, ']');
+				break;
+			case WJB_BEGIN_OBJECT:
+				appendStringInfoChar(canonical, '{');
+				break;
+			case WJB_END_OBJECT:
+				appendStringInfoChar(canonical, '}');
+				break;
+			case WJB_KEY:
+			case WJB_VALUE:
+			case WJB_ELEM:
+				append_scalar(canonical, &value);
+				break;
+			default:
+				elog(ERROR, "unexpected jsonb token: %d", (int) token);
+		}
+	}
+}
+
+bytea *
+fingerprint_of(Jsonb *request)
+{
+	StringInfoData canonical;
+	uint64		half[2];
+	bytea	   *result;
+
+	if (request == NULL)
+		return NULL;
+
+	initStringInfo(&canonical);
+	append_jsonb(&canonical, request);
+	half[0] = hash_bytes_extended((unsigned char *) canonical.data,
+								  canonical.len, HASH_SEED_HIGH);
+	half[1] = hash_bytes_extended((unsigned char *) canonical.data,
+								  canonical.len, HASH_SEED_LOW);
+	pfree(canonical.data);
+
+	StaticAssertStmt(sizeof(half) == FINGERPRINT_LEN,
+					 "a fingerprint is two hashes");
+	result = palloc(VARHDRSZ + FINGERPRINT_LEN);
+	SET_VARSIZE(result, VARHDRSZ + FINGERPRINT_LEN);
+	memcpy(VARDATA(result), half, FINGERPRINT_LEN);
+	return result;
+}
+
+bool
+fingerprints_differ(const bytea *a, const bytea *b)
+{
+	if (a == NULL || b == NULL)
+		return a != b;
+	return VARSIZE_ANY_EXHDR(a) != VARSIZE_ANY_EXHDR(b) ||
+		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) != 0;
+}

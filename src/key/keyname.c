@@ -1,0 +1,169 @@
+/*-------------------------------------------------------------------------
+ *
+ * keyname.c
+ *	  The rules for keys, and their hash.
+ *
+ * A key is identified by scope and name, compared byte for byte.  The hash of
+ * both, 128 bits, is what the index holds and what the key lock is named by;
+ * keyrow.c compares the full scope and name before it believes a hash.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "common/hashfn.h"
+#include "compat.h"
+#include "error.h"
+#include "guc.h"
+#include "key/keyname.h"
+#include "utils/builtins.h"
+
+/* Stored hashes depend on these two; they never change. */
+#define HASH_SEED_HIGH	UINT64CONST(0x69646d70746e6379)
+#define HASH_SEED_LOW	UINT64CONST(0x6b65792068617368)
+
+PG_FUNCTION_INFO_V1(idempotency_key_hash);
+
+bool
+same_text(const text *a, const text *b)
+{
+	Size		length = VARSIZE_ANY_EXHDR(a);
+
+	return length == VARSIZE_ANY_EXHDR(b) &&
+		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), length) == 0;
+}
+
+static uint64
+hash_text(const text *value, uint64 seed)
+{
+	return hash_bytes_extended((const unsigned char *) VARDATA_ANY(value),
+							   VARSIZE_ANY_EXHDR(value), seed);
+}
+
+/*
+ * The hash of the scope seeds the hash of the name, so that no way of
+ * dividing the same bytes between the two gives the same hash.
+ */
+static void
+hash_key(IdempotencyKey *key)
+{
+	uint64		half[2];
+
+	half[0] = hash_text(key->name, hash_text(key->scope, HASH_SEED_HIGH));
+	half[1] = hash_text(key->name, hash_text(key->scope, HASH_SEED_LOW));
+	StaticAssertStmt(sizeof(half) == UUID_LEN, "a key's hash fills a uuid");
+	memcpy(key->hash.data, half, UUID_LEN);
+}
+
+void
+make_key(IdempotencyKey *key, text *name, text *scope)
+{
+	if (name == NULL)
+		ereport(ERROR,
+				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
+				 errmsg("idempotency key is missing"),
+				 errhint("Pass the key that the client sent; a request without one can't be made safe to retry.")));
+	if (scope == NULL)
+		ereport(ERROR,
+				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
+				 errmsg("scope of the idempotency key must not be null"),
+				 errhint("Leave the scope out for the empty scope.")));
+	if (VARSIZE_ANY_EXHDR(name) == 0)
+		ereport(ERROR,
+				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
+				 errmsg("idempotency key is empty"),
+				 errhint("Pass the key that the client sent; a UUID made for each operation serves well.")));
+	key->name = name;
+	key->scope = scope;
+	hash_key(key);
+}
+
+void
+check_known_key_length(const IdempotencyKey *key)
+{
+	int			length = VARSIZE_ANY_EXHDR(key->name);
+
+	if (length > KEY_LENGTH_LIMIT)
+		ereport(ERROR,
+				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
+				 errmsg("idempotency key is too long"),
+				 errdetail("The key has %d bytes, the most that can be allowed is %d.",
+						   length, KEY_LENGTH_LIMIT),
+				 errhint("Pass the key that was claimed.")));
+}
+
+void
+check_key_not_too_long(const text *name)
+{
+	int			length = VARSIZE_ANY_EXHDR(name);
+
+	if (length > max_key_length)
+		ereport(ERROR,
+				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
+				 errmsg("idempotency key is too long"),
+				 errdetail("The key has %d bytes, the most allowed is %d.",
+						   length, max_key_length),
+				 errhint("Shorten the key, or raise idempotency.max_key_length.")));
+}
+
+void
+check_new_key_length(const IdempotencyKey *key, int min_length)
+{
+	int			length = VARSIZE_ANY_EXHDR(key->name);
+
+	check_key_not_too_long(key->name);
+	if (length < min_length)
+		ereport(ERROR,
+				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
+				 errmsg("idempotency key is too short"),
+				 errdetail("The key has %d bytes, the least allowed is %d.",
+						   length, min_length),
+				 errhint("Use a key that can't be guessed or met by chance, a UUID for instance.")));
+}
+
+void
+check_scope_not_reserved(const text *scope)
+{
+	Size		length = strlen(RESERVED_SCOPE);
+
+	if (VARSIZE_ANY_EXHDR(scope) >= length &&
+		memcmp(VARDATA_ANY(scope), RESERVED_SCOPE, length) == 0)
+		ereport(ERROR,
+				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
+				 errmsg("scope of the idempotency key is reserved"),
+				 errdetail("Scopes that begin with \"%s\" belong to issue().",
+						   RESERVED_SCOPE),
+				 errhint("Use the scope that was passed to issue().")));
+}
+
+text *
+text_from_arg(FunctionCallInfo fcinfo, int arg)
+{
+	return PG_ARGISNULL(arg) ? NULL : PG_GETARG_TEXT_PP(arg);
+}
+
+/*
+ * key_hash(key text, scope text) returns uuid
+ *
+ * The hash under which a key is stored.  Immutable: a row that arrives by
+ * COPY is checked against it.
+ */
+Datum
+idempotency_key_hash(PG_FUNCTION_ARGS)
+{
+	IdempotencyKey key;
+	pg_uuid_t  *result = palloc(sizeof(pg_uuid_t));
+
+	key.name = PG_GETARG_TEXT_PP(0);
+	key.scope = PG_GETARG_TEXT_PP(1);
+	hash_key(&key);
+	*result = key.hash;
+	PG_RETURN_UUID_P(result);
+}
+
+bool
+same_key(const IdempotencyKey *a, const IdempotencyKey *b)
+{
+	return memcmp(&a->hash, &b->hash, sizeof(pg_uuid_t)) == 0 &&
+		same_text(a->name, b->name) && same_text(a->scope, b->scope);
+}

@@ -1,0 +1,54 @@
+/*-------------------------------------------------------------------------
+ *
+ * keyname.h
+ *	  What a key is: scope, name and their hash.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef IDEMPOTENCY_KEYNAME_H
+#define IDEMPOTENCY_KEYNAME_H
+
+#include "fmgr.h"
+#include "utils/uuid.h"
+
+typedef struct IdempotencyKey
+{
+	text	   *scope;
+	text	   *name;
+	pg_uuid_t	hash;			/* of both: what is indexed and locked */
+} IdempotencyKey;
+
+/*
+ * Scopes that begin so hold what issue() knows of its subjects; no key can be
+ * claimed there.
+ */
+#define RESERVED_SCOPE	"idempotency.issue/"
+
+/* Raise IK400 where the scope is one that begins with RESERVED_SCOPE. */
+extern void check_scope_not_reserved(const text *scope);
+
+/*
+ * Make a key.  A name or scope that is NULL is one that the user left out or
+ * gave as NULL.  Raises IK400 for these and for an empty name.
+ */
+extern void make_key(IdempotencyKey *key, text *name, text *scope);
+
+/*
+ * See that a key has a length that is allowed to a new one; or, where it was
+ * claimed before and the bounds may have changed since, that any setting would
+ * allow.  Raises IK400.
+ */
+extern void check_new_key_length(const IdempotencyKey *key, int min_length);
+extern void check_key_not_too_long(const text *name);
+extern void check_known_key_length(const IdempotencyKey *key);
+
+/* An argument of type text, NULL where it is NULL. */
+extern text *text_from_arg(FunctionCallInfo fcinfo, int arg);
+
+/* Whether two texts are equal, byte for byte. */
+extern bool same_text(const text *a, const text *b);
+
+/* Whether two keys are the same one. */
+extern bool same_key(const IdempotencyKey *a, const IdempotencyKey *b);
+
+#endif							/* IDEMPOTENCY_KEYNAME_H */

@@ -1,0 +1,314 @@
+/*-------------------------------------------------------------------------
+ *
+ * policy.c
+ *	  What holds for the keys of a scope.
+ *
+ * The policies that apply to a scope are those whose own scope equals it or
+ * is a prefix of it that ends at a '/'.  Each field is taken from the one with
+ * the longest scope that has it, the empty scope being the last, and from the
+ * settings where none has.
+ *
+ * A backend keeps the whole table in memory, so that a claim looks up at most
+ * one entry for each '/' of its scope, and none where there is no policy.  A
+ * trigger on the table announces changes as relcache messages, on commit and
+ * to all backends; they are accepted before each look-up.  The table is read
+ * with a snapshot taken for it: a policy is in force from its commit on,
+ * whatever snapshot the caller's transaction has, and a change that commits
+ * meanwhile is seen as a whole or not at all.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/tableam.h"
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "compat.h"
+#include "error.h"
+#include "key/errorfilter.h"
+#include "executor/spi.h"
+#include "executor/tuptable.h"
+#include "guc.h"
+#include "key/keyname.h"
+#include "objects.h"
+#include "key/policy.h"
+#include "interval.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+PG_FUNCTION_INFO_V1(idempotency_set_policy);
+
+enum
+{
+	POLICY_SCOPE,
+	POLICY_TTL,
+	POLICY_LEASE,
+	POLICY_WAIT,
+	POLICY_REQUIRE_REQUEST,
+	POLICY_REQUIRE_ISSUED,
+	POLICY_MIN_KEY_LENGTH,
+	POLICY_MAX_RESPONSE_BYTES,
+	POLICY_CACHE_ERRORS,
+	POLICY_COLUMNS
+};
+
+typedef struct StoredPolicy
+{
+	uint64		scope_hash;		/* hash key */
+	struct StoredPolicy *next;	/* of the same hash */
+	text	   *scope;
+	StatsEntry *stats;			/* NULL: not asked for yet */
+	Datum		values[POLICY_COLUMNS];
+	bool		isnull[POLICY_COLUMNS];
+} StoredPolicy;
+
+static HTAB *known = NULL;
+static MemoryContext known_context = NULL;
+static uint64 known_generation = 0;
+
+/* Where no policy covers a scope. */
+static StatsEntry *stats_without_policy = NULL;
+
+static uint64
+hash_scope(const char *scope, int length)
+{
+	return hash_bytes_extended((const unsigned char *) scope, length, 0);
+}
+
+static void
+keep_policy(TupleTableSlot *slot, TupleDesc desc)
+{
+	StoredPolicy *policy = palloc(sizeof(StoredPolicy));
+	StoredPolicy *entry;
+	bool		found;
+
+	slot_getallattrs(slot);
+	for (int column = 0; column < POLICY_COLUMNS; column++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(desc, column);
+		Datum		value = slot->tts_values[column];
+
+		policy->isnull[column] = slot->tts_isnull[column];
+		if (policy->isnull[column])
+			continue;
+		if (attribute->attlen == -1)
+			value = PointerGetDatum(PG_DETOAST_DATUM(value));
+		policy->values[column] = datumCopy(value, attribute->attbyval, attribute->attlen);
+	}
+	policy->scope = DatumGetTextPP(policy->values[POLICY_SCOPE]);
+	policy->scope_hash = hash_scope(VARDATA_ANY(policy->scope),
+									VARSIZE_ANY_EXHDR(policy->scope));
+	policy->stats = NULL;
+
+	entry = hash_search(known, &policy->scope_hash, HASH_ENTER, &found);
+	policy->next = found ? entry->next : NULL;
+	entry->next = policy;
+}
+
+static void
+read_table(void)
+{
+	HASHCTL		control = {
+		.keysize = sizeof(uint64),
+		.entrysize = sizeof(StoredPolicy)
+	};
+	Relation	relation = table_open(objects()->policy, AccessShareLock);
+	TupleTableSlot *slot = table_slot_create(relation, NULL);
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	TableScanDesc scan = begin_table_scan(relation, snapshot);
+	MemoryContext caller;
+
+	if (known_context == NULL)
+		known_context = AllocSetContextCreate(CacheMemoryContext,
+											  "idempotency policies",
+											  ALLOCSET_SMALL_SIZES);
+	known = NULL;
+	MemoryContextReset(known_context);
+	caller = MemoryContextSwitchTo(known_context);
+	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
+	{
+		if (known == NULL)
+		{
+			control.hcxt = known_context;
+			known = hash_create("idempotency policies", 16, &control,
+								HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+		}
+		keep_policy(slot, RelationGetDescr(relation));
+	}
+	MemoryContextSwitchTo(caller);
+	table_endscan(scan);
+	UnregisterSnapshot(snapshot);
+	ExecDropSingleTupleTableSlot(slot);
+	table_close(relation, AccessShareLock);
+}
+
+static StoredPolicy *
+find_policy(const char *scope, int length)
+{
+	uint64		hash = hash_scope(scope, length);
+	StoredPolicy *entry = hash_search(known, &hash, HASH_FIND, NULL);
+
+	for (StoredPolicy *policy = entry ? entry->next : NULL; policy; policy = policy->next)
+	{
+		if ((int) VARSIZE_ANY_EXHDR(policy->scope) == length &&
+			memcmp(VARDATA_ANY(policy->scope), scope, length) == 0)
+			return policy;
+	}
+	return NULL;
+}
+
+/* Let a stored policy say what it says. */
+static void
+apply_policy(Policy *policy, const StoredPolicy *stored)
+{
+#define SAYS(column) (!stored->isnull[column])
+#define VALUE(column) (stored->values[column])
+	if (SAYS(POLICY_TTL))
+		policy->ttl = *DatumGetIntervalP(VALUE(POLICY_TTL));
+	if (SAYS(POLICY_LEASE))
+		policy->lease = *DatumGetIntervalP(VALUE(POLICY_LEASE));
+	if (SAYS(POLICY_WAIT))
+		policy->wait = *DatumGetIntervalP(VALUE(POLICY_WAIT));
+	if (SAYS(POLICY_REQUIRE_REQUEST))
+		policy->require_request = DatumGetBool(VALUE(POLICY_REQUIRE_REQUEST));
+	if (SAYS(POLICY_REQUIRE_ISSUED))
+		policy->require_issued = DatumGetBool(VALUE(POLICY_REQUIRE_ISSUED));
+	if (SAYS(POLICY_MIN_KEY_LENGTH))
+		policy->min_key_length = DatumGetInt32(VALUE(POLICY_MIN_KEY_LENGTH));
+	if (SAYS(POLICY_MAX_RESPONSE_BYTES))
+		policy->max_response_bytes = DatumGetInt32(VALUE(POLICY_MAX_RESPONSE_BYTES));
+	if (SAYS(POLICY_CACHE_ERRORS))
+		policy->cache_errors = DatumGetArrayTypeP(VALUE(POLICY_CACHE_ERRORS));
+#undef SAYS
+#undef VALUE
+}
+
+/* The counters of a stored policy, or of none. */
+static StatsEntry *
+stats_of_policy(StoredPolicy *stored)
+{
+	if (stored == NULL)
+	{
+		if (stats_without_policy == NULL)
+			stats_without_policy = stats_entry("", 0);
+		return stats_without_policy;
+	}
+	if (stored->stats == NULL)
+		stored->stats = stats_entry(VARDATA_ANY(stored->scope),
+									VARSIZE_ANY_EXHDR(stored->scope));
+	return stored->stats;
+}
+
+void
+policy_of_scope(Policy *policy, const text *scope)
+{
+	const char *bytes = VARDATA_ANY(scope);
+	int			length = VARSIZE_ANY_EXHDR(scope);
+	StoredPolicy *longest = NULL;
+
+	policy->ttl = default_ttl;
+	policy->lease = default_lease;
+	policy->wait = default_wait;
+	policy->require_request = false;
+	policy->require_issued = false;
+	policy->min_key_length = min_key_length;
+	policy->max_response_bytes = (Size) max_response_size * 1024;
+	policy->cache_errors = NULL;
+
+	AcceptInvalidationMessages();
+	if (known_generation != objects_generation())
+	{
+		/* A message that arrives meanwhile makes the next call read again. */
+		uint64		seen = objects_generation();
+
+		read_table();
+		known_generation = seen;
+	}
+
+	/* From the shortest prefix to the scope itself: the longer overrule. */
+	for (int prefix = 0; prefix <= length && known != NULL; prefix++)
+	{
+		StoredPolicy *stored;
+
+		if (prefix != 0 && prefix != length &&
+			bytes[prefix] != '/' && bytes[prefix - 1] != '/')
+			continue;
+		stored = find_policy(bytes, prefix);
+		if (stored != NULL)
+		{
+			apply_policy(policy, stored);
+			longest = stored;
+		}
+	}
+	policy->stats = stats_of_policy(longest);
+}
+
+/*
+ * set_policy(scope text, ttl interval, lease interval, wait interval,
+ *			  require_request boolean, require_issued boolean,
+ *			  min_key_length integer, max_response_bytes integer,
+ *			  cache_errors text[])
+ *
+ * Makes or replaces the policy of a scope; what is NULL is inherited.  Raises
+ * IK400 for a bad argument.
+ */
+Datum
+idempotency_set_policy(PG_FUNCTION_ARGS)
+{
+	Oid			types[POLICY_COLUMNS] = {
+		[POLICY_SCOPE] = TEXTOID,
+		[POLICY_TTL] = INTERVALOID,
+		[POLICY_LEASE] = INTERVALOID,
+		[POLICY_WAIT] = INTERVALOID,
+		[POLICY_REQUIRE_REQUEST] = BOOLOID,
+		[POLICY_REQUIRE_ISSUED] = BOOLOID,
+		[POLICY_MIN_KEY_LENGTH] = INT4OID,
+		[POLICY_MAX_RESPONSE_BYTES] = INT4OID,
+		[POLICY_CACHE_ERRORS] = TEXTARRAYOID,
+	};
+	Datum		values[POLICY_COLUMNS];
+	char		nulls[POLICY_COLUMNS + 1];
+
+	if (PG_ARGISNULL(POLICY_SCOPE))
+		ereport(ERROR,
+				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
+				 errmsg("scope of a policy must not be null"),
+				 errhint("The empty scope is the default of the database.")));
+	(void) interval_from_arg(fcinfo, POLICY_TTL, "ttl");
+	(void) interval_from_arg(fcinfo, POLICY_LEASE, "lease");
+	(void) wait_from_arg(fcinfo, POLICY_WAIT);
+	if (!PG_ARGISNULL(POLICY_MIN_KEY_LENGTH) && PG_GETARG_INT32(POLICY_MIN_KEY_LENGTH) < 1)
+		ereport(ERROR,
+				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
+				 errmsg("min_key_length must be one or more"),
+				 errhint("Give a number of bytes, or NULL to inherit it.")));
+	if (!PG_ARGISNULL(POLICY_MAX_RESPONSE_BYTES) && PG_GETARG_INT32(POLICY_MAX_RESPONSE_BYTES) < 0)
+		ereport(ERROR,
+				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
+				 errmsg("max_response_bytes must not be negative"),
+				 errhint("Give a number of bytes, or NULL to inherit it.")));
+	if (!PG_ARGISNULL(POLICY_CACHE_ERRORS))
+		check_error_filter(PG_GETARG_ARRAYTYPE_P(POLICY_CACHE_ERRORS));
+
+	for (int column = 0; column < POLICY_COLUMNS; column++)
+	{
+		values[column] = PG_GETARG_DATUM(column);
+		nulls[column] = PG_ARGISNULL(column) ? 'n' : ' ';
+	}
+	SPI_connect();
+	if (SPI_execute_with_args("INSERT INTO idempotency.policy AS p VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) "
+							  "ON CONFLICT (scope) DO UPDATE SET "
+							  "(ttl, lease, wait, require_request, require_issued, min_key_length, max_response_bytes, cache_errors) = "
+							  "(excluded.ttl, excluded.lease, excluded.wait, excluded.require_request, excluded.require_issued, "
+							  "excluded.min_key_length, excluded.max_response_bytes, excluded.cache_errors)",
+							  POLICY_COLUMNS, types, values, nulls, false, 0) != SPI_OK_INSERT)
+		elog(ERROR, "could not store idempotency policy");
+	SPI_finish();
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,108 @@
+/*-------------------------------------------------------------------------
+ *
+ * citus.c
+ *	  What there is to know of Citus in this database.
+ *
+ * Citus' own tables are asked, by SQL: nothing is linked against it.  They are
+ * local tables, and read with a snapshot taken for it, so that a transaction
+ * with an old snapshot is told of a node that joined since.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "store/citus.h"
+#include "executor/spi.h"
+#include "objects.h"
+#include "utils/snapmgr.h"
+
+bool
+citus_is_here(void)
+{
+	return OidIsValid(objects()->citus_nodes);
+}
+
+/*
+ * Begin a query of one parameter; what it returns is read between this and
+ * end_query().
+ */
+static void
+begin_query(const char *query, Oid parameter)
+{
+	Oid			type = OIDOID;
+	Datum		value = ObjectIdGetDatum(parameter);
+
+	SPI_connect();
+	PushActiveSnapshot(GetLatestSnapshot());
+	if (SPI_execute_with_args(query, 1, &type, &value, NULL, true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read the tables of Citus");
+}
+
+static void
+end_query(void)
+{
+	PopActiveSnapshot();
+	SPI_finish();
+}
+
+static Datum
+first_value(int column, bool *isnull)
+{
+	return SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, column, isnull);
+}
+
+int64
+citus_nodes_with_shards(void)
+{
+	int64		nodes;
+	bool		isnull;
+
+	if (!citus_is_here())
+		return 0;
+	begin_query("SELECT pg_catalog.count(*) FROM pg_catalog.pg_dist_node "
+				"WHERE isactive AND shouldhaveshards AND noderole::pg_catalog.text OPERATOR(pg_catalog.=) 'primary'",
+				InvalidOid);
+	nodes = DatumGetInt64(first_value(1, &isnull));
+	end_query();
+	return nodes;
+}
+
+bool
+citus_is_coordinator(void)
+{
+	bool		coordinator;
+	bool		isnull;
+
+	if (!citus_is_here())
+		return true;
+	begin_query("SELECT groupid OPERATOR(pg_catalog.=) 0 FROM pg_catalog.pg_dist_local_group",
+				InvalidOid);
+	coordinator = SPI_processed == 0 || DatumGetBool(first_value(1, &isnull));
+	end_query();
+	return coordinator;
+}
+
+void
+describe_citus_table(CitusTable *table, Oid relid)
+{
+	MemoryContext caller = CurrentMemoryContext;
+
+	table->known = false;
+	table->distribution_column = NULL;
+	if (!citus_is_here())
+		return;
+	begin_query("SELECT CASE WHEN partmethod OPERATOR(pg_catalog.=) 'h' "
+				"THEN pg_catalog.column_to_column_name(logicalrelid, partkey) END "
+				"FROM pg_catalog.pg_dist_partition WHERE logicalrelid::pg_catalog.oid OPERATOR(pg_catalog.=) $1",
+				relid);
+	if (SPI_processed > 0)
+	{
+		char	   *column = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+
+		table->known = true;
+		if (column != NULL)
+			table->distribution_column = MemoryContextStrdup(caller, column);
+	}
+	end_query();
+}

@@ -1,0 +1,296 @@
+/*-------------------------------------------------------------------------
+ *
+ * distribute.c
+ *	  Making, removing and altering the table of the distributed store.
+ *
+ * These run as the extension's owner, who then owns the table.
+ *
+ * From the commit of distribute() on keys are stored elsewhere.  What the local
+ * store remembers would be forgotten, so it must have no live keys; and no
+ * transaction may store one there that began before.  Each claim locks the leaf
+ * that it writes to, so a lock on all of them waits for those that have written
+ * and keeps out those that have not; they find out by the message of the new
+ * table (choice.c).  Likewise, undistribute() locks the table that it drops.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "catalog/pg_attribute.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_type.h"
+#include "store/citus.h"
+#include "compat.h"
+#include "store/distributed/distributed_table.h"
+#include "error.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/ruleutils.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+PG_FUNCTION_INFO_V1(idempotency_distribute);
+PG_FUNCTION_INFO_V1(idempotency_undistribute);
+PG_FUNCTION_INFO_V1(idempotency_upgrade_store);
+
+static void
+run_command(const char *command)
+{
+	int			result = SPI_execute(command, false, 0);
+
+	if (result != SPI_OK_UTILITY && result != SPI_OK_SELECT)
+		elog(ERROR, "could not run: %s", command);
+}
+
+static bool
+has_live_keys(const char *table)
+{
+	char	   *query = psprintf("SELECT FROM %s WHERE expires_at OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp() LIMIT 1", table);
+	bool		found;
+
+	PushActiveSnapshot(GetLatestSnapshot());
+	if (SPI_execute(query, true, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not read \"%s\"", table);
+	found = SPI_processed > 0;
+	PopActiveSnapshot();
+	return found;
+}
+
+static void
+check_table_exists(void)
+{
+	if (!OidIsValid(objects()->distributed_keys))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("there is no distributed store of idempotency keys"),
+				 errdetail("The table \"%s\" does not exist.", DISTRIBUTED_TABLE),
+				 errhint("Call idempotency.distribute() to make it.")));
+}
+
+/* ----------------------------------------------------------------
+ *		distribute()
+ * ----------------------------------------------------------------
+ */
+
+/* Whether there are no tenants; raises IK400 for what says neither. */
+static bool
+one_tenant_from_arg(FunctionCallInfo fcinfo, int arg)
+{
+	char	   *tenant_from = PG_ARGISNULL(arg) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(arg));
+
+	if (tenant_from != NULL && strcmp(tenant_from, "last") == 0)
+		return false;
+	if (tenant_from != NULL && strcmp(tenant_from, "none") == 0)
+		return true;
+	ereport(ERROR,
+			(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
+			 tenant_from == NULL ?
+			 errmsg("tenant_from must not be null") :
+			 errmsg("tenant_from must be \"last\" or \"none\", not \"%s\"", tenant_from),
+			 errhint("\"last\" takes what follows the last \"/\" of a scope as its tenant; \"none\" is for tables that Citus does not distribute.")));
+}
+
+/* The type of the column by which the business table is distributed. */
+static char *
+type_of_distribution_column(Oid business, const char *name)
+{
+	HeapTuple	tuple = SearchSysCacheAttName(business, name);
+	Form_pg_attribute column;
+	StringInfoData type;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for column \"%s\" of relation %u", name, business);
+	column = (Form_pg_attribute) GETSTRUCT(tuple);
+	if (!is_tenant_type(column->atttypid))
+		ereport(ERROR,
+				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
+				 errmsg("table \"%s\" is distributed by a column that can't name a tenant",
+						get_rel_name(business)),
+				 errdetail("Column \"%s\" is of type %s; text, bigint, integer and uuid can be read from a scope.",
+						   name, format_type_be(column->atttypid)),
+				 errhint("Name a table that is distributed by a column of one of these types.")));
+	initStringInfo(&type);
+	appendStringInfoString(&type, format_type_be_qualified(column->atttypid));
+
+	/* Rows are together where their columns compare alike. */
+	if (OidIsValid(column->attcollation) && column->attcollation != DEFAULT_COLLATION_OID)
+		appendStringInfo(&type, " COLLATE %s", generate_collation_name(column->attcollation));
+	ReleaseSysCache(tuple);
+	return type.data;
+}
+
+/* See that keys of rows that Citus does not spread can be stored here at all. */
+static void
+check_business_is_here(Oid business, const CitusTable *citus)
+{
+	if (citus->known)
+		ereport(ERROR,
+				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
+				 errmsg("rows of table \"%s\" are not distributed by a column", get_rel_name(business)),
+				 errdetail("Keys are stored with the rows that they protect, by the same column."),
+				 errhint("Name a table made with create_distributed_table(), or one that Citus does not know.")));
+	if (citus_nodes_with_shards() > 1)
+		ereport(ERROR,
+				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
+				 errmsg("table \"%s\" is not distributed", get_rel_name(business)),
+				 errdetail("Several nodes of this Citus cluster hold shards, and keys are stored with the rows that they protect."),
+				 errhint("Distribute it with create_distributed_table(), or name a table that is.")));
+}
+
+/* Let nobody but the owner have a privilege, whatever the default privileges. */
+static void
+revoke_privileges(void)
+{
+	run_command("REVOKE ALL ON TABLE " DISTRIBUTED_TABLE " FROM PUBLIC");
+	if (SPI_execute("SELECT pg_catalog.format('REVOKE ALL ON TABLE " DISTRIBUTED_TABLE " FROM %s', grantee::pg_catalog.regrole) "
+					"FROM pg_catalog.pg_class AS c, pg_catalog.aclexplode(c.relacl) AS a "
+					"WHERE c.oid OPERATOR(pg_catalog.=) '" DISTRIBUTED_TABLE "'::pg_catalog.regclass "
+					"AND a.grantee OPERATOR(pg_catalog.<>) c.relowner GROUP BY grantee", false, 0) == SPI_OK_SELECT)
+	{
+		SPITupleTable *commands = SPI_tuptable;
+		uint64		count = SPI_processed;
+
+		for (uint64 i = 0; i < count; i++)
+			run_command(SPI_getvalue(commands->vals[i], commands->tupdesc, 1));
+	}
+}
+
+static void
+make_table(const char *tenant_type, bool one_tenant)
+{
+	run_command(create_table_command(tenant_type, one_tenant));
+	run_command("CREATE INDEX " DISTRIBUTED_KEYS "_expires_at ON " DISTRIBUTED_TABLE " (expires_at)");
+	run_command("COMMENT ON TABLE " DISTRIBUTED_TABLE " IS "
+				"'every stored idempotency key, made by idempotency.distribute(); it does not belong to the extension'");
+	revoke_privileges();
+}
+
+static void
+distribute_table(Oid business)
+{
+	char	   *name = quote_qualified_identifier(get_namespace_name(get_rel_namespace(business)),
+												  get_rel_name(business));
+
+	run_command(psprintf("SELECT pg_catalog.create_distributed_table('" DISTRIBUTED_TABLE "', 'tenant', colocate_with := %s)",
+						 quote_literal_cstr(name)));
+}
+
+/*
+ * distribute(business regclass, tenant_from text)
+ *
+ * Makes the table of the distributed store, on Citus beside the rows of the
+ * business table.  Raises IK400 for a table beside which it can't be, and
+ * OBJECT_IN_USE where keys are remembered in the local store.  Waits for all
+ * transactions that have claimed a key.
+ */
+Datum
+idempotency_distribute(PG_FUNCTION_ARGS)
+{
+	Oid			business = PG_GETARG_OID(0);
+	CitusTable	citus;
+	bool		one_tenant;
+	char	   *tenant_type = "pg_catalog.text";
+
+	PreventCommandIfReadOnly("idempotency.distribute()");
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
+				 errmsg("business must not be null"),
+				 errhint("Name the table whose rows the keys protect.")));
+	one_tenant = one_tenant_from_arg(fcinfo, 1);
+	if (OidIsValid(objects()->distributed_keys))
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_TABLE),
+				 errmsg("there is a distributed store of idempotency keys already"),
+				 errdetail("The table \"%s\" exists.", DISTRIBUTED_TABLE),
+				 errhint("Call idempotency.undistribute() first to make it anew.")));
+	describe_citus_table(&citus, business);
+	if (citus.distribution_column == NULL)
+		check_business_is_here(business, &citus);
+	else if (one_tenant)
+		ereport(ERROR,
+				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
+				 errmsg("table \"%s\" is distributed, so keys need a tenant", get_rel_name(business)),
+				 errhint("Leave tenant_from out, and end scopes with the tenant.")));
+	else
+		tenant_type = type_of_distribution_column(business, citus.distribution_column);
+
+	SPI_connect();
+	run_command("LOCK TABLE idempotency.keys IN EXCLUSIVE MODE");
+	if (has_live_keys("idempotency.keys"))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("idempotency keys are remembered in the local store"),
+				 errdetail("They would be forgotten, and their requests could run again."),
+				 errhint("Wait until they have expired while nothing is claimed, or purge() the scopes that may be forgotten.")));
+	make_table(tenant_type, one_tenant);
+	if (citus.distribution_column != NULL)
+		distribute_table(business);
+	SPI_finish();
+	PG_RETURN_VOID();
+}
+
+/* ----------------------------------------------------------------
+ *		undistribute() and upgrade_store()
+ * ----------------------------------------------------------------
+ */
+
+/*
+ * undistribute()
+ *
+ * Drops the table of the distributed store: keys are stored in the local one
+ * again.  Raises OBJECT_IN_USE where keys are remembered there.  Waits for all
+ * transactions that have used it.
+ */
+Datum
+idempotency_undistribute(PG_FUNCTION_ARGS)
+{
+	PreventCommandIfReadOnly("idempotency.undistribute()");
+	check_table_exists();
+	SPI_connect();
+	run_command("LOCK TABLE " DISTRIBUTED_TABLE " IN ACCESS EXCLUSIVE MODE");
+	if (has_live_keys(DISTRIBUTED_TABLE))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("idempotency keys are remembered in the distributed store"),
+				 errdetail("They would be forgotten, and their requests could run again."),
+				 errhint("Wait until they have expired while nothing is claimed, or purge() the scopes that may be forgotten.")));
+	run_command("DROP TABLE " DISTRIBUTED_TABLE);
+	SPI_finish();
+	PG_RETURN_VOID();
+}
+
+/*
+ * upgrade_store() returns text[]
+ *
+ * Adds the columns to the table of the distributed store that this version of
+ * the library knows and the table has not, and returns their names.
+ */
+Datum
+idempotency_upgrade_store(PG_FUNCTION_ARGS)
+{
+	List	   *names;
+	List	   *commands;
+	Datum	   *elements;
+	ListCell   *cell;
+	int			count = 0;
+
+	PreventCommandIfReadOnly("idempotency.upgrade_store()");
+	check_table_exists();
+	commands = add_column_commands(objects()->distributed_keys, &names);
+	SPI_connect();
+	foreach(cell, commands)
+		run_command(lfirst(cell));
+	SPI_finish();
+
+	elements = palloc(sizeof(Datum) * Max(list_length(names), 1));
+	foreach(cell, names)
+		elements[count++] = CStringGetTextDatum(lfirst(cell));
+	PG_RETURN_ARRAYTYPE_P(construct_array(elements, count, TEXTOID, -1, false, TYPALIGN_INT));
+}

@@ -1,0 +1,317 @@
+/*-------------------------------------------------------------------------
+ *
+ * distributed.c
+ *	  The stored keys, in a table that Citus may spread over many servers.
+ *
+ * One row for each key, in one table (distributed_table.c), reached by SQL
+ * (statement.c).  There is no lock of a key: an advisory lock means nothing
+ * to another server.  The unique key of the table judges, and rows are locked by
+ * being written.
+ *
+ * First a write, then a read.  Citus may commit a write that follows a read to a
+ * placement that has just moved away; a write that comes first pins it.  So:
+ *
+ *		claim		INSERT .. ON CONFLICT DO NOTHING.  Where that is refused, the
+ *					row is read, judged, and replaced if it still has the version
+ *					that was read.  Where it has not, it is read again.
+ *		the others	UPDATE that changes nothing but the version and returns the
+ *					row: from then on it is locked.  Or nothing at all, where the
+ *					transaction itself wrote the row last and still knows it.
+ *
+ * What two sessions see of each other, A being first:
+ *
+ *		- A has inserted the row and runs: B's INSERT waits for A's end, and
+ *		  is refused (A has committed) or done (A was rolled back, also to a
+ *		  savepoint).  The wait runs out: B answers "in progress".
+ *		- A and B have both read a lease that has run out: both replace that
+ *		  version.  The second waits for the first, finds the version gone, and
+ *		  reads what there is now.  A late owner, the same.
+ *		- A removes or sweeps the row that B has read: B's UPDATE finds nothing,
+ *		  B reads again, finds nothing, and inserts.
+ *		- Statements see what was committed when they began, at READ COMMITTED.
+ *		  With an older snapshot B, after A, gets T_R_SERIALIZATION_FAILURE, from
+ *		  the INSERT or the UPDATE.
+ *		- A row that is only inserted, and not committed, is not found by the
+ *		  others' UPDATE: a key that nobody owns yet.  They do not wait for it.
+ *
+ * A crash leaves what it leaves of any row; a committed claim is a lease.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "store/distributed/row_version.h"
+#include "store/distributed/statement.h"
+#include "store/distributed/distributed_scan.h"
+#include "miscadmin.h"
+#include "utils/timestamp.h"
+
+#define MAX_NAMES		512
+#define MAX_FINGERPRINT	32
+
+/*
+ * The claim that a transaction wrote last, as it is stored: good for that
+ * transaction, until a subtransaction is rolled back.
+ */
+static struct
+{
+	bool		known;
+	int			scope_length;
+	int			name_length;
+	char		names[MAX_NAMES];
+	KeyRow		row;
+	char		fingerprint[MAX_FINGERPRINT];
+	Interval	ttl;
+}			last_claim;
+
+/* ----------------------------------------------------------------
+ *		The last claim
+ * ----------------------------------------------------------------
+ */
+
+static void
+end_subtransaction(SubXactEvent event, SubTransactionId subtransaction,
+				   SubTransactionId parent, void *arg)
+{
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+		last_claim.known = false;
+}
+
+/*
+ * Remember a row just written, where it is a claim as claim() makes it.  Its
+ * values are copied to a place of fixed size; rows that don't fit are looked up
+ * when they are needed.
+ */
+static void
+remember(const IdempotencyKey *key, const KeyRow *row)
+{
+	static bool registered = false;
+	int			scope_length = VARSIZE_ANY_EXHDR(key->scope);
+	int			name_length = VARSIZE_ANY_EXHDR(key->name);
+
+	if (!registered)
+		RegisterSubXactCallback(end_subtransaction, NULL);
+	registered = true;
+	last_claim.known = false;
+	if (row->status != KEY_IN_PROGRESS ||
+		row->recovery_point != NULL || row->state != NULL ||
+		row->resource_id != NULL || row->response != NULL ||
+		scope_length + name_length > MAX_NAMES ||
+		(row->fingerprint != NULL && VARSIZE_ANY(row->fingerprint) > MAX_FINGERPRINT))
+		return;
+	last_claim.row = *row;
+	if (row->fingerprint != NULL)
+		last_claim.row.fingerprint = memmove(last_claim.fingerprint, row->fingerprint,
+											 VARSIZE_ANY(row->fingerprint));
+	if (row->ttl != NULL)
+	{
+		last_claim.ttl = *row->ttl;
+		last_claim.row.ttl = &last_claim.ttl;
+	}
+	last_claim.scope_length = scope_length;
+	last_claim.name_length = name_length;
+	memcpy(last_claim.names, VARDATA_ANY(key->scope), scope_length);
+	memcpy(last_claim.names + scope_length, VARDATA_ANY(key->name), name_length);
+	last_claim.known = true;
+}
+
+static bool
+is_last_claim(const IdempotencyKey *key)
+{
+	return last_claim.known && is_own_version(&last_claim.row.version) &&
+		VARSIZE_ANY_EXHDR(key->scope) == (Size) last_claim.scope_length &&
+		VARSIZE_ANY_EXHDR(key->name) == (Size) last_claim.name_length &&
+		memcmp(VARDATA_ANY(key->scope), last_claim.names, last_claim.scope_length) == 0 &&
+		memcmp(VARDATA_ANY(key->name), last_claim.names + last_claim.scope_length,
+			   last_claim.name_length) == 0;
+}
+
+/* ----------------------------------------------------------------
+ *		The store
+ * ----------------------------------------------------------------
+ */
+
+/* There is no lock: it is always granted. */
+static bool
+distributed_try_lock(const IdempotencyKey *key)
+{
+	return true;
+}
+
+static bool
+distributed_lock(const IdempotencyKey *key, const WaitLimit *limit, StatsEntry *stats)
+{
+	return true;
+}
+
+static void
+distributed_unlock(const IdempotencyKey *key)
+{
+}
+
+/* Nor is anything held open. */
+static void
+do_nothing(Store *store)
+{
+}
+
+/* Fill in a probe with what a statement has found. */
+static void
+probe_from_results(const Statement *statement, const IdempotencyKey *key, Probe *probe)
+{
+	probe->writer = InvalidTransactionId;
+	probe->found = statement->rows > 0;
+	if (!probe->found)
+		return;
+	keyrow_check_same(key,
+					  same_text(DatumGetTextPP(statement->results[KEYS_SCOPE]), key->scope) &&
+					  same_text(DatumGetTextPP(statement->results[KEYS_KEY]), key->name));
+	distributed_row(&probe->row, statement->results, statement->result_isnull);
+}
+
+static void
+distributed_probe(Store *store, const IdempotencyKey *key,
+				  TimestampTz now, TimestampTz hint, Probe *probe)
+{
+	WaitLimit	unlimited;
+	Statement	statement;
+
+	wait_unlimited(&unlimited);
+	begin_statement(&statement, STATEMENT_PROBE, key);
+	(void) run_statement(&statement, &unlimited, NULL);
+	probe_from_results(&statement, key, probe);
+}
+
+static bool
+distributed_probe_for_update(Store *store, const IdempotencyKey *key,
+				  TimestampTz now, TimestampTz hint, const WaitLimit *limit,
+				  StatsEntry *stats, Probe *probe)
+{
+	Statement	statement;
+	pg_uuid_t	version;
+
+	if (is_last_claim(key))
+	{
+		probe->found = true;
+		probe->writer = InvalidTransactionId;
+		probe->row = last_claim.row;
+		return true;
+	}
+	new_version(&version);
+	begin_statement(&statement, STATEMENT_SEIZE, key);
+	set_parameter(&statement, DISTRIBUTED_VERSION, UUIDPGetDatum(&version));
+	if (!run_statement(&statement, limit, stats))
+		return false;
+	probe_from_results(&statement, key, probe);
+	return true;
+}
+
+/*
+ * The statement that writes a row.  Citus evaluates and prints each value, and
+ * the server of the row parses it: the two that requests usually take leave out
+ * what is null, or as it was.
+ */
+static StatementKind
+statement_to_write(const IdempotencyKey *key, const KeyRow *row, const bool *isnull)
+{
+	if (!row->stored)
+		return null_outside(COLUMNS_CLAIM, isnull) ? STATEMENT_CLAIM : STATEMENT_INSERT;
+
+	/* What distributed_probe_for_update() gave out. */
+	if (is_last_claim(key) &&
+		row->attempt == last_claim.row.attempt &&
+		row->claimed_at == last_claim.row.claimed_at &&
+		row->fingerprint == last_claim.row.fingerprint &&
+		row->ttl == last_claim.row.ttl &&
+		row->recovery_point == NULL && row->state == NULL)
+		return STATEMENT_END;
+	return STATEMENT_UPDATE;
+}
+
+static WriteResult
+distributed_write(Store *store, const IdempotencyKey *key, KeyRow *row,
+				  const WaitLimit *limit, StatsEntry *stats)
+{
+	Statement	statement;
+	Datum		values[KEYS_COLUMNS];
+	bool		isnull[KEYS_COLUMNS];
+	pg_uuid_t	old_version = row->version;
+
+	new_version(&row->version);
+	if (row->claimed_here && !is_own_version(&row->claim_version))
+		row->claim_version = row->version;
+	row->leaf = LEAF_LONG;
+	keyrow_values(key, row, values, isnull);
+
+	begin_statement(&statement, statement_to_write(key, row, isnull), key);
+	memcpy(statement.values, values, sizeof(values));
+	memcpy(statement.isnull, isnull, sizeof(isnull));
+	set_parameter(&statement, DISTRIBUTED_VERSION, UUIDPGetDatum(&row->version));
+	set_parameter(&statement, DISTRIBUTED_CLAIM_VERSION, UUIDPGetDatum(&row->claim_version));
+	if (row->stored)
+		set_parameter(&statement, DISTRIBUTED_OLD_VERSION, UUIDPGetDatum(&old_version));
+	if (!run_statement(&statement, limit, stats))
+		return WRITE_OUT_OF_TIME;
+	if (statement.rows == 0)
+		return WRITE_REFUSED;
+	row->stored = true;
+	row->own = true;
+	remember(key, row);
+	return WRITE_DONE;
+}
+
+static void
+distributed_delete(Store *store, const IdempotencyKey *key, KeyRow *row)
+{
+	WaitLimit	unlimited;
+	Statement	statement;
+
+	wait_unlimited(&unlimited);
+	last_claim.known = false;
+	begin_statement(&statement, STATEMENT_DELETE, key);
+	(void) run_statement(&statement, &unlimited, NULL);
+}
+
+static int64
+purge(const text *scope)
+{
+	last_claim.known = false;
+	return distributed_purge(scope);
+}
+
+/* A row that counts as absent is inserted and deleted. */
+static bool
+distributed_touch(const IdempotencyKey *key, const WaitLimit *limit, StatsEntry *stats)
+{
+	KeyRow		row = {
+		.status = KEY_RELEASED,
+		.status_code = NO_STATUS_CODE,
+		.lease_until = NO_TIME,
+		.claimed_at = NO_TIME,
+		.completed_at = NO_TIME,
+		.expires_at = GetCurrentTimestamp()
+	};
+	WriteResult result = distributed_write(NULL, key, &row, limit, stats);
+
+	if (result == WRITE_DONE)
+		distributed_delete(NULL, key, &row);
+	return result != WRITE_OUT_OF_TIME;
+}
+
+const StoreMethods distributed_store = {
+	.writes_first = true,
+	.try_lock = distributed_try_lock,
+	.lock = distributed_lock,
+	.unlock = distributed_unlock,
+	.refresh = do_nothing,
+	.close = do_nothing,
+	.probe = distributed_probe,
+	.glance = distributed_probe,
+	.probe_for_update = distributed_probe_for_update,
+	.touch = distributed_touch,
+	.write = distributed_write,
+	.delete = distributed_delete,
+	.purge = purge,
+	.unfinished = distributed_unfinished,
+};

@@ -1,0 +1,251 @@
+/*-------------------------------------------------------------------------
+ *
+ * distributed_scan.c
+ *	  Many rows of the distributed store at once.
+ *
+ * purge() is a DELETE of what is stored of a scope: one that reaches the rows
+ * of one tenant.  It waits for whoever is at work on a row; a key that is
+ * claimed meanwhile may stay, as in the local store.
+ *
+ * The sweeper reads which keys have expired, some hundreds of them, and deletes
+ * those of each tenant by one statement, which asks once more whether they
+ * have.  So what has been claimed again since stays, and what has moved to
+ * another server in between is found there.
+ *
+ *		- A has an expired row under its hands, reclaiming it or coming late:
+ *		  the sweeper waits for A some milliseconds, and then tries the rows one
+ *		  by one, each for a millisecond.  A's row stays; A is not kept waiting
+ *		  longer than that by the rows that the sweeper has locked.
+ *		- Its own transaction has claimed a key that has expired since: that one is
+ *		  not among those read.
+ *		- The sweeper has deleted a row and not committed: a claim of that key
+ *		  waits for the end of its transaction, in which little is deleted.
+ *
+ * Every node has the extension, but one sweeps the table: the coordinator.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "store/citus.h"
+#include "store/distributed/row_version.h"
+#include "store/distributed/statement.h"
+#include "store/distributed/distributed_scan.h"
+#include "miscadmin.h"
+#include "storage/proc.h"
+#include "utils/array.h"
+#include "utils/memutils.h"
+
+/* How long the rows of a tenant, and a single row, are waited for. */
+#define ROWS_WAIT_MS	20
+#define ROW_WAIT_MS		1
+
+/* Rows that are read in one go. */
+#define FETCH_ROWS		1000
+
+/* ----------------------------------------------------------------
+ *		Purging
+ * ----------------------------------------------------------------
+ */
+
+/* Delete the scope's rows, of those live at a time or not; returns how many. */
+static int64
+delete_scope(const DistributedTable *table, const text *scope, const char *live, TimestampTz now)
+{
+	Oid			types[] = {table->tenant_type, TEXTOID, TIMESTAMPTZOID};
+	Datum		values[] = {tenant_of_scope(table, scope), PointerGetDatum(scope), TimestampTzGetDatum(now)};
+	char	   *command = psprintf("DELETE FROM " DISTRIBUTED_TABLE
+								   " WHERE tenant OPERATOR(pg_catalog.=) $1 AND scope OPERATOR(pg_catalog.=) $2"
+								   " AND expires_at OPERATOR(pg_catalog.%s) $3", live);
+
+	if (SPI_execute_with_args(command, 3, types, values, NULL, false, 0) != SPI_OK_DELETE)
+		elog(ERROR, "could not purge a scope");
+	return SPI_processed;
+}
+
+int64
+distributed_purge(const text *scope)
+{
+	const DistributedTable *table = distributed_table();
+	TimestampTz now = GetCurrentTimestamp();
+	int64		purged;
+	Oid			role;
+	int			context;
+
+	SPI_connect();
+	become_user_of_table(table, &role, &context);
+	purged = delete_scope(table, scope, ">", now);
+	(void) delete_scope(table, scope, "<=", now);
+	SetUserIdAndSecContext(role, context);
+	SPI_finish();
+	return purged;
+}
+
+/* ----------------------------------------------------------------
+ *		Reading
+ * ----------------------------------------------------------------
+ */
+
+static void
+visit_tuple(HeapTuple tuple, TupleDesc desc, VisitRow visit, void *argument)
+{
+	Datum		values[DISTRIBUTED_RESULTS];
+	bool		isnull[DISTRIBUTED_RESULTS];
+	IdempotencyKey key;
+	KeyRow		row;
+
+	heap_deform_tuple(tuple, desc, values, isnull);
+	distributed_row(&row, values, isnull);
+	key.scope = DatumGetTextPP(values[KEYS_SCOPE]);
+	key.name = DatumGetTextPP(values[KEYS_KEY]);
+	key.hash = *DatumGetUUIDP(values[KEYS_HASH]);
+	visit(&key, &row, argument);
+}
+
+void
+distributed_unfinished(TimestampTz now, VisitRow visit, void *argument)
+{
+	const DistributedTable *table = distributed_table();
+	Oid			type = TIMESTAMPTZOID;
+	Datum		value = TimestampTzGetDatum(now);
+	StringInfoData sql;
+	Portal		cursor;
+	Oid			role;
+	int			context;
+
+	initStringInfo(&sql);
+	appendStringInfoString(&sql, "SELECT ");
+	append_results(&sql);
+	appendStringInfoString(&sql, " FROM " DISTRIBUTED_TABLE
+						   " WHERE status OPERATOR(pg_catalog.=) 'in_progress' AND expires_at OPERATOR(pg_catalog.>) $1");
+	SPI_connect();
+	become_user_of_table(table, &role, &context);
+	cursor = SPI_cursor_open_with_args(NULL, sql.data, 1, &type, &value, NULL, false,
+									   CURSOR_OPT_NO_SCROLL);
+	for (;;)
+	{
+		SPI_cursor_fetch(cursor, true, FETCH_ROWS);
+		if (SPI_processed == 0)
+			break;
+		for (uint64 i = 0; i < SPI_processed; i++)
+		{
+			CHECK_FOR_INTERRUPTS();
+			visit_tuple(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, visit, argument);
+		}
+		SPI_freetuptable(SPI_tuptable);
+	}
+	SPI_cursor_close(cursor);
+	SetUserIdAndSecContext(role, context);
+	SPI_finish();
+}
+
+/* ----------------------------------------------------------------
+ *		Sweeping
+ * ----------------------------------------------------------------
+ */
+
+/* The expired keys of a tenant, or some of them. */
+typedef struct Expired
+{
+	const DistributedTable *table;
+	Datum		tenant;
+	ArrayType  *hashes;
+	TimestampTz now;
+	int			lock_timeout;	/* the session's */
+	int64		deleted;		/* so far */
+} Expired;
+
+static void
+delete_expired(void *argument)
+{
+	Expired    *expired = argument;
+	Oid			types[] = {expired->table->tenant_type, UUIDARRAYOID, TIMESTAMPTZOID};
+	Datum		values[] = {expired->tenant, PointerGetDatum(expired->hashes), TimestampTzGetDatum(expired->now)};
+
+	SPI_connect();
+	pass_on_lock_timeout(expired->table, expired->lock_timeout);
+	if (SPI_execute_with_args("DELETE FROM " DISTRIBUTED_TABLE
+							  " WHERE tenant OPERATOR(pg_catalog.=) $1 AND hash OPERATOR(pg_catalog.=) ANY ($2)"
+							  " AND expires_at OPERATOR(pg_catalog.<=) $3",
+							  3, types, values, NULL, false, 0) != SPI_OK_DELETE)
+		elog(ERROR, "could not delete expired idempotency keys");
+	expired->deleted += SPI_processed;
+	take_back_lock_timeout(expired->table, expired->lock_timeout);
+	SPI_finish();
+}
+
+/* Returns false where the time ran out. */
+static bool
+delete_within(Expired *expired, int64 ms)
+{
+	Interval	wait = {.time = ms * 1000};
+	WaitLimit	limit;
+
+	wait_at_most(&limit, &wait);
+	expired->lock_timeout = LockTimeout;
+	return run_within(&limit, ROW_WAIT_MS, delete_expired, expired);
+}
+
+/* Delete a tenant's expired rows, together or else one by one. */
+static void
+delete_of_tenant(Expired *expired)
+{
+	Datum	   *hashes;
+	int			count;
+
+	if (delete_within(expired, ROWS_WAIT_MS))
+		return;
+	deconstruct_array(expired->hashes, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR,
+					  &hashes, NULL, &count);
+	for (int i = 0; i < count; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		expired->hashes = construct_array(&hashes[i], 1, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR);
+		(void) delete_within(expired, ROW_WAIT_MS);
+	}
+}
+
+bool
+distributed_delete_expired(TimestampTz now, int64 most, int64 *deleted)
+{
+	pg_uuid_t	lowest;
+	pg_uuid_t	highest;
+	Oid			types[] = {TIMESTAMPTZOID, UUIDOID, UUIDOID};
+	Datum		values[] = {TimestampTzGetDatum(now), UUIDPGetDatum(&lowest), UUIDPGetDatum(&highest)};
+	Expired		expired = {.table = distributed_table(),.now = now};
+	char	   *query;
+	SPITupleTable *tenants;
+	uint64		tenant_count;
+	Oid			role;
+	int			context;
+
+	if (!citus_is_coordinator())
+		return false;
+	own_versions(&lowest, &highest);
+	SPI_connect();
+	become_user_of_table(expired.table, &role, &context);
+	query = psprintf("SELECT tenant, pg_catalog.array_agg(hash) FROM "
+					 "(SELECT tenant, hash FROM " DISTRIBUTED_TABLE
+					 " WHERE expires_at OPERATOR(pg_catalog.<=) $1"
+					 " AND (row_version OPERATOR(pg_catalog.<) $2 OR row_version OPERATOR(pg_catalog.>) $3)"
+					 " LIMIT " INT64_FORMAT ") AS expired GROUP BY tenant",
+					 most);
+	if (SPI_execute_with_args(query, 3, types, values, NULL, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read expired idempotency keys");
+	tenants = SPI_tuptable;
+	tenant_count = SPI_processed;
+	for (uint64 i = 0; i < tenant_count; i++)
+	{
+		bool		isnull;
+
+		CHECK_FOR_INTERRUPTS();
+		expired.tenant = SPI_getbinval(tenants->vals[i], tenants->tupdesc, 1, &isnull);
+		expired.hashes = DatumGetArrayTypeP(SPI_getbinval(tenants->vals[i], tenants->tupdesc, 2, &isnull));
+		delete_of_tenant(&expired);
+	}
+	SetUserIdAndSecContext(role, context);
+	SPI_finish();
+	*deleted += expired.deleted;
+	return expired.deleted == most;
+}

@@ -1,0 +1,355 @@
+/*-------------------------------------------------------------------------
+ *
+ * distributed_table.c
+ *	  The table of the distributed store.
+ *
+ * An ordinary table that distribute() makes, and that does not belong to the
+ * extension: Citus would not let an update script alter such a one, nor would
+ * pg_dump carry its rows from the shards.  So it does not change with the
+ * extension: it has the columns of the version of the library that made it,
+ * until upgrade_store() adds those that a later one knows.  A library reads and
+ * writes its columns by name, and refuses a table that lacks one.
+ *
+ * The first column is the tenant, by which Citus places the row.  Where there
+ * are no tenants it is always empty; a constraint of the table says so.
+ *
+ * A version names what a transaction has written: twelve bytes are the
+ * transaction's own, the last four count its writes (distributed.c).
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/pg_attribute.h"
+#include "catalog/pg_constraint.h"
+#include "catalog/pg_type.h"
+#include "store/citus.h"
+#include "compat.h"
+#include "store/distributed/distributed_table.h"
+#include "error.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+
+#define ONE_TENANT		DISTRIBUTED_KEYS "_one_tenant"
+
+typedef struct Column
+{
+	const char *name;			/* NULL: keys alone has it */
+	Oid			type;
+	bool		required;
+	bool		claimed;		/* it is in COLUMNS_CLAIM */
+	bool		ended;			/* it is in COLUMNS_END */
+} Column;
+
+/* The tenant's type is the table's own.  One that is added later may be null. */
+static const Column columns[DISTRIBUTED_COLUMNS] = {
+	[KEYS_SCOPE] = {"scope", TEXTOID, true,.claimed = true},
+	[KEYS_KEY] = {"key", TEXTOID, true,.claimed = true},
+	[KEYS_FINGERPRINT] = {"fingerprint", BYTEAOID, false,.claimed = true},
+	[KEYS_STATUS] = {"status", TEXTOID, true,.claimed = true,.ended = true},
+	[KEYS_STATUS_CODE] = {"status_code", INT4OID, false,.ended = true},
+	[KEYS_RESOURCE_ID] = {"resource_id", TEXTOID, false,.ended = true},
+	[KEYS_RESPONSE] = {"response", JSONBOID, false,.ended = true},
+	[KEYS_ATTEMPT] = {"attempt", INT4OID, true,.claimed = true},
+	[KEYS_RECOVERY_POINT] = {"recovery_point", TEXTOID, false},
+	[KEYS_STATE] = {"state", JSONBOID, false},
+	[KEYS_LEASE_UNTIL] = {"lease_until", TIMESTAMPTZOID, false,.claimed = true,.ended = true},
+	[KEYS_CLAIMED_AT] = {"claimed_at", TIMESTAMPTZOID, false,.claimed = true},
+	[KEYS_COMPLETED_AT] = {"completed_at", TIMESTAMPTZOID, false,.ended = true},
+	[KEYS_EXPIRES_AT] = {"expires_at", TIMESTAMPTZOID, true,.claimed = true,.ended = true},
+	[KEYS_TTL] = {"ttl", INTERVALOID, false,.claimed = true},
+	[KEYS_CLAIM_XID] = {NULL, XIDOID, false},
+	[KEYS_SLOT] = {NULL, INT2OID, false},
+	[KEYS_HASH] = {"hash", UUIDOID, true,.claimed = true},
+	[DISTRIBUTED_VERSION] = {"row_version", UUIDOID, true,.claimed = true,.ended = true},
+	[DISTRIBUTED_CLAIM_VERSION] = {"claim_version", UUIDOID, false,.claimed = true},
+	[DISTRIBUTED_TENANT] = {"tenant", InvalidOid, true,.claimed = true},
+};
+
+/* ----------------------------------------------------------------
+ *		The table that is there
+ * ----------------------------------------------------------------
+ */
+
+bool
+is_tenant_type(Oid type)
+{
+	return type == TEXTOID || type == INT8OID || type == INT4OID || type == UUIDOID;
+}
+
+/* The type of a column of the table, InvalidOid where there is none. */
+static Oid
+type_of_column(Oid relid, const char *name)
+{
+	HeapTuple	tuple = SearchSysCacheAttName(relid, name);
+	Oid			type;
+
+	if (!HeapTupleIsValid(tuple))
+		return InvalidOid;
+	type = ((Form_pg_attribute) GETSTRUCT(tuple))->atttypid;
+	ReleaseSysCache(tuple);
+	return type;
+}
+
+/* Whether the table has the column as this version of the library knows it. */
+static bool
+has_column(Oid relid, const Column *column)
+{
+	Oid			type = type_of_column(relid, column->name);
+
+	return OidIsValid(column->type) ? type == column->type : is_tenant_type(type);
+}
+
+static void
+check_columns(Oid relid)
+{
+	for (int number = 0; number < DISTRIBUTED_COLUMNS; number++)
+	{
+		const Column *column = &columns[number];
+
+		if (column->name != NULL && !has_column(relid, column))
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("table \"%s\" is not as this version of the extension makes it", DISTRIBUTED_TABLE),
+					 errdetail("It has no column \"%s\" of the type that is expected.", column->name),
+					 errhint("Call idempotency.upgrade_store() where a new version was installed.")));
+	}
+}
+
+/*
+ * Lock the table, so that undistribute() waits for who uses it.  Whoever has
+ * waited for undistribute() finds it gone, or made anew.
+ */
+static Oid
+lock_table(void)
+{
+	for (;;)
+	{
+		Oid			relid = objects()->distributed_keys;
+
+		if (!OidIsValid(relid))
+			ereport(ERROR,
+					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+					 errmsg("idempotency keys are stored elsewhere since a moment ago"),
+					 errdetail("idempotency.undistribute() has been committed meanwhile."),
+					 errhint("Retry the transaction.")));
+		LockRelationOid(relid, AccessShareLock);
+		if (objects()->distributed_keys == relid)
+			return relid;
+		UnlockRelationOid(relid, AccessShareLock);
+	}
+}
+
+static Oid
+owner_of(Oid relid)
+{
+	Relation	relation = table_open(relid, NoLock);
+	Oid			owner = relation->rd_rel->relowner;
+
+	table_close(relation, NoLock);
+	return owner;
+}
+
+const DistributedTable *
+distributed_table(void)
+{
+	static DistributedTable known;
+	static uint64 known_generation = 0;
+	Oid			relid = lock_table();
+
+	if (known_generation != objects_generation())
+	{
+		/* A message that arrives meanwhile makes the next call look again. */
+		uint64		seen = objects_generation();
+		DistributedTable found;
+
+		check_columns(relid);
+		found.relid = relid;
+		found.owner = owner_of(relid);
+		found.tenant_type = type_of_column(relid, columns[DISTRIBUTED_TENANT].name);
+		found.one_tenant = OidIsValid(get_relation_constraint_oid(relid, ONE_TENANT, true));
+		found.on_citus = citus_is_here();
+		found.made = known.made;
+		if (found.relid != known.relid || found.tenant_type != known.tenant_type)
+			found.made++;
+		known = found;
+		known_generation = seen;
+	}
+	return &known;
+}
+
+Datum
+tenant_of_scope(const DistributedTable *table, const text *scope)
+{
+	const char *bytes = VARDATA_ANY(scope);
+	int			end = VARSIZE_ANY_EXHDR(scope);
+	int			begin = end;
+	Datum		tenant;
+	char	   *name;
+
+	if (table->one_tenant)
+		return PointerGetDatum(cstring_to_text(""));
+	while (begin > 0 && bytes[begin - 1] != '/')
+		begin--;
+	if (begin == 0 || begin == end)
+		ereport(ERROR,
+				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
+				 errmsg("scope \"%s\" names no tenant", text_to_cstring(scope)),
+				 errdetail("Keys are stored with their tenant, which is what follows the last \"/\" of the scope."),
+				 errhint("Use a scope such as \"payments/42\".")));
+	name = pnstrdup(bytes + begin, end - begin);
+	if (!read_value(table->tenant_type, name, &tenant))
+		ereport(ERROR,
+				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
+				 errmsg("tenant \"%s\" of the scope is not of type %s",
+						name, format_type_be(table->tenant_type)),
+				 errdetail("Keys are stored with their tenant, which is what follows the last \"/\" of the scope."),
+				 errhint("End the scope with the value that the rows of the tenant are distributed by.")));
+	return tenant;
+}
+
+/* ----------------------------------------------------------------
+ *		Statements
+ * ----------------------------------------------------------------
+ */
+
+void
+parameter_types(const DistributedTable *table, Oid *types)
+{
+	for (int number = 0; number < DISTRIBUTED_COLUMNS; number++)
+		types[number] = columns[number].type;
+	types[DISTRIBUTED_TENANT] = table->tenant_type;
+	types[DISTRIBUTED_OLD_VERSION] = UUIDOID;
+}
+
+static bool
+in_set(int number, ColumnSet set)
+{
+	const Column *column = &columns[number];
+
+	if (column->name == NULL)
+		return false;
+	return set == COLUMNS_ALL ||
+		(set == COLUMNS_CLAIM ? column->claimed : column->ended);
+}
+
+bool
+null_outside(ColumnSet set, const bool *isnull)
+{
+	for (int number = 0; number < KEYS_COLUMNS; number++)
+	{
+		if (columns[number].name != NULL && !in_set(number, set) && !isnull[number])
+			return false;
+	}
+	return true;
+}
+
+void
+append_column_names(StringInfo sql, ColumnSet set)
+{
+	const char *separator = "";
+
+	for (int number = 0; number < DISTRIBUTED_COLUMNS; number++)
+	{
+		if (!in_set(number, set))
+			continue;
+		appendStringInfo(sql, "%s%s", separator, columns[number].name);
+		separator = ", ";
+	}
+}
+
+void
+append_parameters(StringInfo sql, ColumnSet set)
+{
+	const char *separator = "";
+
+	for (int number = 0; number < DISTRIBUTED_COLUMNS; number++)
+	{
+		if (!in_set(number, set))
+			continue;
+		appendStringInfo(sql, "%s$%d", separator, number + 1);
+		separator = ", ";
+	}
+}
+
+/* All of the set but what names the key, which never changes. */
+void
+append_assignments(StringInfo sql, ColumnSet set)
+{
+	const char *separator = "";
+
+	for (int number = 0; number < DISTRIBUTED_COLUMNS; number++)
+	{
+		if (!in_set(number, set) ||
+			number == KEYS_SCOPE || number == KEYS_KEY ||
+			number == KEYS_HASH || number == DISTRIBUTED_TENANT)
+			continue;
+		appendStringInfo(sql, "%s%s = $%d", separator, columns[number].name, number + 1);
+		separator = ", ";
+	}
+}
+
+/* What does not exist here is null. */
+void
+append_results(StringInfo sql)
+{
+	for (int number = 0; number < DISTRIBUTED_RESULTS; number++)
+		appendStringInfo(sql, "%s%s", number == 0 ? "" : ", ",
+						 columns[number].name != NULL ? columns[number].name : "NULL");
+}
+
+/* ----------------------------------------------------------------
+ *		Making it
+ * ----------------------------------------------------------------
+ */
+
+/* There is room on each page so that completing a key is a heap-only update. */
+char *
+create_table_command(const char *tenant_type, bool one_tenant)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "CREATE TABLE %s (%s %s NOT NULL", DISTRIBUTED_TABLE,
+					 columns[DISTRIBUTED_TENANT].name, tenant_type);
+	for (int number = 0; number < DISTRIBUTED_TENANT; number++)
+	{
+		const Column *column = &columns[number];
+
+		if (column->name != NULL)
+			appendStringInfo(&sql, ", %s %s%s", column->name,
+							 format_type_be_qualified(column->type),
+							 column->required ? " NOT NULL" : "");
+	}
+	appendStringInfo(&sql, ", CONSTRAINT %s_key PRIMARY KEY (tenant, hash)", DISTRIBUTED_KEYS);
+	if (one_tenant)
+		appendStringInfo(&sql, ", CONSTRAINT %s CHECK (tenant OPERATOR(pg_catalog.=) '')", ONE_TENANT);
+	appendStringInfoString(&sql, ") WITH (fillfactor = 75)");
+	return sql.data;
+}
+
+List *
+add_column_commands(Oid relid, List **added)
+{
+	List	   *commands = NIL;
+
+	*added = NIL;
+	for (int number = 0; number < DISTRIBUTED_TENANT; number++)
+	{
+		const Column *column = &columns[number];
+
+		if (column->name == NULL || OidIsValid(type_of_column(relid, column->name)))
+			continue;
+		*added = lappend(*added, unconstify(char *, column->name));
+		commands = lappend(commands,
+						   psprintf("ALTER TABLE %s ADD COLUMN %s %s%s", DISTRIBUTED_TABLE, column->name,
+									format_type_be_qualified(column->type),
+									column->required ? " NOT NULL" : ""));
+	}
+	return commands;
+}

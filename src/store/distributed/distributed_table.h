@@ -1,0 +1,84 @@
+/*-------------------------------------------------------------------------
+ *
+ * distributed_table.h
+ *	  The table of the distributed store, for that store alone.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef IDEMPOTENCY_DISTRIBUTED_TABLE_H
+#define IDEMPOTENCY_DISTRIBUTED_TABLE_H
+
+#include "store/keyrow.h"
+#include "lib/stringinfo.h"
+
+#define DISTRIBUTED_TABLE	"idempotency." DISTRIBUTED_KEYS
+
+/*
+ * Its columns by number: those of keys, of which claim_xid and slot don't exist
+ * here, and some more.  The parameters of its statements have the same numbers,
+ * and one more.
+ */
+enum
+{
+	DISTRIBUTED_VERSION = KEYS_COLUMNS,
+	DISTRIBUTED_CLAIM_VERSION,
+	DISTRIBUTED_TENANT,
+	DISTRIBUTED_COLUMNS,
+	DISTRIBUTED_OLD_VERSION = DISTRIBUTED_COLUMNS,
+	DISTRIBUTED_PARAMETERS
+};
+
+typedef struct DistributedTable
+{
+	Oid			relid;
+	Oid			owner;
+	Oid			tenant_type;
+	bool		one_tenant;		/* the tenant is '', whatever the scope */
+	bool		on_citus;
+	uint64		made;			/* rises when statements have to be prepared
+								 * anew */
+} DistributedTable;
+
+/*
+ * The table as of now, locked against undistribute() to the end of the
+ * transaction.  Good until objects_generation() rises.  Raises
+ * OBJECT_NOT_IN_PREREQUISITE_STATE where it has not the columns that this
+ * version of the library knows, and T_R_SERIALIZATION_FAILURE where it has
+ * just been removed.
+ */
+extern const DistributedTable *distributed_table(void);
+
+/* The tenant of a scope.  Raises IK400 where it names none. */
+extern Datum tenant_of_scope(const DistributedTable *table, const text *scope);
+
+/* The types that a tenant may be of. */
+extern bool is_tenant_type(Oid type);
+
+/* The types of the parameters. */
+extern void parameter_types(const DistributedTable *table, Oid *types);
+
+/* Which columns a statement writes. */
+typedef enum ColumnSet
+{
+	COLUMNS_ALL,
+	COLUMNS_CLAIM,				/* those that a new claim may have a value for */
+	COLUMNS_END					/* those that the end of a claim may change */
+}			ColumnSet;
+
+/* Whether all columns of keys outside the set are null. */
+extern bool null_outside(ColumnSet set, const bool *isnull);
+
+/* The text of statements. */
+extern void append_column_names(StringInfo sql, ColumnSet set);
+extern void append_parameters(StringInfo sql, ColumnSet set);
+extern void append_assignments(StringInfo sql, ColumnSet set);
+extern void append_results(StringInfo sql);
+
+/* What results there are. */
+#define DISTRIBUTED_RESULTS		(DISTRIBUTED_CLAIM_VERSION + 1)
+
+/* The commands that make the table, or the columns that it has not. */
+extern char *create_table_command(const char *tenant_type, bool one_tenant);
+extern List *add_column_commands(Oid relid, List **added);
+
+#endif							/* IDEMPOTENCY_DISTRIBUTED_TABLE_H */

@@ -1,0 +1,105 @@
+/*-------------------------------------------------------------------------
+ *
+ * row_version.c
+ *	  Rows of the distributed store: versions, and whose they are.
+ *
+ * Transaction ids mean nothing beyond their server.  Each
+ * transaction takes twelve random bytes when it first writes a key, and every
+ * version that it writes bears them, and a number that no other of its versions
+ * has.  So a version that has changed and come back, by a delete and an
+ * insertion or by a savepoint, is never taken for the same.  The bytes end with
+ * the transaction: they are not those of another one that this backend runs
+ * later, as after PREPARE TRANSACTION.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "store/distributed/row_version.h"
+#include "store/distributed/distributed_table.h"
+
+#define TRANSACTION_BYTES	12
+
+/* What the current transaction writes with, once it has written. */
+static struct
+{
+	bool		begun;
+	unsigned char bytes[TRANSACTION_BYTES];
+	uint32		writes;
+}			transaction;
+
+static void
+end_transaction(XactEvent event, void *arg)
+{
+	switch (event)
+	{
+		case XACT_EVENT_COMMIT:
+		case XACT_EVENT_PREPARE:
+		case XACT_EVENT_ABORT:
+			transaction.begun = false;
+			break;
+		default:
+			break;
+	}
+}
+
+static void
+begin_transaction(void)
+{
+	static bool registered = false;
+
+	if (!registered)
+		RegisterXactCallback(end_transaction, NULL);
+	registered = true;
+	if (!pg_strong_random(transaction.bytes, TRANSACTION_BYTES))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not generate random values")));
+	transaction.writes = 0;
+	transaction.begun = true;
+}
+
+void
+new_version(pg_uuid_t *version)
+{
+	if (!transaction.begun)
+		begin_transaction();
+	transaction.writes++;
+	StaticAssertStmt(TRANSACTION_BYTES + sizeof(transaction.writes) == UUID_LEN,
+					 "a version fills a uuid");
+	memcpy(version->data, transaction.bytes, TRANSACTION_BYTES);
+	memcpy(version->data + TRANSACTION_BYTES, &transaction.writes, sizeof(transaction.writes));
+}
+
+bool
+is_own_version(const pg_uuid_t *version)
+{
+	return transaction.begun &&
+		memcmp(version->data, transaction.bytes, TRANSACTION_BYTES) == 0;
+}
+
+void
+own_versions(pg_uuid_t *lowest, pg_uuid_t *highest)
+{
+	if (!transaction.begun)
+		begin_transaction();
+	memcpy(lowest->data, transaction.bytes, TRANSACTION_BYTES);
+	memset(lowest->data + TRANSACTION_BYTES, 0x00, UUID_LEN - TRANSACTION_BYTES);
+	memcpy(highest->data, transaction.bytes, TRANSACTION_BYTES);
+	memset(highest->data + TRANSACTION_BYTES, 0xff, UUID_LEN - TRANSACTION_BYTES);
+}
+
+void
+distributed_row(KeyRow *row, const Datum *results, const bool *isnull)
+{
+	keyrow_from_values(row, results, isnull);
+	row->leaf = LEAF_LONG;
+	row->version = *DatumGetUUIDP(results[DISTRIBUTED_VERSION]);
+	row->own = is_own_version(&row->version);
+	if (isnull[DISTRIBUTED_CLAIM_VERSION])
+		memset(&row->claim_version, 0, sizeof(pg_uuid_t));
+	else
+		row->claim_version = *DatumGetUUIDP(results[DISTRIBUTED_CLAIM_VERSION]);
+	row->claimed_here = is_own_version(&row->claim_version);
+}

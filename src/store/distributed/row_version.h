@@ -1,0 +1,25 @@
+/*-------------------------------------------------------------------------
+ *
+ * row_version.h
+ *	  Rows of the distributed store: versions, and whose they are.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef IDEMPOTENCY_ROW_VERSION_H
+#define IDEMPOTENCY_ROW_VERSION_H
+
+#include "store/store.h"
+
+/* A version of the current transaction that no row has had. */
+extern void new_version(pg_uuid_t *version);
+
+/* Whether the current transaction has written that version. */
+extern bool is_own_version(const pg_uuid_t *version);
+
+/* The lowest and the highest version that the current transaction can write. */
+extern void own_versions(pg_uuid_t *lowest, pg_uuid_t *highest);
+
+/* Fill in a row from the results of a statement, DISTRIBUTED_RESULTS of them. */
+extern void distributed_row(KeyRow *row, const Datum *results, const bool *isnull);
+
+#endif							/* IDEMPOTENCY_ROW_VERSION_H */

@@ -1,0 +1,309 @@
+/*-------------------------------------------------------------------------
+ *
+ * statement.c
+ *	  Statements on the table of the distributed store: as whom they run, and
+ *	  for how long they wait.
+ *
+ * They go through SPI, with plans that are kept, so that Citus can send them
+ * where the row is.  Nothing in them depends on a search path: where they run
+ * with more privileges than their caller has, no operator of his may be called.
+ *
+ * Waits.  A statement that meets a row on which another transaction is at work
+ * waits for it inside the executor, on whatever server the row is.  So its
+ * limit is lock_timeout, and the subtransaction that catches its expiry
+ * (keylock.c) is made before it is known whether there is anything to wait for.
+ * To look first was ruled out: on Citus nothing may be read before it was
+ * written to.  Where no limit of ours is shorter than the session's own
+ * lock_timeout, there is no subtransaction either.
+ *
+ * On Citus another server may be the one that waits, and there are two ways to
+ * have it end.  A long wait, and one that the session's own lock_timeout ends,
+ * is ended by a timer here: Citus cancels what it has sent.  That costs nothing
+ * where there is no wait; but the time that connections and the network take
+ * counts, too.  So a short limit of ours is left to the lock_timeout of the
+ * server that waits: Citus passes on a SET LOCAL if told so, to the connections
+ * that are open and those it opens later.  It is set back right after the
+ * statement, so that no other inherits it: one more round trip.
+ *
+ * Privileges.  Who was granted SELECT, INSERT, UPDATE and DELETE on the table is
+ * the one who reads and writes it; for all others it is the table's owner, as
+ * applications have no right to the keys.  Citus has one transaction write to
+ * what is colocated as one role only: there, who claims and writes in one
+ * transaction needs the privileges (doc/scaling.md).
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "store/distributed/statement.h"
+#include "miscadmin.h"
+#include "storage/proc.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/timeout.h"
+
+/* From here on a wait is ended by a timer of this server (see above). */
+#define LONG_WAIT_MS	1000
+
+/* $n of a parameter by its number, in the text of a statement. */
+#define HASH_IS_GIVEN	"tenant OPERATOR(pg_catalog.=) $%d AND hash OPERATOR(pg_catalog.=) $%d", \
+						DISTRIBUTED_TENANT + 1, KEYS_HASH + 1
+
+static SPIPlanPtr plans[STATEMENTS];
+static uint64 plans_made = 0;
+
+static void
+append_insert(StringInfo sql, ColumnSet set)
+{
+	appendStringInfoString(sql, "INSERT INTO " DISTRIBUTED_TABLE " (");
+	append_column_names(sql, set);
+	appendStringInfoString(sql, ") VALUES (");
+	append_parameters(sql, set);
+	appendStringInfoString(sql, ") ON CONFLICT (tenant, hash) DO NOTHING");
+}
+
+static void
+append_update(StringInfo sql, ColumnSet set)
+{
+	appendStringInfoString(sql, "UPDATE " DISTRIBUTED_TABLE " SET ");
+	append_assignments(sql, set);
+	appendStringInfoString(sql, " WHERE ");
+	appendStringInfo(sql, HASH_IS_GIVEN);
+	appendStringInfo(sql, " AND row_version OPERATOR(pg_catalog.=) $%d", DISTRIBUTED_OLD_VERSION + 1);
+}
+
+static char *
+statement_text(StatementKind kind)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	switch (kind)
+	{
+		case STATEMENT_CLAIM:
+			append_insert(&sql, COLUMNS_CLAIM);
+			break;
+		case STATEMENT_INSERT:
+			append_insert(&sql, COLUMNS_ALL);
+			break;
+		case STATEMENT_END:
+			append_update(&sql, COLUMNS_END);
+			break;
+		case STATEMENT_UPDATE:
+			append_update(&sql, COLUMNS_ALL);
+			break;
+		case STATEMENT_SEIZE:
+			appendStringInfo(&sql, "UPDATE " DISTRIBUTED_TABLE " SET row_version = $%d WHERE ",
+							 DISTRIBUTED_VERSION + 1);
+			appendStringInfo(&sql, HASH_IS_GIVEN);
+			appendStringInfoString(&sql, " RETURNING ");
+			append_results(&sql);
+			break;
+		case STATEMENT_PROBE:
+			appendStringInfoString(&sql, "SELECT ");
+			append_results(&sql);
+			appendStringInfoString(&sql, " FROM " DISTRIBUTED_TABLE " WHERE ");
+			appendStringInfo(&sql, HASH_IS_GIVEN);
+			break;
+		case STATEMENT_DELETE:
+			appendStringInfoString(&sql, "DELETE FROM " DISTRIBUTED_TABLE " WHERE ");
+			appendStringInfo(&sql, HASH_IS_GIVEN);
+			break;
+		case STATEMENTS:
+			break;
+	}
+	return sql.data;
+}
+
+/* The plan of a statement; SPI is connected. */
+static SPIPlanPtr
+plan_of(const Statement *statement)
+{
+	const DistributedTable *table = statement->table;
+	SPIPlanPtr	plan;
+
+	if (plans_made != table->made)
+	{
+		for (int kind = 0; kind < STATEMENTS; kind++)
+		{
+			if (plans[kind] != NULL)
+				SPI_freeplan(plans[kind]);
+			plans[kind] = NULL;
+		}
+		plans_made = table->made;
+	}
+	plan = plans[statement->kind];
+	if (plan == NULL)
+	{
+		Oid			types[DISTRIBUTED_PARAMETERS];
+
+		parameter_types(table, types);
+		plan = SPI_prepare(statement_text(statement->kind), DISTRIBUTED_PARAMETERS, types);
+		if (plan == NULL || SPI_keepplan(plan) != 0)
+			elog(ERROR, "could not prepare a statement on \"%s\"", DISTRIBUTED_TABLE);
+		plans[statement->kind] = plan;
+	}
+	return plan;
+}
+
+void
+become_user_of_table(const DistributedTable *table, Oid *role, int *context)
+{
+	AclMode		needed = ACL_SELECT | ACL_INSERT | ACL_UPDATE | ACL_DELETE;
+
+	GetUserIdAndSecContext(role, context);
+	if (pg_class_aclmask(table->relid, *role, needed, ACLMASK_ALL) != needed)
+		SetUserIdAndSecContext(table->owner, *context | SECURITY_LOCAL_USERID_CHANGE);
+}
+
+/* On this server and those that the transaction reaches. */
+static void
+set_lock_timeout_everywhere(int ms)
+{
+	int			nest_level = NewGUCNestLevel();
+
+	(void) set_config_option("citus.propagate_set_commands", "local", PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	if (SPI_execute(psprintf("SET LOCAL lock_timeout = %d", ms), false, 0) != SPI_OK_UTILITY)
+		elog(ERROR, "could not set lock_timeout");
+	AtEOXact_GUC(true, nest_level);
+}
+
+/*
+ * The timeout was put into its variable behind the settings' back, so it is put
+ * back before they remember it as the value to return to.
+ */
+void
+pass_on_lock_timeout(const DistributedTable *table, int before)
+{
+	int			now = LockTimeout;
+
+	if (!table->on_citus || now == before)
+		return;
+	LockTimeout = before;
+	set_lock_timeout_everywhere(now);
+}
+
+void
+take_back_lock_timeout(const DistributedTable *table, int before)
+{
+	if (table->on_citus && LockTimeout != before)
+		set_lock_timeout_everywhere(before);
+}
+
+/*
+ * Execute a plan for no longer than the time given, as if the wait for a lock
+ * took all of it.  Where the time is up when the plan has just been executed it
+ * counts as up, too.
+ */
+static int
+execute_with_timer(SPIPlanPtr plan, Statement *statement, const char *nulls, int ms)
+{
+	volatile int result = 0;
+
+	enable_timeout_after(LOCK_TIMEOUT, ms);
+	PG_TRY();
+	{
+		result = SPI_execute_plan(plan, statement->values, nulls, false, 0);
+	}
+	PG_FINALLY();
+	{
+		disable_timeout(LOCK_TIMEOUT, true);
+	}
+	PG_END_TRY();
+	CHECK_FOR_INTERRUPTS();
+	return result;
+}
+
+/* Whether it is, with the session's lock_timeout as it was before. */
+static bool
+ended_by_timer(const DistributedTable *table, int before)
+{
+	return table->on_citus && LockTimeout > 0 &&
+		(LockTimeout >= LONG_WAIT_MS || LockTimeout == before);
+}
+
+/* What run_within() runs. */
+typedef struct Work
+{
+	Statement  *statement;
+	int			lock_timeout;	/* the session's */
+} Work;
+
+static void
+work_on_statement(void *argument)
+{
+	Work	   *work = argument;
+	Statement  *statement = work->statement;
+	bool		by_timer = ended_by_timer(statement->table, work->lock_timeout);
+	SPIPlanPtr	plan;
+	char		nulls[DISTRIBUTED_PARAMETERS];
+	Oid			role;
+	int			context;
+	int			result;
+
+	for (int number = 0; number < DISTRIBUTED_PARAMETERS; number++)
+		nulls[number] = statement->isnull[number] ? 'n' : ' ';
+	SPI_connect();
+	if (!by_timer)
+		pass_on_lock_timeout(statement->table, work->lock_timeout);
+	become_user_of_table(statement->table, &role, &context);
+	plan = plan_of(statement);
+	result = by_timer ?
+		execute_with_timer(plan, statement, nulls, LockTimeout) :
+		SPI_execute_plan(plan, statement->values, nulls, false, 0);
+	SetUserIdAndSecContext(role, context);
+	if (result < 0)
+		elog(ERROR, "could not run a statement on \"%s\": %s", DISTRIBUTED_TABLE,
+			 SPI_result_code_string(result));
+	statement->rows = SPI_processed;
+	if (SPI_tuptable != NULL && statement->rows > 0)
+	{
+		HeapTuple	tuple = SPI_copytuple(SPI_tuptable->vals[0]);
+
+		heap_deform_tuple(tuple, SPI_tuptable->tupdesc, statement->results,
+						  statement->result_isnull);
+	}
+	if (!by_timer)
+		take_back_lock_timeout(statement->table, work->lock_timeout);
+	SPI_finish();
+}
+
+void
+begin_statement(Statement *statement, StatementKind kind, const IdempotencyKey *key)
+{
+	statement->table = distributed_table();
+	statement->kind = kind;
+	memset(statement->isnull, true, sizeof(statement->isnull));
+	set_parameter(statement, KEYS_HASH, UUIDPGetDatum(&key->hash));
+	set_parameter(statement, DISTRIBUTED_TENANT, tenant_of_scope(statement->table, key->scope));
+}
+
+void
+set_parameter(Statement *statement, int number, Datum value)
+{
+	statement->values[number] = value;
+	statement->isnull[number] = false;
+}
+
+/*
+ * Only waits that ran out are counted: how long others were is known to the
+ * server that waited.
+ */
+bool
+run_statement(Statement *statement, const WaitLimit *limit, StatsEntry *stats)
+{
+	Work		work = {.statement = statement,.lock_timeout = LockTimeout};
+	instr_time	begun;
+	instr_time	waited;
+
+	INSTR_TIME_SET_CURRENT(begun);
+	if (run_within(limit, 1, work_on_statement, &work))
+		return true;
+	INSTR_TIME_SET_CURRENT(waited);
+	INSTR_TIME_SUBTRACT(waited, begun);
+	stats_count(stats, STATS_WAITS);
+	stats_add(stats, STATS_TIME_WAITED, INSTR_TIME_GET_MICROSEC(waited));
+	return false;
+}

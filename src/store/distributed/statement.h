@@ -1,0 +1,69 @@
+/*-------------------------------------------------------------------------
+ *
+ * statement.h
+ *	  Statements on the table of the distributed store: as whom they run, and
+ *	  for how long they wait.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef IDEMPOTENCY_STATEMENT_H
+#define IDEMPOTENCY_STATEMENT_H
+
+#include "store/distributed/distributed_table.h"
+#include "executor/spi.h"
+
+typedef enum StatementKind
+{
+	STATEMENT_CLAIM,			/* an insertion, of less columns */
+	STATEMENT_INSERT,
+	STATEMENT_END,				/* an update, of less columns */
+	STATEMENT_UPDATE,
+	STATEMENT_SEIZE,
+	STATEMENT_PROBE,
+	STATEMENT_DELETE,
+	STATEMENTS
+} StatementKind;
+
+/* A statement on the row of a key. */
+typedef struct Statement
+{
+	/* in */
+	const DistributedTable *table;
+	StatementKind kind;
+	Datum		values[DISTRIBUTED_PARAMETERS];
+	bool		isnull[DISTRIBUTED_PARAMETERS];
+
+	/* out */
+	uint64		rows;			/* inserted, changed or found */
+	Datum		results[DISTRIBUTED_RESULTS];	/* of the first, where it has
+												 * any */
+	bool		result_isnull[DISTRIBUTED_RESULTS];
+} Statement;
+
+/* Prepare to run a statement; the hash and tenant of the key are set. */
+extern void begin_statement(Statement *statement, StatementKind kind, const IdempotencyKey *key);
+extern void set_parameter(Statement *statement, int number, Datum value);
+
+/*
+ * Run it.  Returns false, with nothing done, where it waited for another
+ * transaction longer than the limit allows.  Each wait may take a millisecond.
+ * Results are allocated in the current memory context.
+ */
+extern bool run_statement(Statement *statement, const WaitLimit *limit, StatsEntry *stats);
+
+/*
+ * Become the role as which statements on the table run: the caller, where he has
+ * all privileges on it that they need, else its owner.  To be undone with
+ * SetUserIdAndSecContext().
+ */
+extern void become_user_of_table(const DistributedTable *table, Oid *role, int *context);
+
+/*
+ * Have the servers that a statement reaches use the session's lock_timeout as
+ * it is now, in place of what it was; and as it was.  Within run_within(), with
+ * SPI connected.
+ */
+extern void pass_on_lock_timeout(const DistributedTable *table, int before);
+extern void take_back_lock_timeout(const DistributedTable *table, int before);
+
+#endif							/* IDEMPOTENCY_STATEMENT_H */

@@ -1,0 +1,90 @@
+/*-------------------------------------------------------------------------
+ *
+ * hold.c
+ *	  A key under its lock, with nobody else at work on it.
+ *
+ * For those who change a row whatever its state: they judge by the latest
+ * version, so they wait for whoever has written one and not ended.  The lock
+ * is let go before the wait and taken again after it; what was probed before
+ * is forgotten.  The distributed store has no such lock: there, seizing the row
+ * is a write that waits for them.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/transam.h"
+#include "store/hold.h"
+#include "miscadmin.h"
+#include "interval.h"
+#include "utils/builtins.h"
+
+bool
+hold_key_within(HeldKey *held, const IdempotencyKey *key, Store *store,
+				const WaitLimit *limit)
+{
+	check_known_key_length(key);
+	held->key = *key;
+	held->store = store;
+	policy_of_scope(&held->policy, key->scope);
+	for (;;)
+	{
+		Probe		probe;
+
+		CHECK_FOR_INTERRUPTS();
+		if (!store_try_lock(store, key))
+		{
+			store_close(store);
+			if (!store_lock(store, key, limit, held->policy.stats))
+				return false;
+		}
+		held->now = GetCurrentTimestamp();
+		store_refresh(store);
+		if (!store_probe_for_update(store, key, held->now,
+						 time_after(held->now, &held->policy.ttl),
+						 limit, held->policy.stats, &probe))
+			return false;
+		if (!TransactionIdIsValid(probe.writer))
+		{
+			held->found = probe.found;
+			held->row = probe.row;
+			return true;
+		}
+		store_unlock(store, key);
+		store_close(store);
+		if (!wait_for_transaction(probe.writer, limit, held->policy.stats))
+			return false;
+	}
+}
+
+void
+hold_key(HeldKey *held, const IdempotencyKey *key, Store *store)
+{
+	WaitLimit	unlimited;
+
+	wait_unlimited(&unlimited);
+	(void) hold_key_within(held, key, store, &unlimited);
+}
+
+void
+write_held_key(HeldKey *held)
+{
+	WaitLimit	unlimited;
+
+	wait_unlimited(&unlimited);
+	if (store_write(held->store, &held->key, &held->row, &unlimited,
+					held->policy.stats) != WRITE_DONE)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNIQUE_VIOLATION),
+				 errmsg("idempotency key \"%s\" is stored already",
+						text_to_cstring(held->key.name)),
+				 errdetail("Its row was put there, or removed, by hand."),
+				 errhint("Begin again: the call is then answered by that row.")));
+	unlock_held_key(held);
+}
+
+void
+unlock_held_key(const HeldKey *held)
+{
+	store_unlock(held->store, &held->key);
+}

@@ -1,0 +1,239 @@
+/*-------------------------------------------------------------------------
+ *
+ * keyrow.c
+ *	  From a row of idempotency.keys to KeyRow, and back.
+ *
+ * The only file that knows the columns of the table.  They are known by
+ * number, and the library may be newer or older than the tables: whoever is
+ * about to read or write rows asks keyrow_check_columns() first.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/detoast.h"
+#include "access/htup_details.h"
+#include "access/sysattr.h"
+#include "access/xact.h"
+#include "compat.h"
+#include "funcapi.h"
+#include "store/keyrow.h"
+#include "utils/builtins.h"
+#include "utils/typcache.h"
+
+/* Value of the column slot for keys_long. */
+#define SLOT_LONG	(-1)
+
+static const char *const status_names[] = {
+	[KEY_IN_PROGRESS] = "in_progress",
+	[KEY_COMPLETED] = "completed",
+	[KEY_FAILED] = "failed",
+	[KEY_RELEASED] = "released",
+	[KEY_ISSUED] = "issued",
+	[KEY_ERASED] = "erased",
+};
+
+static KeyStatus
+status_from_text(const text *name)
+{
+	for (int status = 0; status < (int) lengthof(status_names); status++)
+	{
+		if (strlen(status_names[status]) == VARSIZE_ANY_EXHDR(name) &&
+			memcmp(status_names[status], VARDATA_ANY(name),
+				   VARSIZE_ANY_EXHDR(name)) == 0)
+			return (KeyStatus) status;
+	}
+	elog(ERROR, "unknown status of idempotency key");
+}
+
+void
+keyrow_check_columns(TupleDesc desc)
+{
+	if (desc->natts != KEYS_COLUMNS)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table \"idempotency.keys\" is not as this version of the extension made it"),
+				 errdetail("It has %d columns in place of %d.", desc->natts, KEYS_COLUMNS),
+				 errhint("Run ALTER EXTENSION idempotency UPDATE where a new version was installed. Keep columns of your own in another table.")));
+}
+
+static inline void *
+pointer_or_null(const Datum *values, const bool *isnull, int column)
+{
+	return isnull[column] ? NULL : DatumGetPointer(values[column]);
+}
+
+static inline TimestampTz
+time_or_none(const Datum *values, const bool *isnull, int column)
+{
+	return isnull[column] ? NO_TIME : DatumGetTimestampTz(values[column]);
+}
+
+void
+keyrow_from_values(KeyRow *row, const Datum *values, const bool *isnull)
+{
+	row->status = status_from_text(DatumGetTextPP(values[KEYS_STATUS]));
+	row->attempt = DatumGetInt32(values[KEYS_ATTEMPT]);
+	row->status_code = isnull[KEYS_STATUS_CODE] ? NO_STATUS_CODE :
+		DatumGetInt32(values[KEYS_STATUS_CODE]);
+	row->fingerprint = isnull[KEYS_FINGERPRINT] ? NULL :
+		DatumGetByteaPP(values[KEYS_FINGERPRINT]);
+	row->resource_id = pointer_or_null(values, isnull, KEYS_RESOURCE_ID);
+	row->response = pointer_or_null(values, isnull, KEYS_RESPONSE);
+	row->recovery_point = pointer_or_null(values, isnull, KEYS_RECOVERY_POINT);
+	row->state = pointer_or_null(values, isnull, KEYS_STATE);
+	row->ttl = pointer_or_null(values, isnull, KEYS_TTL);
+	row->lease_until = time_or_none(values, isnull, KEYS_LEASE_UNTIL);
+	row->claimed_at = time_or_none(values, isnull, KEYS_CLAIMED_AT);
+	row->completed_at = time_or_none(values, isnull, KEYS_COMPLETED_AT);
+	row->expires_at = DatumGetTimestampTz(values[KEYS_EXPIRES_AT]);
+	row->claim_xid = isnull[KEYS_CLAIM_XID] ? InvalidTransactionId :
+		DatumGetTransactionId(values[KEYS_CLAIM_XID]);
+	row->stored = true;
+}
+
+/* Read a copy of the tuple in the slot; the row points into the copy. */
+void
+keyrow_read(KeyRow *row, TupleTableSlot *slot)
+{
+	Datum		values[KEYS_COLUMNS];
+	bool		isnull[KEYS_COLUMNS];
+	HeapTuple	tuple = ExecCopySlotHeapTuple(slot);
+
+	heap_deform_tuple(tuple, slot->tts_tupleDescriptor, values, isnull);
+	keyrow_from_values(row, values, isnull);
+	row->own = TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data));
+	row->claimed_here = row->own &&
+		TransactionIdEquals(row->claim_xid, GetTopTransactionIdIfAny());
+	row->tid = slot->tts_tid;
+}
+
+static inline void
+put_pointer(Datum *values, bool *isnull, int column, const void *pointer)
+{
+	values[column] = PointerGetDatum(pointer);
+	isnull[column] = pointer == NULL;
+}
+
+static inline void
+put_time(Datum *values, bool *isnull, int column, TimestampTz time)
+{
+	values[column] = TimestampTzGetDatum(time);
+	isnull[column] = time == NO_TIME;
+}
+
+void
+keyrow_values(const IdempotencyKey *key, const KeyRow *row,
+			  Datum *values, bool *isnull)
+{
+	memset(isnull, false, KEYS_COLUMNS * sizeof(bool));
+	values[KEYS_SCOPE] = PointerGetDatum(key->scope);
+	values[KEYS_KEY] = PointerGetDatum(key->name);
+	put_pointer(values, isnull, KEYS_FINGERPRINT, row->fingerprint);
+	values[KEYS_STATUS] = CStringGetTextDatum(status_names[row->status]);
+	values[KEYS_STATUS_CODE] = Int32GetDatum(row->status_code);
+	isnull[KEYS_STATUS_CODE] = row->status_code == NO_STATUS_CODE;
+	put_pointer(values, isnull, KEYS_RESOURCE_ID, row->resource_id);
+	put_pointer(values, isnull, KEYS_RESPONSE, row->response);
+	values[KEYS_ATTEMPT] = Int32GetDatum(row->attempt);
+	put_pointer(values, isnull, KEYS_RECOVERY_POINT, row->recovery_point);
+	put_pointer(values, isnull, KEYS_STATE, row->state);
+	put_time(values, isnull, KEYS_LEASE_UNTIL, row->lease_until);
+	put_time(values, isnull, KEYS_CLAIMED_AT, row->claimed_at);
+	put_time(values, isnull, KEYS_COMPLETED_AT, row->completed_at);
+	values[KEYS_EXPIRES_AT] = TimestampTzGetDatum(row->expires_at);
+	put_pointer(values, isnull, KEYS_TTL, row->ttl);
+	values[KEYS_CLAIM_XID] = TransactionIdGetDatum(row->claim_xid);
+	isnull[KEYS_CLAIM_XID] = !TransactionIdIsValid(row->claim_xid);
+	values[KEYS_SLOT] = Int16GetDatum(row->leaf == LEAF_LONG ? SLOT_LONG : row->leaf);
+	values[KEYS_HASH] = UUIDPGetDatum(&key->hash);
+}
+
+static void *
+detached(void *value)
+{
+	return value != NULL && VARATT_IS_EXTERNAL(value) ?
+		detoast_external_attr(value) : value;
+}
+
+void
+store_detach(KeyRow *row)
+{
+	row->resource_id = detached(row->resource_id);
+	row->response = detached(row->response);
+	row->recovery_point = detached(row->recovery_point);
+	row->state = detached(row->state);
+}
+
+Datum
+store_row_datum(const IdempotencyKey *key, const KeyRow *row)
+{
+	TupleDesc	desc = lookup_rowtype_tupdesc(objects()->keys_type, -1);
+	Datum		values[KEYS_COLUMNS];
+	bool		isnull[KEYS_COLUMNS];
+	Datum		result;
+
+	keyrow_values(key, row, values, isnull);
+	result = HeapTupleGetDatum(heap_form_tuple(desc, values, isnull));
+	ReleaseTupleDesc(desc);
+	return result;
+}
+
+bool
+keyrow_is_of(const IdempotencyKey *key, TupleTableSlot *slot)
+{
+	bool		isnull;
+	text	   *scope = DatumGetTextPP(slot_getattr(slot, KEYS_SCOPE + 1, &isnull));
+	text	   *name = DatumGetTextPP(slot_getattr(slot, KEYS_KEY + 1, &isnull));
+
+	return same_text(scope, key->scope) && same_text(name, key->name);
+}
+
+/*
+ * A hash of 128 bits stands for its key everywhere but here.  Two keys that
+ * share one can't both be stored; better no answer than a wrong one.
+ */
+void
+keyrow_check_same(const IdempotencyKey *key, bool same)
+{
+	if (!same)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("two idempotency keys have the same hash"),
+				 errdetail("The hash of key \"%s\" of scope \"%s\" is stored for another key.",
+						   text_to_cstring(key->name), text_to_cstring(key->scope)),
+				 errhint("Retry with another key.")));
+}
+
+void
+keyrow_check_key(const IdempotencyKey *key, TupleTableSlot *slot)
+{
+	keyrow_check_same(key, keyrow_is_of(key, slot));
+}
+
+void
+keyrow_key(IdempotencyKey *key, TupleTableSlot *slot)
+{
+	bool		isnull;
+
+	key->scope = DatumGetTextPCopy(slot_getattr(slot, KEYS_SCOPE + 1, &isnull));
+	key->name = DatumGetTextPCopy(slot_getattr(slot, KEYS_KEY + 1, &isnull));
+	key->hash = *DatumGetUUIDP(slot_getattr(slot, KEYS_HASH + 1, &isnull));
+}
+
+bool
+keyrow_is_own(TupleTableSlot *slot)
+{
+	bool		isnull;
+	Datum		xmin = slot_getsysattr(slot, MinTransactionIdAttributeNumber, &isnull);
+
+	return TransactionIdIsCurrentTransactionId(DatumGetTransactionId(xmin));
+}
+
+TimestampTz
+keyrow_expires_at(TupleTableSlot *slot)
+{
+	bool		isnull;
+
+	return DatumGetTimestampTz(slot_getattr(slot, KEYS_EXPIRES_AT + 1, &isnull));
+}

@@ -1,0 +1,77 @@
+/*-------------------------------------------------------------------------
+ *
+ * keyrow.h
+ *	  From a row of idempotency.keys to KeyRow, and back; for the stores alone.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef IDEMPOTENCY_KEYROW_H
+#define IDEMPOTENCY_KEYROW_H
+
+#include "store/store.h"
+
+/* The columns of the table, by number. */
+enum
+{
+	KEYS_SCOPE,
+	KEYS_KEY,
+	KEYS_FINGERPRINT,
+	KEYS_STATUS,
+	KEYS_STATUS_CODE,
+	KEYS_RESOURCE_ID,
+	KEYS_RESPONSE,
+	KEYS_ATTEMPT,
+	KEYS_RECOVERY_POINT,
+	KEYS_STATE,
+	KEYS_LEASE_UNTIL,
+	KEYS_CLAIMED_AT,
+	KEYS_COMPLETED_AT,
+	KEYS_EXPIRES_AT,
+	KEYS_TTL,
+	KEYS_CLAIM_XID,
+	KEYS_SLOT,
+	KEYS_HASH,
+	KEYS_COLUMNS
+};
+
+/*
+ * Raise OBJECT_NOT_IN_PREREQUISITE_STATE where the table's columns are not
+ * those that this library knows.
+ */
+extern void keyrow_check_columns(TupleDesc desc);
+
+/*
+ * Read the row in the slot.  What it points to is a copy in the current memory
+ * context.  The leaf is for the caller to fill in.
+ */
+extern void keyrow_read(KeyRow *row, TupleTableSlot *slot);
+
+/*
+ * The same of values that are in memory.  What they point to is not copied, and
+ * whose they are is for the caller to fill in.
+ */
+extern void keyrow_from_values(KeyRow *row, const Datum *values, const bool *isnull);
+
+/* The values of the row's columns, for arrays as long as the table is wide. */
+extern void keyrow_values(const IdempotencyKey *key, const KeyRow *row,
+						  Datum *values, bool *isnull);
+
+/* Whether the row in the slot is the key's. */
+extern bool keyrow_is_of(const IdempotencyKey *key, TupleTableSlot *slot);
+
+/* See that it is, the hash being the same; raises DATA_CORRUPTED if not. */
+extern void keyrow_check_key(const IdempotencyKey *key, TupleTableSlot *slot);
+
+/* The same where the caller has compared scope and key. */
+extern void keyrow_check_same(const IdempotencyKey *key, bool same);
+
+/* A copy of the key of the row in the slot. */
+extern void keyrow_key(IdempotencyKey *key, TupleTableSlot *slot);
+
+/* Whether the current transaction has written the row in the slot. */
+extern bool keyrow_is_own(TupleTableSlot *slot);
+
+/* When the row in the slot expires. */
+extern TimestampTz keyrow_expires_at(TupleTableSlot *slot);
+
+#endif							/* IDEMPOTENCY_KEYROW_H */

@@ -1,0 +1,42 @@
+/*-------------------------------------------------------------------------
+ *
+ * leaf.h
+ *	  The leaves of keys, as one call has them open; for the store alone.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef IDEMPOTENCY_LEAF_H
+#define IDEMPOTENCY_LEAF_H
+
+#include "store/store.h"
+
+/*
+ * Have a leaf open.  Raises OBJECT_NOT_IN_PREREQUISITE_STATE where its columns
+ * are not those that this library knows.
+ */
+extern void storeleaf_open(Store *store, int leaf);
+
+/*
+ * The same without waiting.  False where somebody has locked the leaf against
+ * writing; then no transaction in progress has written to it.
+ */
+extern bool storeleaf_open_if_free(Store *store, int leaf);
+
+/* Have the index of an open leaf open. */
+extern void storeleaf_open_index(Store *store, int leaf);
+
+/* Let go of a leaf before the call ends. */
+extern void storeleaf_close(Store *store, int leaf);
+
+/* store_refresh() and store_close() of the local store. */
+extern void storeleaf_refresh(Store *store);
+extern void storeleaf_close_all(Store *store);
+
+/*
+ * A slot to read rows into, and one to write them from.  All leaves have the
+ * same columns, so one of each kind will do; the leaf named is open.
+ */
+extern TupleTableSlot *storeleaf_read_slot(Store *store, int leaf);
+extern TupleTableSlot *storeleaf_write_slot(Store *store, int leaf);
+
+#endif							/* IDEMPOTENCY_LEAF_H */

@@ -1,0 +1,488 @@
+/*-------------------------------------------------------------------------
+ *
+ * local.c
+ *	  The stored keys, in the tables of the expiry wheel.
+ *
+ * Rows are read and written through the table and index access methods, below
+ * the executor: no plan, no trigger, no privilege check; the functions above
+ * are the gate.
+ *
+ * Reading.  A probe scans the hash index of each live leaf with a dirty
+ * snapshot.  That shows what is committed at this instant, at every isolation
+ * level, takes no predicate locks (so that two keys never conflict under
+ * SERIALIZABLE), and shows the rows of transactions in progress with their
+ * xids.  Every write happens under the key's lock, so under that lock the
+ * scan meets no writer; it may meet a writer's commit or abort:
+ *
+ *		- T moved the row from leaf A to B.  A is read while T runs: the old
+ *		  version, written over by T.  T commits; B shows the new version.
+ *		  Both are found; the settled one is the later truth.
+ *		- B is read first, then T aborts: A shows a settled row, and the
+ *		  writer remembered from B has ended.  Waiting for it returns at once.
+ *
+ * Writing.  The unique index of a leaf is the judge: an insertion that meets
+ * another live entry of the same hash, committed or not, is taken back, and
+ * the caller probes again.  Under the key's lock that happens only where a row
+ * was put there by hand.  Across leaves no index can judge; the lock does.
+ * Expired rows of one key may lie in several leaves: a restore from pg_dump
+ * hands a slot that is past a later until, with its rows, which nobody looked
+ * at when the key was claimed again.  One that is in the way is deleted (W4).
+ *
+ * A leaf may have other indexes: an administrator's, and, while REINDEX
+ * CONCURRENTLY runs, the one that is to take the place of the hash index.
+ * They are written as the executor would write them.  A row that one of the
+ * latter kind missed would not be found after the exchange, and its key would
+ * be claimed again.
+ *
+ * W1: no row expires after the until of its leaf.  local_write() is the one
+ * place that puts rows into leaves, and it chooses the leaf by the expiry;
+ * a row whose expiry outgrows its leaf is inserted into another one and
+ * deleted from the first, under the key's lock, in the same transaction.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/index.h"
+#include "compat.h"
+#include "executor/executor.h"
+#include "store/keyrow.h"
+#include "miscadmin.h"
+#include "nodes/execnodes.h"
+#include "store/deferred.h"
+#include "store/store.h"
+#include "store/local/leaf.h"
+#include "utils/fmgroids.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+/* Where this backend wrote a row last. */
+static struct
+{
+	TransactionId xid;			/* top-level transaction */
+	uint64		generation;		/* of the tables */
+	pg_uuid_t	hash;
+	int			leaf;
+	ItemPointerData tid;
+}			last_written;
+
+/* ----------------------------------------------------------------
+ *		Probing
+ * ----------------------------------------------------------------
+ */
+
+/*
+ * Whether a row just read says more than the one that the probe has: a live
+ * one more than an expired one, one that nobody is replacing more than one
+ * that somebody is, a later claim more than an earlier.
+ */
+static bool
+supersedes(const KeyRow *row, bool replaced,
+		  const KeyRow *than, bool than_replaced, TimestampTz now)
+{
+	bool		live = row->expires_at > now;
+	bool		than_live = than->expires_at > now;
+
+	if (live != than_live)
+		return live;
+	if (replaced != than_replaced)
+		return than_replaced;
+	return row->claimed_at > than->claimed_at;
+}
+
+/*
+ * Returns whether the probe is complete: a live row that nobody is replacing.
+ *
+ * A slot whose until is past holds expired rows, which are left for its turn.
+ * It may also hold what a transaction has written that runs on, whose claim is
+ * guarded although it has outlived its slot; and claims that were never ended,
+ * whose owners are told apart by the attempt as long as their rows are there.
+ * The sweeper is not waited for: it has the lock only where no such
+ * transaction is, and in a moment no such row.  Nor is it kept waiting: a slot
+ * that is past is let go at once, as the sweeper needs an instant in which no
+ * claim looks into it.  (A row found there may have values out of line.)
+ */
+static bool
+probe_leaf(Store *store, int leaf, const IdempotencyKey *key,
+		   TimestampTz now, Probe *probe, bool *replaced)
+{
+	bool		past = !wheel_leaf_is_live(&store->wheel, leaf, now);
+	SnapshotData dirty;
+	ScanKeyData condition;
+	IndexScanDesc scan;
+	TupleTableSlot *slot;
+	bool		complete = false;
+	bool		found = false;
+
+	/* An empty slot of the wheel costs no more than this. */
+	if (store->wheel.unused[leaf])
+		return false;
+	if (past && !storeleaf_open_if_free(store, leaf))
+		return false;
+	storeleaf_open(store, leaf);
+	storeleaf_open_index(store, leaf);
+	slot = storeleaf_read_slot(store, leaf);
+
+	InitDirtySnapshot(dirty);
+	ScanKeyInit(&condition, 1, BTEqualStrategyNumber, F_UUID_EQ,
+				UUIDPGetDatum(&key->hash));
+	scan = begin_index_scan(store->heap[leaf], store->index[leaf], &dirty, 1);
+	index_rescan(scan, &condition, 1, NULL, 0);
+	while (!complete && index_getnext_slot(scan, ForwardScanDirection, slot))
+	{
+		KeyRow		row;
+		bool		row_replaced;
+
+		CHECK_FOR_INTERRUPTS();
+		keyrow_check_key(key, slot);
+
+		if (TransactionIdIsValid(dirty.xmin))
+		{
+			/* inserted by a transaction that has not ended */
+			probe->writer = dirty.xmin;
+			continue;
+		}
+		row_replaced = TransactionIdIsValid(dirty.xmax);
+		if (row_replaced)
+			probe->writer = dirty.xmax;
+
+		keyrow_read(&row, slot);
+		row.leaf = leaf;
+		if (past && !row.own && row.status != KEY_IN_PROGRESS)
+			continue;
+		found = true;
+		if (!probe->found ||
+			supersedes(&row, row_replaced, &probe->row, *replaced, now))
+		{
+			probe->found = true;
+			probe->row = row;
+			*replaced = row_replaced;
+		}
+		complete = !row_replaced && row.expires_at > now;
+	}
+	index_endscan(scan);
+	ExecClearTuple(slot);
+	if (past && !found)
+		storeleaf_close(store, leaf);
+	return complete;
+}
+
+static void
+local_probe(Store *store, const IdempotencyKey *key,
+			TimestampTz now, TimestampTz hint, Probe *probe)
+{
+	int			first = wheel_leaf_for(&store->wheel, hint);
+	bool		replaced = false;
+
+	probe->found = false;
+	probe->writer = InvalidTransactionId;
+
+	/* W3: every leaf, until a live row is found. */
+	if (probe_leaf(store, first, key, now, probe, &replaced))
+		return;
+	for (int leaf = 0; leaf < LEAVES; leaf++)
+	{
+		if (leaf != first &&
+			probe_leaf(store, leaf, key, now, probe, &replaced))
+			return;
+	}
+	if (!probe->found)
+		probe->found = deferred_row(key, &probe->row);
+}
+
+static void
+local_glance(Store *store, const IdempotencyKey *key,
+			 TimestampTz now, TimestampTz hint, Probe *probe)
+{
+	bool		replaced = false;
+
+	probe->found = false;
+	probe->writer = InvalidTransactionId;
+	(void) probe_leaf(store, wheel_leaf_for(&store->wheel, hint), key, now,
+					  probe, &replaced);
+}
+
+/*
+ * Find the key's row without looking it up, where the current transaction wrote
+ * it, and nothing else since; false where it must be looked up.
+ *
+ * Nobody else can have written the key since the current transaction did.  It
+ * may have done so in a subtransaction that was rolled back, or have written
+ * the key again, or have emptied the table: then the row is not to be seen any
+ * more, another may be in its place, or the messages of that are known.
+ *
+ * Nor has anybody written the key of a claim that was deferred and is untouched.
+ */
+static bool
+recall(Store *store, const IdempotencyKey *key, Probe *probe)
+{
+	int			leaf = last_written.leaf;
+	TupleTableSlot *slot;
+	SnapshotData dirty;
+	bool		recalled = false;
+
+	if (deferred_untouched(key))
+	{
+		probe->writer = InvalidTransactionId;
+		return probe->found = deferred_row(key, &probe->row);
+	}
+	if (!TransactionIdIsValid(last_written.xid) ||
+		!TransactionIdEquals(last_written.xid, GetTopTransactionIdIfAny()) ||
+		last_written.generation != objects_generation() ||
+		memcmp(&last_written.hash, &key->hash, sizeof(pg_uuid_t)) != 0)
+		return false;
+	storeleaf_open(store, leaf);
+	slot = storeleaf_read_slot(store, leaf);
+	InitDirtySnapshot(dirty);
+	if (table_tuple_fetch_row_version(store->heap[leaf], &last_written.tid,
+									  &dirty, slot) &&
+		keyrow_is_of(key, slot))
+	{
+		keyrow_read(&probe->row, slot);
+		probe->row.leaf = leaf;
+		probe->found = recalled = probe->row.own;
+		probe->writer = InvalidTransactionId;
+	}
+	ExecClearTuple(slot);
+	return recalled;
+}
+
+static bool
+local_probe_for_update(Store *store, const IdempotencyKey *key,
+			TimestampTz now, TimestampTz hint, const WaitLimit *limit,
+			StatsEntry *stats, Probe *probe)
+{
+	if (!recall(store, key, probe))
+		local_probe(store, key, now, hint, probe);
+	return true;
+}
+
+/* ----------------------------------------------------------------
+ *		Writing
+ * ----------------------------------------------------------------
+ */
+
+static bool
+insert_index_entry(Store *store, int leaf, const IdempotencyKey *key,
+				   ItemPointer tid)
+{
+	Datum		value = UUIDPGetDatum(&key->hash);
+	bool		isnull = false;
+
+	storeleaf_open_index(store, leaf);
+	if (store->index_info[leaf] == NULL)
+	{
+		MemoryContext caller = MemoryContextSwitchTo(store->context);
+
+		store->index_info[leaf] = BuildIndexInfo(store->index[leaf]);
+		MemoryContextSwitchTo(caller);
+	}
+	return index_insert(store->index[leaf], &value, &isnull, tid,
+						store->heap[leaf], UNIQUE_CHECK_PARTIAL, false,
+						store->index_info[leaf]);
+}
+
+/* Enter the row into the other indexes of its leaf, where there are any. */
+static void
+enter_other_indexes(Store *store, int leaf, TupleTableSlot *slot,
+					ItemPointer tid, bool only_summaries)
+{
+	Relation	heap = store->heap[leaf];
+	List	   *indexes = RelationGetIndexList(heap);
+	EState	   *estate;
+	ExprContext *context;
+	ListCell   *cell;
+
+	if (list_length(indexes) == 1)
+	{
+		list_free(indexes);
+		return;
+	}
+	estate = CreateExecutorState();
+	context = GetPerTupleExprContext(estate);
+	context->ecxt_scantuple = slot;
+	foreach(cell, indexes)
+	{
+		Relation	index;
+		IndexInfo  *info;
+		Datum		values[INDEX_MAX_KEYS];
+		bool		isnull[INDEX_MAX_KEYS];
+
+		if (lfirst_oid(cell) == RelationGetRelid(store->index[leaf]))
+			continue;
+		index = index_open(lfirst_oid(cell), RowExclusiveLock);
+		info = BuildIndexInfo(index);
+		if (info->ii_ReadyForInserts &&
+			(!only_summaries || INDEX_SUMMARIZES(info)) &&
+			ExecQual(ExecPrepareQual(info->ii_Predicate, estate), context))
+		{
+			FormIndexDatum(info, slot, estate, values, isnull);
+			(void) index_insert(index, values, isnull, tid, heap,
+								info->ii_Unique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO,
+								false, info);
+			finish_index_insert(index, info);
+		}
+		index_close(index, RowExclusiveLock);
+	}
+	FreeExecutorState(estate);
+	list_free(indexes);
+}
+
+/* Insert into the row's leaf.  Returns false, with nothing left, on conflict. */
+static bool
+insert_row(Store *store, const IdempotencyKey *key, KeyRow *row,
+		   TupleTableSlot *slot)
+{
+	int			leaf = row->leaf;
+
+	wheel_use_leaf(store->heap[leaf]);
+	table_tuple_insert(store->heap[leaf], slot, GetCurrentCommandId(true), 0, NULL);
+	row->tid = slot->tts_tid;
+	if (insert_index_entry(store, leaf, key, &row->tid))
+	{
+		enter_other_indexes(store, leaf, slot, &row->tid, false);
+		return true;
+	}
+
+	/* Make the tuple one of an earlier command, then take it back. */
+	CommandCounterIncrement();
+	simple_table_tuple_delete(store->heap[leaf], &row->tid, InvalidSnapshot);
+	return false;
+}
+
+static void
+update_row(Store *store, const IdempotencyKey *key, KeyRow *row,
+		   TupleTableSlot *slot)
+{
+	IndexesToUpdate indexes;
+
+	simple_table_tuple_update(store->heap[row->leaf], &row->tid, slot,
+							  InvalidSnapshot, &indexes);
+	row->tid = slot->tts_tid;
+
+	/*
+	 * Only where the page had no room, or an administrator's index has a
+	 * column that changes.  The entry of the version just replaced is no
+	 * conflict.
+	 */
+	if (UPDATE_NEEDS_INDEX_ENTRY(indexes))
+	{
+		if (!insert_index_entry(store, row->leaf, key, &row->tid))
+			elog(ERROR, "idempotency key is stored twice");
+		enter_other_indexes(store, row->leaf, slot, &row->tid, false);
+	}
+	else if (UPDATE_NEEDS_SUMMARY(indexes))
+	{
+		storeleaf_open_index(store, row->leaf);
+		enter_other_indexes(store, row->leaf, slot, &row->tid, true);
+	}
+}
+
+static void
+local_delete(Store *store, const IdempotencyKey *key, KeyRow *row)
+{
+	if (!row->stored)
+	{
+		deferred_end();
+		return;
+	}
+	storeleaf_open(store, row->leaf);
+	store->written[row->leaf] = true;
+	simple_table_tuple_delete(store->heap[row->leaf],
+							  &row->tid, InvalidSnapshot);
+	CommandCounterIncrement();
+}
+
+/*
+ * Delete the key's row from the leaf if it has expired, and no transaction,
+ * this one included, is at work on it.
+ */
+static bool
+delete_expired(Store *store, int leaf, const IdempotencyKey *key, TimestampTz now)
+{
+	Probe		probe = {0};
+	bool		replaced = false;
+
+	(void) probe_leaf(store, leaf, key, now, &probe, &replaced);
+	if (!probe.found || TransactionIdIsValid(probe.writer) ||
+		probe.row.own || probe.row.expires_at > now)
+		return false;
+	local_delete(store, key, &probe.row);
+	return true;
+}
+
+static WriteResult
+local_write(Store *store, const IdempotencyKey *key, KeyRow *row,
+			const WaitLimit *limit, StatsEntry *stats)
+{
+	KeyRow		before = *row;
+	bool		in_place = row->stored &&
+		wheel_leaf_reaches(&store->wheel, row->leaf, row->expires_at);
+	TupleTableSlot *slot;
+	bool		written = true;
+
+	if (!in_place)
+		row->leaf = wheel_leaf_for(&store->wheel, row->expires_at);
+	deferred_touch(key);
+	storeleaf_open(store, row->leaf);
+	check_store_in_use(store);
+	store->written[row->leaf] = true;
+
+	if (row->claimed_here)
+		row->claim_xid = GetTopTransactionId();
+	slot = storeleaf_write_slot(store, row->leaf);
+	keyrow_values(key, row, slot->tts_values, slot->tts_isnull);
+	ExecStoreVirtualTuple(slot);
+	slot->tts_tableOid = RelationGetRelid(store->heap[row->leaf]);
+
+	if (in_place)
+		update_row(store, key, row, slot);
+	else
+		written = insert_row(store, key, row, slot) ||
+			(delete_expired(store, row->leaf, key, GetCurrentTimestamp()) &&
+			 insert_row(store, key, row, slot));
+
+	/*
+	 * The moved row's values were copied by the insertion, out of line ones
+	 * too, so that the old version may go.
+	 */
+	if (written && !in_place && before.stored)
+	{
+		store->written[before.leaf] = true;
+		simple_table_tuple_delete(store->heap[before.leaf], &before.tid,
+								  InvalidSnapshot);
+	}
+	ExecClearTuple(slot);
+
+	/* The current command may go on to write the row once more. */
+	CommandCounterIncrement();
+	row->stored = written;
+	row->own = true;
+	if (written)
+	{
+		last_written.xid = GetTopTransactionIdIfAny();
+		last_written.generation = objects_generation();
+		last_written.hash = key->hash;
+		last_written.leaf = row->leaf;
+		last_written.tid = row->tid;
+	}
+	return written ? WRITE_DONE : WRITE_REFUSED;
+}
+
+const StoreMethods local_store = {
+	.writes_first = false,
+	.try_lock = keylock_try,
+	.lock = keylock_wait,
+	.unlock = keylock_release,
+	.refresh = storeleaf_refresh,
+	.close = storeleaf_close_all,
+	.probe = local_probe,
+	.glance = local_glance,
+	.probe_for_update = local_probe_for_update,
+	.may_defer = deferred_possible,
+	.write = local_write,
+	.delete = local_delete,
+};

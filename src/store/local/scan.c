@@ -1,0 +1,200 @@
+/*-------------------------------------------------------------------------
+ *
+ * scan.c
+ *	  Reading the stored keys from end to end.
+ *
+ * For operators, all rows of some leaves, with a dirty snapshot, so that the
+ * claims of transactions in progress are among them.  While such a scan goes on
+ * a row may move from a page that it has not reached to one that it does not
+ * reach.  Who must not miss it asks for old versions, too: the one that was left
+ * behind can't be pruned, as the caller's snapshot still sees it.
+ *
+ * For the sweeper, the expired rows of keys_long.  The table has no index on
+ * expires_at: claims would pay for it at every insertion, and completions by
+ * no longer being heap-only updates.  So the expired rows are looked for page
+ * by page, a bounded number of pages a round.  No round remembers where the
+ * last one ended, as it may have been another process; a round begins at a
+ * page taken at random.
+ *
+ * A row is deleted by its place, without looking its key up again.  What may
+ * come between reading it and having its key's lock, and why nothing is lost:
+ *
+ *		- Somebody has replaced, moved or deleted it, or is about to, or has
+ *		  locked it by hand.  Deletion does not follow a row to its next
+ *		  version, nor wait: it is refused.
+ *		- Somebody has claimed the key anew, in another leaf, since the row
+ *		  counts as absent.  Then it is still absent, and may go.
+ *		- The row has gone and another one has its place.  That can't be: the
+ *		  walk keeps the page pinned while the row is in its slot, and who
+ *		  makes room on a page, be it VACUUM, waits until nobody has.
+ *
+ * No version of a row ever changes, so that one which had expired when it was
+ * read has expired.  The key's lock is needed for the claim's sake: one that
+ * has found the expired row is going to replace it, and must not find it gone.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/tableam.h"
+#include "common/pg_prng.h"
+#include "compat.h"
+#include "executor/tuptable.h"
+#include "store/keyrow.h"
+#include "miscadmin.h"
+#include "storage/bufmgr.h"
+#include "storage/lmgr.h"
+#include "store/store.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+static void
+scan_leaf(StoreScan *scan)
+{
+	scan->heap = table_open(objects()->leaf[scan->leaf], AccessShareLock);
+	keyrow_check_columns(RelationGetDescr(scan->heap));
+	scan->slot = table_slot_create(scan->heap, NULL);
+	if (scan->old_versions)
+		InitNonVacuumableSnapshot(scan->snapshot, GlobalVisTestFor(scan->heap));
+	scan->scan = begin_table_scan(scan->heap, &scan->snapshot);
+}
+
+static void
+leave_leaf(StoreScan *scan)
+{
+	table_endscan(scan->scan);
+	ExecDropSingleTupleTableSlot(scan->slot);
+	table_close(scan->heap, AccessShareLock);
+}
+
+void
+store_scan_begin(StoreScan *scan, int first_leaf, int last_leaf, bool old_versions)
+{
+	memset(&scan->snapshot, 0, sizeof(scan->snapshot));
+	InitDirtySnapshot(scan->snapshot);
+	scan->old_versions = old_versions;
+	scan->per_row = AllocSetContextCreate(CurrentMemoryContext,
+										  "idempotency key being read",
+										  ALLOCSET_DEFAULT_SIZES);
+	scan->leaf = first_leaf;
+	scan->last_leaf = last_leaf;
+	scan_leaf(scan);
+}
+
+bool
+store_scan_next(StoreScan *scan, IdempotencyKey *key, KeyRow *row,
+				TransactionId *writer)
+{
+	MemoryContext caller;
+
+	CHECK_FOR_INTERRUPTS();
+	while (!table_scan_getnextslot(scan->scan, ForwardScanDirection, scan->slot))
+	{
+		if (scan->leaf == scan->last_leaf)
+			return false;
+		leave_leaf(scan);
+		scan->leaf++;
+		scan_leaf(scan);
+	}
+	MemoryContextReset(scan->per_row);
+	caller = MemoryContextSwitchTo(scan->per_row);
+	keyrow_read(row, scan->slot);
+	row->leaf = scan->leaf;
+	keyrow_key(key, scan->slot);
+	scan->uncommitted = TransactionIdIsValid(scan->snapshot.xmin);
+	*writer = scan->uncommitted ? scan->snapshot.xmin : scan->snapshot.xmax;
+	MemoryContextSwitchTo(caller);
+	return true;
+}
+
+void
+store_scan_end(StoreScan *scan)
+{
+	leave_leaf(scan);
+	MemoryContextDelete(scan->per_row);
+}
+
+/* Most pages that are read before the walk is paused. */
+#define WALK_PAGES	1000
+
+bool
+store_walk_resume(LongWalk *walk)
+{
+	Oid			relid = objects()->leaf[LEAF_LONG];
+	BlockNumber pages;
+	ItemPointerData from;
+	ItemPointerData to;
+
+	if (walk->pages_left == 0)
+		return false;
+	if (!ConditionalLockRelationOid(relid, RowExclusiveLock))
+	{
+		walk->pages_left = 0;
+		return false;
+	}
+	walk->heap = table_open(relid, NoLock);
+	keyrow_check_columns(RelationGetDescr(walk->heap));
+	pages = RelationGetNumberOfBlocks(walk->heap);
+	walk->pages_left = Min(walk->pages_left, pages);
+	if (walk->pages_left == 0)
+	{
+		table_close(walk->heap, RowExclusiveLock);
+		return false;
+	}
+	if (!walk->begun)
+		walk->next = pg_prng_uint64_range(&pg_global_prng_state, 0, pages - 1);
+	walk->begun = true;
+	if (walk->next >= pages)
+		walk->next = 0;
+	walk->end = Min(walk->next + Min(walk->pages_left, WALK_PAGES), pages);
+	walk->deleted = false;
+	walk->slot = table_slot_create(walk->heap, NULL);
+	ItemPointerSet(&from, walk->next, FirstOffsetNumber);
+	ItemPointerSet(&to, walk->end - 1, MaxOffsetNumber);
+	walk->scan = begin_tid_range_scan(walk->heap, SnapshotSelf, &from, &to);
+	return true;
+}
+
+/* Go on to the given page. */
+static void
+walk_on(LongWalk *walk, BlockNumber page)
+{
+	walk->pages_left -= page - walk->next;
+	walk->next = page;
+}
+
+bool
+store_walk_next(LongWalk *walk, TimestampTz now, IdempotencyKey *key)
+{
+	while (table_scan_getnextslot_tidrange(walk->scan, ForwardScanDirection, walk->slot))
+	{
+		CHECK_FOR_INTERRUPTS();
+		walk_on(walk, ItemPointerGetBlockNumber(&walk->slot->tts_tid));
+		if (keyrow_expires_at(walk->slot) <= now && !keyrow_is_own(walk->slot))
+		{
+			keyrow_key(key, walk->slot);
+			return true;
+		}
+	}
+	walk_on(walk, walk->end);
+	return false;
+}
+
+bool
+store_walk_delete(LongWalk *walk)
+{
+	walk->deleted = true;
+	return delete_tuple_if_free(walk->heap, &walk->slot->tts_tid);
+}
+
+void
+store_walk_pause(LongWalk *walk)
+{
+	table_endscan(walk->scan);
+	ExecDropSingleTupleTableSlot(walk->slot);
+	table_close(walk->heap, walk->deleted ? NoLock : RowExclusiveLock);
+	if (walk->deleted)
+		CommandCounterIncrement();
+}

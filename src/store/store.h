@@ -1,0 +1,422 @@
+/*-------------------------------------------------------------------------
+ *
+ * store.h
+ *	  The stored keys: probe, read, write.
+ *
+ * Everything above this seam speaks of keys and rows, never of tables.  Behind
+ * it are two stores with the same functions: the local one, in the tables of
+ * the expiry wheel (local.c), and the distributed one, in a table that Citus
+ * may spread over many servers (distributed.c).  choice.c chooses.
+ *
+ * What they share is a protocol: take the key's lock, probe, judge, write, let
+ * go of the lock.  The distributed store has no lock of a key.  There a write
+ * says whether what was probed still holds, and waits for whoever is at work
+ * on the key; and nothing may be read that was not written to before, so that
+ * a claim begins with a write that believes the key absent.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef IDEMPOTENCY_STORE_H
+#define IDEMPOTENCY_STORE_H
+
+#include "executor/tuptable.h"
+#include "store/keylock.h"
+#include "key/keyname.h"
+#include "nodes/pg_list.h"
+#include "storage/block.h"
+#include "storage/itemptr.h"
+#include "utils/jsonb.h"
+#include "utils/relcache.h"
+#include "utils/snapshot.h"
+#include "utils/timestamp.h"
+#include "store/local/wheel.h"
+
+typedef enum KeyStatus
+{
+	KEY_IN_PROGRESS,
+	KEY_COMPLETED,
+	KEY_FAILED,
+	KEY_RELEASED,
+	KEY_ISSUED,
+	KEY_ERASED
+} KeyStatus;
+
+/* Stand for SQL NULL where a pointer can't. */
+#define NO_STATUS_CODE	0
+#define NO_TIME			DT_NOBEGIN
+
+/*
+ * One version of a key's row.  Values may still be toasted.  What a probe
+ * found is complete: hand it back to store_write() with fields changed.
+ */
+typedef struct KeyRow
+{
+	KeyStatus	status;
+	int32		attempt;
+	int32		status_code;	/* or NO_STATUS_CODE */
+	bytea	   *fingerprint;	/* pointers: or NULL */
+	text	   *resource_id;
+	Jsonb	   *response;
+	text	   *recovery_point;
+	Jsonb	   *state;
+	Interval   *ttl;
+	TimestampTz lease_until;	/* or NO_TIME, as the next two */
+	TimestampTz claimed_at;
+	TimestampTz completed_at;
+	TimestampTz expires_at;
+	bool		claimed_here;	/* the current transaction began the attempt */
+
+	/* The store's own. */
+	bool		stored;			/* the rest is valid */
+	bool		own;			/* written by the current transaction */
+	TransactionId claim_xid;	/* local: top-level transaction of the claim */
+	int			leaf;
+	ItemPointerData tid;
+	pg_uuid_t	version;		/* distributed: of this version of the row, */
+	pg_uuid_t	claim_version;	/* and of the one that began the attempt */
+} KeyRow;
+
+/*
+ * What there is under a key.
+ *
+ *	found	writer	meaning
+ *	no		no		nothing
+ *	yes		no		row is settled, or the current transaction's own
+ *	no		yes		another transaction has inserted it and not ended
+ *	yes		yes		row is committed; another transaction has replaced,
+ *					moved or deleted it and not ended
+ *
+ * Where an expired row is found, there is no live one.
+ */
+typedef struct Probe
+{
+	bool		found;
+	TransactionId writer;
+	KeyRow		row;
+} Probe;
+
+/* What has become of a write. */
+typedef enum WriteResult
+{
+	WRITE_DONE,
+	WRITE_REFUSED,				/* nothing is written: what was probed is old */
+	WRITE_OUT_OF_TIME			/* nothing is written: somebody is at work on
+								 * the key, and the limit has run out */
+} WriteResult;
+
+/* A store, as one call has it open; nothing but writes_first is for callers. */
+typedef struct Store
+{
+	const struct StoreMethods *methods;
+	MemoryContext context;
+
+	/* The tables of the local store. */
+	Wheel		wheel;
+	Relation	heap[LEAVES];
+	Relation	index[LEAVES];
+	struct IndexInfo *index_info[LEAVES];
+	bool		written[LEAVES];
+	TupleTableSlot *read_slot;
+	TupleTableSlot *write_slot;
+} Store;
+
+/* What is done with a row that is read; it is valid until the next. */
+typedef void (*VisitRow) (const IdempotencyKey *key, const KeyRow *row, void *argument);
+
+typedef struct StoreMethods
+{
+	bool		writes_first;	/* then there is a touch() */
+	bool		(*try_lock) (const IdempotencyKey *key);
+	bool		(*lock) (const IdempotencyKey *key, const WaitLimit *limit, StatsEntry *stats);
+	void		(*unlock) (const IdempotencyKey *key);
+	void		(*refresh) (Store *store);
+	void		(*close) (Store *store);
+	void		(*probe) (Store *store, const IdempotencyKey *key,
+						  TimestampTz now, TimestampTz hint, Probe *probe);
+	void		(*glance) (Store *store, const IdempotencyKey *key,
+						   TimestampTz now, TimestampTz hint, Probe *probe);
+	bool		(*probe_for_update) (Store *store, const IdempotencyKey *key,
+						  TimestampTz now, TimestampTz hint, const WaitLimit *limit,
+						  StatsEntry *stats, Probe *probe);
+	bool		(*touch) (const IdempotencyKey *key, const WaitLimit *limit, StatsEntry *stats);
+	bool		(*may_defer) (const IdempotencyKey *key); /* or NULL: never */
+	WriteResult (*write) (Store *store, const IdempotencyKey *key, KeyRow *row,
+						  const WaitLimit *limit, StatsEntry *stats);
+	void		(*delete) (Store *store, const IdempotencyKey *key, KeyRow *row);
+	int64		(*purge) (const text *scope);	/* or NULL */
+	void		(*unfinished) (TimestampTz now, VisitRow visit, void *argument);	/* or NULL */
+} StoreMethods;
+
+extern const StoreMethods local_store;
+extern const StoreMethods distributed_store;
+
+/*
+ * Begin to use the store that is in use in this database.  What it holds open
+ * is allocated in the current memory context, which must live until
+ * store_close().
+ */
+extern void store_open(Store *store);
+
+/* The same with the local store, whichever is in use. */
+extern void store_open_local(Store *store);
+
+/*
+ * See that a store which is about to be written to, and whose table is locked
+ * against distribute(), is still the one in use.  Raises T_R_SERIALIZATION_FAILURE.
+ */
+extern void check_store_in_use(const Store *store);
+
+/*
+ * Whether a claim has to write before it reads: it begins with a write of what
+ * it would write if nothing were stored, and probes where that is refused.
+ */
+static inline bool
+store_writes_first(const Store *store)
+{
+	return store->methods->writes_first;
+}
+
+/* Take the key's lock if it is free. */
+static inline bool
+store_try_lock(Store *store, const IdempotencyKey *key)
+{
+	return store->methods->try_lock(key);
+}
+
+/*
+ * Take the key's lock.  Returns false where the limit ran out first; the
+ * transaction is then as it was.
+ */
+static inline bool
+store_lock(Store *store, const IdempotencyKey *key, const WaitLimit *limit, StatsEntry *stats)
+{
+	return store->methods->lock(key, limit, stats);
+}
+
+/* Let it go again. */
+static inline void
+store_unlock(Store *store, const IdempotencyKey *key)
+{
+	store->methods->unlock(key);
+}
+
+/*
+ * Learn what has become of the wheel.  Called after taking a key's lock and
+ * before probing under it, so that the probe relies on nothing older (W3).
+ */
+static inline void
+store_refresh(Store *store)
+{
+	store->methods->refresh(store);
+}
+
+/*
+ * Let go of the tables; those written to stay locked to the end of the
+ * transaction.  The store can be used again.  A caller that is going to wait
+ * closes it first, so that the wheel can turn meanwhile.
+ */
+static inline void
+store_close(Store *store)
+{
+	store->methods->close(store);
+}
+
+/*
+ * Look the key up, with a snapshot that sees what is committed at this
+ * instant, whatever the isolation level, and what is not committed yet.
+ * Under the key's lock the answer is complete.  Without it "nothing" may be
+ * wrong, and what was found was true when it was read.  The leaf that a key
+ * expiring at the hint would be in is looked at first.
+ *
+ * The distributed store reads with the transaction's snapshot, and never finds
+ * a writer: whoever acts upon the answer finds him by writing.
+ */
+static inline void
+store_probe(Store *store, const IdempotencyKey *key,
+			TimestampTz now, TimestampTz hint, Probe *probe)
+{
+	store->methods->probe(store, key, now, hint, probe);
+}
+
+/*
+ * The same in that leaf only: what is found is true, "nothing" says nothing.
+ * Enough to find what was claimed a while ago on the same terms.
+ */
+static inline void
+store_glance(Store *store, const IdempotencyKey *key,
+			 TimestampTz now, TimestampTz hint, Probe *probe)
+{
+	store->methods->glance(store, key, now, hint, probe);
+}
+
+/*
+ * Look the key up in order to change its row: as complete as store_probe()
+ * under the key's lock, which the caller holds, but quicker where the current
+ * transaction has just written the row.  Returns false where somebody is at
+ * work on the row and the limit ran out first.
+ */
+static inline bool
+store_probe_for_update(Store *store, const IdempotencyKey *key,
+			TimestampTz now, TimestampTz hint, const WaitLimit *limit,
+			StatsEntry *stats, Probe *probe)
+{
+	return store->methods->probe_for_update(store, key, now, hint, limit, stats, probe);
+}
+
+/*
+ * Write to the key without changing anything, so that it may be read, where the
+ * store must be written to first.  Returns false where somebody is at work on
+ * the key and the limit ran out first.
+ */
+static inline bool
+store_touch(Store *store, const IdempotencyKey *key, const WaitLimit *limit, StatsEntry *stats)
+{
+	return store->methods->touch(key, limit, stats);
+}
+
+/*
+ * Whether the claim of a key under which nothing is stored may be deferred
+ * until its result is known (deferred.h).
+ */
+static inline bool
+store_may_defer(Store *store, const IdempotencyKey *key)
+{
+	return store->methods->may_defer != NULL && store->methods->may_defer(key);
+}
+
+/*
+ * Write the row: insert it, or replace the version that was probed, in the
+ * leaf where its expiry belongs (W1).  The caller holds the key's lock, has
+ * probed under it, and found no other transaction at work.  The limit is for
+ * stores that find that out by writing.
+ */
+static inline WriteResult
+store_write(Store *store, const IdempotencyKey *key, KeyRow *row,
+			const WaitLimit *limit, StatsEntry *stats)
+{
+	return store->methods->write(store, key, row, limit, stats);
+}
+
+/*
+ * Delete a row that was probed for update or written.  The caller holds the key's lock,
+ * and has found no other transaction at work.
+ */
+static inline void
+store_delete(Store *store, const IdempotencyKey *key, KeyRow *row)
+{
+	store->methods->delete(store, key, row);
+}
+
+/*
+ * Remove all keys of the scope, and count those that were live, where the store
+ * does that in one go; false where the caller does it key by key.
+ */
+static inline bool
+store_purge(const Store *store, const text *scope, int64 *purged)
+{
+	if (store->methods->purge == NULL)
+		return false;
+	*purged = store->methods->purge(scope);
+	return true;
+}
+
+/*
+ * Visit the claims that are unfinished and live, committed or the current
+ * transaction's own, where the store can only be read by a query; false where
+ * the caller reads it with a StoreScan.
+ */
+static inline bool
+store_visit_unfinished(const Store *store, TimestampTz now, VisitRow visit, void *argument)
+{
+	if (store->methods->unfinished == NULL)
+		return false;
+	store->methods->unfinished(now, visit, argument);
+	return true;
+}
+
+/*
+ * A walk through part of keys_long, to delete expired rows.  Set pages_left to
+ * the number of pages to read; the walk begins anywhere.  It can be paused, and
+ * go on in another transaction.
+ */
+typedef struct LongWalk
+{
+	bool		begun;
+	BlockNumber next;
+	BlockNumber pages_left;		/* zero: the walk is over */
+
+	/* Between resume and pause. */
+	Relation	heap;
+	struct TableScanDescData *scan;
+	TupleTableSlot *slot;
+	BlockNumber end;
+	bool		deleted;
+} LongWalk;
+
+/*
+ * Go on with the walk, for a bounded number of pages.  Returns false where it is
+ * over, as it is where the table is locked against writing; it never waits.
+ */
+extern bool store_walk_resume(LongWalk *walk);
+
+/*
+ * The key of the next expired row that the current transaction has not written
+ * itself.  Returns false where it is time for a pause.
+ */
+extern bool store_walk_next(LongWalk *walk, TimestampTz now, IdempotencyKey *key);
+
+/*
+ * Delete that row.  The caller has its key's lock.  Returns false, without
+ * waiting, where a transaction has replaced or deleted it since, or is at work
+ * on it.
+ */
+extern bool store_walk_delete(LongWalk *walk);
+
+/*
+ * Let go of the table; where something was deleted it stays locked to the end
+ * of the transaction.  A page that was not read to its end is read again.
+ */
+extern void store_walk_pause(LongWalk *walk);
+
+/*
+ * Fetch the row's out-of-line values, so that it can be read after the store
+ * is closed and the tables may be emptied.
+ */
+extern void store_detach(KeyRow *row);
+
+/* The probed row as a row of type idempotency.keys. */
+extern Datum store_row_datum(const IdempotencyKey *key, const KeyRow *row);
+
+/*
+ * All rows of some leaves that are committed, the current transaction's own,
+ * or another's that has not ended, expired ones among them; a row that a
+ * transaction in progress has replaced is there in both versions.  Key and row
+ * are valid until the next is asked for; writer is the other transaction at
+ * work, if any, and uncommitted says whether it has written this version.  Tables are read under AccessShareLock.  What a caller allocates
+ * in per_row is freed when the next row is asked for.
+ *
+ * With old versions, also those that were replaced or deleted since the oldest
+ * snapshot in use was taken, the caller's included, and no writer.  Each key that
+ * was committed when the caller's snapshot was taken is met at least once, in
+ * whatever version, however its row moves meanwhile.
+ */
+typedef struct StoreScan
+{
+	int			leaf;
+	int			last_leaf;
+	bool		old_versions;
+	Relation	heap;
+	struct TableScanDescData *scan;
+	SnapshotData snapshot;
+	TupleTableSlot *slot;
+	MemoryContext per_row;
+	bool		uncommitted;
+} StoreScan;
+
+extern void store_scan_begin(StoreScan *scan, int first_leaf, int last_leaf,
+							 bool old_versions);
+extern bool store_scan_next(StoreScan *scan, IdempotencyKey *key, KeyRow *row,
+							TransactionId *writer);
+extern void store_scan_end(StoreScan *scan);
+
+#endif							/* IDEMPOTENCY_STORE_H */

@@ -1,0 +1,180 @@
+/*-------------------------------------------------------------------------
+ *
+ * sweep.c
+ *	  One round of expiry.
+ *
+ * First the slots of the wheel whose until is past are emptied and turned,
+ * then expired rows are deleted from keys_long.  Expired rows in a slot whose
+ * until is still to come are left alone: they count as absent (W4), and go
+ * with their slot.
+ *
+ * A row is deleted under its key's lock, which is not waited for: whoever has
+ * it is at work on the key.  Nor is anybody who claims the key meanwhile kept
+ * out: the row that is being deleted is one that a transaction is at work on,
+ * and the claim waits for that transaction.  The worker therefore deletes few
+ * rows in one transaction.
+ *
+ * Two rounds at once do no harm: one of them turns the wheel (wheel.c), and a
+ * row is deleted by whichever comes first.
+ *
+ * The work is done as the owner of the tables, whoever was granted the right
+ * to start it: a TRUNCATE trigger that somebody has put on a slot gets no
+ * privileges but those of the role that could put it there.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_class.h"
+#include "store/distributed/distributed_scan.h"
+#include "error.h"
+#include "funcapi.h"
+#include "guc.h"
+#include "store/keylock.h"
+#include "miscadmin.h"
+#include "stats.h"
+#include "sweep/sweep.h"
+#include "utils/syscache.h"
+
+PG_FUNCTION_INFO_V1(idempotency_sweep);
+
+/* Rows that are deleted in one piece. */
+#define ROWS_IN_A_STEP	500
+
+static Oid
+owner_of(Oid relid)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for relation %u", relid);
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
+void
+sweep_begin(Sweep *sweep, int64 max_rows)
+{
+	memset(sweep, 0, sizeof(*sweep));
+	sweep->turns_left = WHEEL_SLOTS;
+	sweep->rows_left = max_rows;
+	sweep->walk.pages_left = Min(Max(sweep_batch, max_rows), MaxBlockNumber);
+}
+
+/* Returns whether a slot was turned. */
+static bool
+turn_slot(Sweep *sweep)
+{
+	int			turned;
+
+	if (sweep->turns_left == 0)
+		return false;
+	turned = wheel_turn(1, &sweep->slots_cleared);
+	sweep->turns_left -= turned;
+	return turned > 0;
+}
+
+/* Returns whether there is more to look at. */
+static bool
+delete_rows(Sweep *sweep)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	int64		most = Min(sweep->rows_left, ROWS_IN_A_STEP);
+	int64		deleted = 0;
+	MemoryContext caller;
+	MemoryContext context;
+	IdempotencyKey key;
+
+	if (sweep->rows_left == 0 || !store_walk_resume(&sweep->walk))
+		return false;
+	context = AllocSetContextCreate(CurrentMemoryContext, "expired idempotency keys",
+									ALLOCSET_DEFAULT_SIZES);
+	caller = MemoryContextSwitchTo(context);
+	while (deleted < most && store_walk_next(&sweep->walk, now, &key))
+	{
+		if (!keylock_try(&key))
+			continue;
+		if (store_walk_delete(&sweep->walk))
+			deleted++;
+		keylock_release(&key);
+	}
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(context);
+	store_walk_pause(&sweep->walk);
+	sweep->rows_deleted += deleted;
+	sweep->rows_left -= deleted;
+	return sweep->rows_left > 0 && sweep->walk.pages_left > 0;
+}
+
+/* The same of the distributed store, where there is one. */
+static bool
+delete_distributed_rows(Sweep *sweep)
+{
+	int64		deleted = 0;
+
+	if (sweep->rows_left == 0 || sweep->distributed_done ||
+		!OidIsValid(objects()->distributed_keys))
+		return false;
+	sweep->distributed_done = !distributed_delete_expired(GetCurrentTimestamp(),
+														  Min(sweep->rows_left, ROWS_IN_A_STEP),
+														  &deleted);
+	sweep->rows_deleted += deleted;
+	sweep->rows_left -= deleted;
+	return !sweep->distributed_done;
+}
+
+bool
+sweep_step(Sweep *sweep)
+{
+	Oid			caller;
+	int			context;
+	bool		more;
+
+	GetUserIdAndSecContext(&caller, &context);
+	SetUserIdAndSecContext(owner_of(objects()->wheel),
+						   context | SECURITY_RESTRICTED_OPERATION);
+	more = turn_slot(sweep) || delete_rows(sweep) || delete_distributed_rows(sweep);
+	SetUserIdAndSecContext(caller, context);
+	return more;
+}
+
+/*
+ * sweep(max_rows bigint, OUT slots_cleared integer, OUT rows_deleted bigint)
+ *
+ * One round of expiry, in the caller's transaction: best a transaction of its
+ * own, since the slots that were turned stay locked to its end, and slots that
+ * it has used before are left alone.  It never waits; what is in use is left
+ * for another round.  Without max_rows, sweep_batch is the limit.  Raises
+ * IK400 where max_rows is negative.
+ */
+Datum
+idempotency_sweep(PG_FUNCTION_ARGS)
+{
+	int64		max_rows = PG_ARGISNULL(0) ? sweep_batch : PG_GETARG_INT64(0);
+	Sweep		sweep;
+	TupleDesc	desc;
+	Datum		values[2];
+	bool		isnull[2] = {0};
+
+	PreventCommandIfReadOnly("idempotency.sweep()");
+	if (max_rows < 0)
+		ereport(ERROR,
+				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
+				 errmsg("max_rows must not be negative"),
+				 errdetail("The value given is %lld.", (long long) max_rows),
+				 errhint("Give zero to turn the wheel only, or leave it out for idempotency.sweep_batch.")));
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+
+	sweep_begin(&sweep, max_rows);
+	while (sweep_step(&sweep))
+		CHECK_FOR_INTERRUPTS();
+	stats_count_sweep(sweep.slots_cleared, sweep.rows_deleted, NULL);
+
+	values[0] = Int32GetDatum(sweep.slots_cleared);
+	values[1] = Int64GetDatum(sweep.rows_deleted);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, isnull)));
+}

@@ -1,0 +1,362 @@
+/*-------------------------------------------------------------------------
+ *
+ * worker.c
+ *	  Sweeping in the background: a launcher, and a worker for each database.
+ *
+ * The launcher lives as long as the server.  It is connected to no database.
+ * Each round it lists the databases, starts a worker for one after the other,
+ * and waits for each to end.  A worker sweeps its database, if the extension
+ * is installed there, and leaves.
+ *
+ * A worker must not be in anybody's way:
+ *
+ *		- DROP DATABASE, CREATE DATABASE .. TEMPLATE, and ALTER DATABASE ..
+ *		  RENAME give other sessions five seconds to leave.  The worker begins
+ *		  nothing new after one second, and PostgreSQL 19 ends it at once.
+ *		  Databases that are templates are not connected to at all.
+ *		- Each slot is turned in a transaction of its own, and few rows are
+ *		  deleted in one, so that claims which meet one wait for milliseconds.
+ *		- Where it would wait for a lock, it waits for less than
+ *		  deadlock_timeout: it is never the other one, DROP EXTENSION perhaps,
+ *		  that is cancelled.  It comes again in the next round.
+ *
+ * Settings of the server, the database or a role are for others; those that
+ * could stop the worker are overridden before it connects, as autovacuum does.
+ *
+ * Both start when recovery has ended: on a standby there is nothing to do, and
+ * after promotion the launcher starts by itself.  Whatever ends the launcher,
+ * the postmaster starts it again.  A worker that fails has its error in the
+ * server's log; the launcher goes on to the next database.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/heapam.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_database.h"
+#include "commands/extension.h"
+#include "compat.h"
+#include "guc.h"
+#include "libpq/pqsignal.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "stats.h"
+#include "sweep/sweep.h"
+#include "tcop/tcopprot.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "utils/varlena.h"
+#include "sweep/worker.h"
+
+#define LIBRARY				"idempotency"
+#define RESTART_SECONDS		5
+
+/* The worker begins nothing new after this time. */
+#define WORKER_TIME_MS		1000
+
+/* The longest wait for a lock, where deadlock_timeout is not shorter. */
+#define WORKER_LOCK_WAIT_MS	500
+
+PGDLLEXPORT void idempotency_launcher_main(Datum arg);
+PGDLLEXPORT void idempotency_worker_main(Datum arg);
+
+/* A database to be swept. */
+typedef struct Target
+{
+	Oid			oid;
+	char	   *name;
+} Target;
+
+static void
+describe_worker(BackgroundWorker *worker, const char *function)
+{
+	memset(worker, 0, sizeof(*worker));
+	worker->bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker->bgw_start_time = BgWorkerStart_RecoveryFinished;
+	strlcpy(worker->bgw_library_name, LIBRARY, sizeof(worker->bgw_library_name));
+	strlcpy(worker->bgw_function_name, function, sizeof(worker->bgw_function_name));
+}
+
+void
+register_launcher(void)
+{
+	BackgroundWorker worker;
+
+	/* During pg_upgrade nobody else may write, or even take a transaction id. */
+	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)
+		return;
+	describe_worker(&worker, "idempotency_launcher_main");
+	worker.bgw_restart_time = RESTART_SECONDS;
+	strlcpy(worker.bgw_name, "idempotency launcher", BGW_MAXLEN);
+	strlcpy(worker.bgw_type, "idempotency launcher", BGW_MAXLEN);
+	RegisterBackgroundWorker(&worker);
+}
+
+/* ----------------------------------------------------------------
+ *		Launcher
+ * ----------------------------------------------------------------
+ */
+
+/* Whether the setting names the database, or none. */
+static bool
+is_wanted(const char *name)
+{
+	char	   *names = pstrdup(sweep_databases);
+	List	   *list;
+	ListCell   *cell;
+
+	/* The setting's check hook has seen that it can be split. */
+	(void) SplitIdentifierString(names, ',', &list);
+	foreach(cell, list)
+	{
+		if (strcmp(lfirst(cell), name) == 0)
+			return true;
+	}
+	return list == NIL;
+}
+
+/* The databases to be swept, allocated in the given context. */
+static List *
+list_targets(MemoryContext context)
+{
+	List	   *targets = NIL;
+	Relation	relation;
+	TableScanDesc scan;
+	HeapTuple	tuple;
+
+	StartTransactionCommand();
+	(void) GetTransactionSnapshot();
+	relation = table_open(DatabaseRelationId, AccessShareLock);
+	scan = table_beginscan_catalog(relation, 0, NULL);
+	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
+	{
+		Form_pg_database database = (Form_pg_database) GETSTRUCT(tuple);
+		MemoryContext caller;
+		Target	   *target;
+
+		if (!database->datallowconn || database->datistemplate ||
+			database_is_invalid(database) ||
+			!is_wanted(NameStr(database->datname)))
+			continue;
+		caller = MemoryContextSwitchTo(context);
+		target = palloc(sizeof(Target));
+		target->oid = database->oid;
+		target->name = pstrdup(NameStr(database->datname));
+		targets = lappend(targets, target);
+		MemoryContextSwitchTo(caller);
+	}
+	table_endscan(scan);
+	table_close(relation, AccessShareLock);
+	CommitTransactionCommand();
+	return targets;
+}
+
+/* Start a worker and wait for its end.  Returns false where none can start. */
+static bool
+sweep_database(const Target *target)
+{
+	BackgroundWorker worker;
+	BackgroundWorkerHandle *handle;
+
+	describe_worker(&worker, "idempotency_worker_main");
+	worker.bgw_flags |= WORKER_GIVES_WAY;
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	worker.bgw_main_arg = ObjectIdGetDatum(target->oid);
+	worker.bgw_notify_pid = MyProcPid;
+	snprintf(worker.bgw_name, BGW_MAXLEN, "idempotency sweeper for database %s", target->name);
+	strlcpy(worker.bgw_type, "idempotency sweeper", BGW_MAXLEN);
+	if (!RegisterDynamicBackgroundWorker(&worker, &handle))
+	{
+		ereport(LOG,
+				(errmsg("could not start a worker to sweep expired idempotency keys"),
+				 errhint("You might need to increase max_worker_processes.")));
+		return false;
+	}
+	if (WaitForBackgroundWorkerShutdown(handle) == BGWH_POSTMASTER_DIED)
+		proc_exit(1);
+	pfree(handle);
+	return true;
+}
+
+static void
+reload_settings(void)
+{
+	if (ConfigReloadPending)
+	{
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+	}
+}
+
+static void
+sweep_all_databases(void)
+{
+	MemoryContext context = AllocSetContextCreate(TopMemoryContext,
+												  "databases to be swept",
+												  ALLOCSET_SMALL_SIZES);
+	ListCell   *cell;
+
+	foreach(cell, list_targets(context))
+	{
+		CHECK_FOR_INTERRUPTS();
+		reload_settings();
+		if (!worker_enabled || !sweep_database(lfirst(cell)))
+			break;
+	}
+	MemoryContextDelete(context);
+}
+
+/* Rest until the given time or a signal; where the setting is off, for ever. */
+static void
+rest(uint32 wait_event, TimestampTz until)
+{
+	long		ms = worker_enabled ?
+		TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until) : -1;
+
+	(void) WaitLatch(MyLatch,
+					 WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (ms >= 0 ? WL_TIMEOUT : 0),
+					 ms, wait_event);
+	ResetLatch(MyLatch);
+}
+
+void
+idempotency_launcher_main(Datum arg)
+{
+	uint32		wait_event = new_wait_event("IdempotencySweepRest");
+	TimestampTz last_round = 0;
+
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnectionByOid(InvalidOid, InvalidOid, 0);
+
+	for (;;)
+	{
+		TimestampTz now = GetCurrentTimestamp();
+
+		CHECK_FOR_INTERRUPTS();
+		reload_settings();
+		/* The clock may have been set back. */
+		if (worker_enabled &&
+			(now >= last_round + sweep_interval || now < last_round))
+		{
+			last_round = now;
+			sweep_all_databases();
+			pgstat_report_activity(STATE_IDLE, NULL);
+		}
+		else
+			rest(wait_event, last_round + sweep_interval);
+	}
+}
+
+/* ----------------------------------------------------------------
+ *		Worker
+ * ----------------------------------------------------------------
+ */
+
+/*
+ * Keep the settings of server, database and role from stopping the work, and the
+ * work from being in the way: commits do not wait for the disk, where claims would
+ * queue behind them.  Rows whose deletion a crash takes back have expired as
+ * before; the turn of a slot is flushed as any transaction that removes files.
+ */
+static void
+override_settings(void)
+{
+	char		lock_wait[16];
+
+	snprintf(lock_wait, sizeof(lock_wait), "%d",
+			 Max(1, Min(WORKER_LOCK_WAIT_MS, DeadlockTimeout / 2)));
+	SetConfigOption("lock_timeout", lock_wait, PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("search_path", "pg_catalog, pg_temp", PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("statement_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("idle_in_transaction_session_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
+	if (HAVE_TRANSACTION_TIMEOUT)
+		SetConfigOption("transaction_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("default_transaction_isolation", "read committed", PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("default_transaction_read_only", "off", PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("default_transaction_deferrable", "off", PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("synchronous_commit", "off", PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("zero_damaged_pages", "off", PGC_SUSET, PGC_S_OVERRIDE);
+}
+
+static bool
+time_is_up(TimestampTz began)
+{
+	return TimestampDifferenceExceeds(began, GetCurrentTimestamp(), WORKER_TIME_MS);
+}
+
+/* Sweep the database, each piece in a transaction of its own. */
+static bool
+sweep_in_steps(Sweep *sweep)
+{
+	TimestampTz began = GetCurrentTimestamp();
+	bool		installed = true;
+	bool		more = true;
+
+	while (more && !time_is_up(began))
+	{
+		CHECK_FOR_INTERRUPTS();
+		SetCurrentStatementStartTimestamp();
+		StartTransactionCommand();
+		PushActiveSnapshot(GetTransactionSnapshot());
+		installed = OidIsValid(get_extension_oid("idempotency", true));
+		more = installed;
+		if (installed)
+		{
+			pgstat_report_activity(STATE_RUNNING, "sweeping expired idempotency keys");
+			more = sweep_step(sweep);
+		}
+		PopActiveSnapshot();
+		CommitTransactionCommand();
+		pgstat_report_activity(STATE_IDLE, NULL);
+	}
+	pgstat_report_stat(true);
+	return installed;
+}
+
+/* The same, counted; an error is noted before it ends the worker. */
+static void
+sweep_here(void)
+{
+	Sweep		sweep;
+	bool		installed;
+
+	sweep_begin(&sweep, sweep_batch);
+	PG_TRY();
+	{
+		installed = sweep_in_steps(&sweep);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(TopMemoryContext);
+		stats_count_sweep(sweep.slots_cleared, sweep.rows_deleted,
+						  CopyErrorData()->message);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	if (installed)
+		stats_count_sweep(sweep.slots_cleared, sweep.rows_deleted, NULL);
+}
+
+void
+idempotency_worker_main(Datum arg)
+{
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	override_settings();
+	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(arg), InvalidOid, 0);
+	sweep_here();
+	proc_exit(0);
+}
