@@ -2,6 +2,9 @@
 #
 # run.sh [STACK]...: run the examples, and say which keep their promises.
 #
+# A STACK is a directory with a program "run"; "make clients" names those of
+# ../clients.
+#
 # One throwaway server serves them all, and PgBouncer in transaction mode in
 # front of it.  Each example runs twice, straight to the server and through
 # PgBouncer, each time with a new database.  What each of them printed stays in
@@ -77,7 +80,7 @@ failures=()
 
 # try STACK PATH PORT: run it, and set $cell, $reason and $version.
 try() {
-	local stack=$1 path=$2 database=${1}_$2 log=$results/$1.$2.log status=0
+	local stack=$1 path=$2 database=${1##*/}_$2 log=$results/${1##*/}.$2.log status=0
 	reason=
 	if [ "$3" = - ]; then
 		cell=skipped
@@ -122,7 +125,7 @@ for stack in "${stacks[@]}"; do
 	try "$stack" pooled "$pooled_port"
 	[ "$reason" = "$reasons" ] || reasons+=${reasons:+; }$reason
 	# shellcheck disable=SC2059
-	printf "$form" "$stack" "$version" "$direct" "$cell" "$reasons"
+	printf "$form" "${stack##*/}" "$version" "$direct" "$cell" "$reasons"
 done
 
 for log in "${failures[@]}"; do

@@ -1,6 +1,6 @@
 # These find or install a PostgreSQL by themselves, and write nothing outside
 # .build/.
-STANDALONE = demo test test-% coverage model storm sqlsmith check-tree examples \
+STANDALONE = demo test test-% coverage model storm sqlsmith check-tree examples clients \
 	bench bench-instructions bench-large dist
 .PHONY: $(filter-out test-%,$(STANDALONE))
 PREPARED = -c 'max_prepared_transactions = 20'
@@ -83,6 +83,10 @@ check-tree:
 examples:
 	examples/run.sh $(EXAMPLES)
 	@doc/include.sh --check
+
+# The packages for applications, built into .build/clients and tested.
+clients:
+	examples/run.sh $(patsubst %/run,../%,$(wildcard clients/*/run))
 
 bench:
 	bench/run.sh all
