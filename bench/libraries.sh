@@ -3,7 +3,9 @@
 # libraries.sh: what published libraries cost, beside the bare payment through
 # the same driver.
 #
-# Installs them from PyPI into PYTHON's environment, which is made here.  Leaves
+# Installs from PyPI, into PYTHON's environment, which is made here, exactly what
+# libraries.txt locks: libraries.in says what is compared, and
+# "pip-compile --generate-hashes" made one of the other.  Leaves
 # $RESULTS/libraries.tsv, as load.sh does, and their versions in
 # $RESULTS/libraries-versions.tsv; nothing where they can't be installed.
 
@@ -15,7 +17,7 @@ environment=$(dirname "$(dirname "$PYTHON")")
 
 progress "installing libraries"
 if ! { /usr/bin/python3 -m venv "$environment" &&
-	"$PYTHON" -m pip install -q --disable-pip-version-check -r libraries.txt; } >"$RESULTS/libraries.log" 2>&1; then
+	"$PYTHON" -m pip install -q --disable-pip-version-check --require-hashes -r libraries.txt; } >"$RESULTS/libraries.log" 2>&1; then
 	echo "libraries.sh: left out, as they could not be installed:" >&2
 	tail -n 3 "$RESULTS/libraries.log" >&2
 	rm -rf "$environment"

@@ -19,8 +19,9 @@
 #
 # What is missing is looked for as files, not as packages: a server built from
 # source is as good as a packaged one.  Where nothing is missing, apt is not
-# called.  Where something is, this says what before it installs it, as root or
-# through sudo.  Nothing but packages stays behind: Debian's server package
+# called.  Where something is, this says what, asks, and installs it as root or
+# through sudo; with CI or ASSUME_YES set it does not ask, and without a terminal
+# to ask on it fails.  Nothing but packages stays behind: Debian's server package
 # makes and starts a cluster when it is first installed, and is told not to, and
 # no package starts a service (but a service that is enabled starts at the next
 # boot).
@@ -109,6 +110,21 @@ apt_get() {
 		apt-get -o DPkg::Lock::Timeout=600 "$@"
 }
 
+# somebody_agrees QUESTION: a terminal is asked even if input and output lead
+# elsewhere.
+somebody_agrees() {
+	local answer terminal
+	[ -z "${CI:-}${ASSUME_YES:-}" ] || return 0
+	if ! { exec {terminal}<>/dev/tty; } 2>/dev/null; then
+		packages_say "There is no terminal to ask on. ASSUME_YES=1 stands for the answer yes."
+		return 1
+	fi
+	printf '%s [y/N] ' "$1" >&"$terminal"
+	read -r answer <&"$terminal" || answer=
+	exec {terminal}>&-
+	[[ $answer == [yY] || $answer == [yY][eE][sS] ]]
+}
+
 apt_update() {
 	[ -z "${apt_updated:-}" ] || return 0
 	apt_updated=yes
@@ -127,10 +143,11 @@ install_packages() (
 
 	simulated=$(apt-get install -s -qq --no-install-recommends "$@") ||
 		{ packages_say "apt cannot install: $*"; exit 1; }
-	log=$(mktemp)
 	packages_say "Missing here: $*"
 	packages_say "apt is going to install:" \
 		"$(sed -nE 's/^Inst ([^ ]+).*/\1/p' <<<"$simulated" | sort | tr '\n' ' ')"
+	somebody_agrees "Install them?" || exit 1
+	log=$(mktemp)
 
 	clean_up() {
 		rm -f "$log"
