@@ -4,19 +4,28 @@
 #
 # Starts SERVICE, which is to listen on the port of 127.0.0.1 that the
 # environment's PORT names, and is to promises.pl what it asks for: a program
-# that answers lines.  Each line becomes
+# that answers lines.  A line
 #
-#	POST /payments
+#	KEY CUSTOMER AMOUNT [PATH]
+#
+# becomes
+#
+#	POST PATH (or /payments)
 #	Authorization: Bearer CUSTOMER
-#	Idempotency-Key: "KEY"
+#	Idempotency-Key: "KEY" (of KEY,KEY one header each)
 #
 #	{"amount": AMOUNT}
+#
+# and the line that answers it ends with the headers that promises.pl looks at:
+#
+#	201 {"id": 1, "customer": "alice", "amount": 5} {"location": "/payments/1"}
 
 use strict;
 use warnings;
 
 use HTTP::Tiny;
 use IO::Socket::INET;
+use JSON::PP;
 use POSIX qw(WNOHANG);
 
 my $port = IO::Socket::INET->new(Listen => 1, LocalAddr => '127.0.0.1')->sockport;
@@ -38,20 +47,27 @@ for (1 .. 600)
 	select undef, undef, undef, 0.05;
 }
 
+my $json = JSON::PP->new->canonical->allow_nonref;
 my $http = HTTP::Tiny->new(timeout => 60);
 $| = 1;
 while (my $line = <STDIN>)
 {
-	my ($key, $customer, $amount) = split ' ', $line;
+	chomp $line;
+	my ($keys, $customer, $amount, $path) = split ' ', $line;
 	my $answer = $http->post(
-		"http://127.0.0.1:$port/payments",
+		"http://127.0.0.1:$port" . ($path // '/payments'),
 		{
 			headers => {
 				'Authorization' => "Bearer $customer",
 				'Content-Type' => 'application/json',
-				'Idempotency-Key' => qq("$key"),
+				'Idempotency-Key' => [ map { qq("$_") } split /,/, $keys ],
 			},
 			content => qq({"amount": $amount}),
 		});
-	print "$answer->{status} ", $answer->{content} =~ s/\s*\n\s*/ /gr, "\n";
+	# A page of a framework's own, of a failure, is no JSON.
+	my $body = $answer->{content};
+	$body = $json->encode($body) unless eval { $json->decode($body); 1 };
+	my %headers = map { $_ => $answer->{headers}{$_} }
+	  grep { exists $answer->{headers}{$_} } qw(idempotent-replayed location retry-after);
+	print "$answer->{status} ", $body =~ s/\s*\n\s*/ /gr, ' ', $json->encode(\%headers), "\n";
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/perl
 #
-# promises.pl [--bad-keys] PROGRAM [ARGUMENT]...: what every example has to keep.
+# promises.pl [--bad-keys] [--http] PROGRAM [ARGUMENT]...: what every example has to keep.
 #
 # PROGRAM is a payments service.  It reads requests from its input, one a line,
 #
@@ -17,18 +17,29 @@
 # --bad-keys: it also answers with the status that an error of the extension
 # stands for.
 #
+# --http: it is a web service, spoken to by over_http.pl, that answers 409 at
+# once while the first request is at work, and has a Location for what it made.
+# It also serves, as the same operation, /payments/HOW, which pays, and then
+#
+#	commit		commits in the middle of the handler
+#	unavailable	answers 503
+#	error		throws
+#
 # Two of them run at a time, each with connections of its own, and are given
 # ten requests and more: enough for a driver to begin to prepare statements.
 
 use strict;
 use warnings;
 
+use Getopt::Long qw(:config require_order);
+use IO::Select;
 use IPC::Open2;
 use JSON::PP;
 use Test::More;
 
-my $bad_keys = $ARGV[0] eq '--bad-keys' and shift;
-plan tests => $bad_keys ? 4 : 3;
+my ($bad_keys, $over_http);
+GetOptions('bad-keys' => \$bad_keys, 'http' => \$over_http) or exit 2;
+plan tests => 3 + ($bad_keys ? 1 : 0) + ($over_http ? 6 : 0);
 
 my $json = JSON::PP->new->canonical->allow_nonref;
 my $run = sprintf '%x%x', time, $$;
@@ -60,15 +71,18 @@ sub line_from
 	return $line;
 }
 
-# An answer with its body in one form, whatever the order of its members.
+# An answer with its body in one form, whatever the order of its members; and
+# its headers.
 sub answer_of
 {
 	my ($program) = @_;
 	my $line = line_from($program);
 	my ($status, $text) = $line =~ /^(\d{3}) (.*)$/;
-	my ($body) = eval { $json->decode($text) }
+	my ($body, $length) = eval { $json->decode_prefix($text) }
 	  or BAIL_OUT("this is no answer: $line");
-	return "$status " . $json->encode($body);
+	my $answer = "$status " . $json->encode($body);
+	return $answer unless wantarray;
+	return ($answer, $json->decode(substr($text, $length) =~ s/^\s*$/{}/r));
 }
 
 sub request
@@ -107,7 +121,7 @@ subtest 'a duplicate replays the same body' => sub {
 };
 
 # The table is locked until one of the two has claimed the key and waits for
-# the table, and the other waits for the one.
+# the table, and the other waits for the one, or over HTTP has been sent away.
 subtest 'two concurrent duplicates give one row' => sub {
 	my $customer = "bob-$run";
 	my $waiting = <<~'END';
@@ -122,17 +136,28 @@ subtest 'two concurrent duplicates give one row' => sub {
 	send_to($psql, 'BEGIN; LOCK TABLE payments IN EXCLUSIVE MODE;');
 	value_of('SELECT true');
 	send_to($_, "$run $customer 5") for $one, $other;
+	my ($first, $second) = ($one, $other);
+	if ($over_http)
+	{
+		my ($sent_away) = IO::Select->new($one->{out}, $other->{out})->can_read(60);
+		($first, $second) = ($other, $one) if defined $sent_away && $sent_away == $one->{out};
+		my ($answer, $headers) = answer_of($second);
+		like($answer, qr/^409 /, 'the second one is sent away');
+		like($headers->{'retry-after'}, qr/^\d+$/, 'and told when to come back');
+	}
+	my $at_work = $over_http ? 1 : 2;
 	for (1 .. 200)
 	{
-		last if value_of($waiting) == 2;
+		last if value_of($waiting) == $at_work;
 		select undef, undef, undef, 0.02;
 	}
-	is(value_of($waiting), 2, 'both at work');
+	is(value_of($waiting), $at_work, $over_http ? 'the first at work' : 'both at work');
 	send_to($psql, 'COMMIT;');
 
-	my $answer = answer_of($one);
+	my $answer = answer_of($first);
 	like($answer, qr/^201 /, 'answered');
-	is(answer_of($other), $answer, 'answered alike');
+	send_to($second, "$run $customer 5") if $over_http;
+	is(answer_of($second), $answer, 'answered alike');
 	is(rows_of($customer), 1, 'one row');
 };
 
@@ -150,6 +175,58 @@ subtest 'a bad key is refused with 400' => sub {
 	like(request($one, $run, $customer, 5), qr/^201 /, 'the next request made');
 	is(rows_of($customer), 1, 'one row');
 } if $bad_keys;
+
+if ($over_http)
+{
+	subtest 'a replay says so, and leads to what the first request made' => sub {
+		my ($first, $headers) = request($one, $run, "erin-$run", 5);
+		my ($replay, $replayed) = request($other, $run, "erin-$run", 5);
+		is($headers->{'idempotent-replayed'}, undef, 'the first answer is no replay');
+		is($replayed->{'idempotent-replayed'}, 'true', 'the second is');
+		like($headers->{location}, qr{/payments/\d+$}, 'made here');
+		is($replayed->{location}, $headers->{location}, 'found here');
+	};
+
+	subtest 'the same key on another path or query is refused with 422' => sub {
+		my $customer = "frank-$run";
+		my $first = request($one, $run, $customer, 5);
+		like(request($other, $run, $customer, 5, '/payments/error'), qr/^422 /, 'another path');
+		like(request($other, $run, $customer, 5, '/payments?dry=1'), qr/^422 /, 'another query');
+		is(request($other, $run, $customer, 5), $first, 'the first one still replayed');
+		is(rows_of($customer), 1, 'one row');
+	};
+
+	subtest 'a second header is refused with 400' => sub {
+		my $customer = "grace-$run";
+		like(request($one, "$run,$run-2", $customer, 5), qr/^400 /, 'refused');
+		is(rows_of($customer), 0, 'no row');
+	};
+
+	subtest 'a 503 is not replayed, and leaves nothing behind' => sub {
+		my $customer = "heidi-$run";
+		for my $program ($one, $other)
+		{
+			my ($answer, $headers) = request($program, $run, $customer, 5, '/payments/unavailable');
+			like($answer, qr/^503 /, 'unavailable');
+			is($headers->{'idempotent-replayed'}, undef, 'not replayed');
+		}
+		is(rows_of($customer), 0, 'no row');
+	};
+
+	subtest 'a handler that fails is rolled back, and frees the key' => sub {
+		my $customer = "ivan-$run";
+		like(request($one, $run, $customer, 5, '/payments/error'), qr/^500 /, 'failed');
+		is(rows_of($customer), 0, 'no row');
+		like(request($other, $run, $customer, 5), qr/^201 /, 'the key is free at once, for any request');
+		is(rows_of($customer), 1, 'one row');
+	};
+
+	subtest 'a handler that commits in between has no effect, and so no second one' => sub {
+		my $customer = "judy-$run";
+		like(request($_, $run, $customer, 5, '/payments/commit'), qr/^500 /, 'refused') for $one, $other;
+		is(rows_of($customer), 0, 'no row');
+	};
+}
 
 for my $process ($one, $other, $psql)
 {
