@@ -231,7 +231,7 @@ static const struct
 	{"bare", "SELECT status, body FROM bare($1, $2)"},
 	{"extension", "SELECT status, body FROM extension($1, $2)"},
 	{"extension_nowait", "SELECT status, body FROM extension($1, $2, '0')"},
-	{"execute", "SELECT status_code, response FROM idempotency.execute($1, 'pay', $2, 'payments')"},
+	{"execute", "SELECT status_code, response FROM idempotency.execute($1, 'payments', 'pay', $2)"},
 	{"handwritten", "SELECT status, body FROM handwritten($1, $2)"},
 	{"handwritten_nowait", "SELECT status, body FROM handwritten_nowait($1, $2)"},
 	{"claim", "SELECT status_code, response FROM idempotency.claim($1, 'payments', $2)"},

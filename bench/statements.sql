@@ -7,7 +7,7 @@ PREPARE payment (text, integer, numeric) AS
 PREPARE bare (text, jsonb) AS SELECT status, body FROM bare($1, $2);
 PREPARE extension (text, jsonb) AS SELECT status, body FROM extension($1, $2);
 PREPARE execute (text, jsonb) AS
-	SELECT status_code, response FROM idempotency.execute($1, 'pay', $2, 'payments');
+	SELECT status_code, response FROM idempotency.execute($1, 'payments', 'pay', $2);
 PREPARE handwritten (text, jsonb) AS SELECT status, body FROM handwritten($1, $2);
 
 PREPARE claim (text, jsonb) AS

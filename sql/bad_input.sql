@@ -42,6 +42,25 @@ CALL pg_temp.show_error($$ SELECT idempotency.heartbeat('key', NULL) $$);
 CALL pg_temp.show_error($$ SELECT idempotency.checkpoint('key', NULL) $$);
 CALL pg_temp.show_error($$ SELECT idempotency.lookup('key', NULL) $$);
 
+-- The scope: at most 1,000 bytes, and no request in its place.
+CALL pg_temp.show_error($$ SELECT idempotency.claim('key', repeat('s', 1001)) $$);
+CALL pg_temp.show_error($$ SELECT idempotency.claim('key', repeat(E'\u00e9', 501)) $$);
+CALL pg_temp.show_error($$ SELECT idempotency.claim('key', '{"amount": 1}') $$);
+CALL pg_temp.show_error($$ SELECT idempotency.claim('key', '[]') $$);
+CALL pg_temp.show_error($$ SELECT idempotency.execute('key', '{}', 'jsonb_pass', '{}') $$);
+CALL pg_temp.show_error($$ SELECT idempotency.complete('key', '{"id": 1}') $$);
+CALL pg_temp.show_error($$ SELECT idempotency.lookup('key', '{}') $$);
+CALL pg_temp.show_error($$ SELECT idempotency.claim_many('{a}', '{}') $$);
+CALL pg_temp.show_error($$ SELECT idempotency.issue('{}', 'cart') $$);
+CALL pg_temp.show_error($$ SELECT idempotency.issue(repeat('s', 1001), 'cart') $$);
+CALL pg_temp.show_error($$ SELECT idempotency.set_policy('[]', ttl => '1 day') $$);
+CALL pg_temp.show_error($$ SELECT idempotency.set_policy(repeat('s', 1001), ttl => '1 day') $$);
+BEGIN;
+SELECT outcome FROM idempotency.claim('key', repeat('s', 1000));
+SELECT length(idempotency.issue(repeat('s', 1000), 'cart'));
+ROLLBACK;
+SELECT idempotency.execute('key', 'bad_input');
+
 -- Intervals: zero, negative, longer than any calendar.
 CALL pg_temp.show_error($$ SELECT idempotency.claim('key', 'bad_input', ttl => '0') $$);
 CALL pg_temp.show_error($$ SELECT idempotency.claim('key', 'bad_input', ttl => '-1 us') $$);

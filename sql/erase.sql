@@ -9,7 +9,7 @@ FROM idempotency.lookup('done', 'erase');
 SELECT outcome, proceed, status_code, response, attempt FROM idempotency.claim('done', 'erase', '{"name": "secret"}');
 SELECT outcome, proceed, status_code, response FROM idempotency.claim('done', 'erase', '{"name": "other"}');
 SELECT outcome, proceed, status_code, response FROM idempotency.claim('done', 'erase');
-SELECT outcome, status_code, response FROM idempotency.execute('done', 'nothing', '1', 'erase');
+SELECT outcome, status_code, response FROM idempotency.execute('done', 'erase', 'nothing', '1');
 SELECT outcome, status_code, response FROM idempotency.claim_many('{done}', 'erase', '{1}');
 SELECT idempotency.once('done', 'erase');
 -- the row on disk has none of it either

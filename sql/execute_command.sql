@@ -9,21 +9,21 @@ CREATE FUNCTION command_a."pay (by card)"(jsonb) RETURNS jsonb LANGUAGE sql AS $
 CREATE FUNCTION command_a."quote"" ("(jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT '"quote"'::jsonb $$;
 
 -- names: search_path, schema, quotes, signature
-SELECT outcome FROM idempotency.execute('path', 'work', scope => 'command');
+SELECT outcome FROM idempotency.execute('path', 'command', 'work');
 SET search_path = command_a, command_b;
-SELECT response FROM idempotency.execute('path a', 'work', scope => 'command');
+SELECT response FROM idempotency.execute('path a', 'command', 'work');
 SET search_path = command_b, command_a;
-SELECT response FROM idempotency.execute('path b', 'work', scope => 'command');
-SELECT response FROM idempotency.execute('path b a', 'command_a.work', scope => 'command');
-SELECT response FROM idempotency.execute('signature', 'work(jsonb)', scope => 'command');
-SELECT response FROM idempotency.execute('signature in full', 'command_a . "work" ( pg_catalog.jsonb )', scope => 'command');
-SELECT response FROM idempotency.execute('case', 'Command_A.WORK', scope => 'command');
-SELECT response FROM idempotency.execute('quoted', '"Odd name"', scope => 'command');
-SELECT response FROM idempotency.execute('quoted signature', 'command_a."Odd name"(jsonb)', scope => 'command');
-SELECT response FROM idempotency.execute('parenthesis in the name', '"pay (by card)"', scope => 'command');
-SELECT response FROM idempotency.execute('parenthesis in the signature', '"pay (by card)"(jsonb)', scope => 'command');
-SELECT response FROM idempotency.execute('quote in the name', 'command_a."quote"" ("', scope => 'command');
-SELECT idempotency.execute('unquoted', 'Odd name', scope => 'command');
+SELECT response FROM idempotency.execute('path b', 'command', 'work');
+SELECT response FROM idempotency.execute('path b a', 'command', 'command_a.work');
+SELECT response FROM idempotency.execute('signature', 'command', 'work(jsonb)');
+SELECT response FROM idempotency.execute('signature in full', 'command', 'command_a . "work" ( pg_catalog.jsonb )');
+SELECT response FROM idempotency.execute('case', 'command', 'Command_A.WORK');
+SELECT response FROM idempotency.execute('quoted', 'command', '"Odd name"');
+SELECT response FROM idempotency.execute('quoted signature', 'command', 'command_a."Odd name"(jsonb)');
+SELECT response FROM idempotency.execute('parenthesis in the name', 'command', '"pay (by card)"');
+SELECT response FROM idempotency.execute('parenthesis in the signature', 'command', '"pay (by card)"(jsonb)');
+SELECT response FROM idempotency.execute('quote in the name', 'command', 'command_a."quote"" ("');
+SELECT idempotency.execute('unquoted', 'command', 'Odd name');
 -- what is not there, or not of that kind
 CREATE FUNCTION command_a.of_text(text) RETURNS jsonb LANGUAGE sql AS $$ SELECT to_jsonb($1) $$;
 CREATE FUNCTION command_a.of_two(jsonb, jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT $1 $$;
@@ -36,33 +36,33 @@ CREATE PROCEDURE command_a.procedure(INOUT request jsonb) LANGUAGE sql AS $$ SEL
 CREATE AGGREGATE command_a.aggregate(jsonb) (SFUNC = jsonb_concat, STYPE = jsonb);
 CREATE FUNCTION command_a.trigger() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
 \set SHOW_CONTEXT never
-SELECT idempotency.execute('wrong', 'nothing', scope => 'command');
-SELECT idempotency.execute('wrong', 'of_text', scope => 'command');
-SELECT idempotency.execute('wrong', 'of_text(text)', scope => 'command');
-SELECT idempotency.execute('wrong', 'of_two', scope => 'command');
-SELECT idempotency.execute('wrong', 'of_two(jsonb, jsonb)', scope => 'command');
-SELECT idempotency.execute('wrong', 'of_none()', scope => 'command');
-SELECT idempotency.execute('wrong', 'to_text', scope => 'command');
-SELECT idempotency.execute('wrong', 'to_json', scope => 'command');
-SELECT idempotency.execute('wrong', 'to_set', scope => 'command');
-SELECT idempotency.execute('wrong', 'to_void', scope => 'command');
-SELECT idempotency.execute('wrong', 'procedure', scope => 'command');
-SELECT idempotency.execute('wrong', 'aggregate', scope => 'command');
-SELECT idempotency.execute('wrong', 'trigger()', scope => 'command');
-SELECT idempotency.execute('wrong', '', scope => 'command');
-SELECT idempotency.execute('wrong', '-', scope => 'command');
-SELECT idempotency.execute('wrong', 'work(', scope => 'command');
-SELECT idempotency.execute('wrong', 'work; DROP TABLE payments', scope => 'command');
-SELECT idempotency.execute('wrong', '"', scope => 'command');
-SELECT idempotency.execute('wrong', 'a.b.c.d', scope => 'command');
+SELECT idempotency.execute('wrong', 'command', 'nothing');
+SELECT idempotency.execute('wrong', 'command', 'of_text');
+SELECT idempotency.execute('wrong', 'command', 'of_text(text)');
+SELECT idempotency.execute('wrong', 'command', 'of_two');
+SELECT idempotency.execute('wrong', 'command', 'of_two(jsonb, jsonb)');
+SELECT idempotency.execute('wrong', 'command', 'of_none()');
+SELECT idempotency.execute('wrong', 'command', 'to_text');
+SELECT idempotency.execute('wrong', 'command', 'to_json');
+SELECT idempotency.execute('wrong', 'command', 'to_set');
+SELECT idempotency.execute('wrong', 'command', 'to_void');
+SELECT idempotency.execute('wrong', 'command', 'procedure');
+SELECT idempotency.execute('wrong', 'command', 'aggregate');
+SELECT idempotency.execute('wrong', 'command', 'trigger()');
+SELECT idempotency.execute('wrong', 'command', '');
+SELECT idempotency.execute('wrong', 'command', '-');
+SELECT idempotency.execute('wrong', 'command', 'work(');
+SELECT idempotency.execute('wrong', 'command', 'work; DROP TABLE payments');
+SELECT idempotency.execute('wrong', 'command', '"');
+SELECT idempotency.execute('wrong', 'command', 'a.b.c.d');
 \set VERBOSITY sqlstate
-SELECT idempotency.execute('wrong', 'nothing', scope => 'command');
-SELECT idempotency.execute('wrong', 'to_text', scope => 'command');
-SELECT idempotency.execute('wrong', 'nothing', scope => 'command', cache_errors => '{42, 42883}');
+SELECT idempotency.execute('wrong', 'command', 'nothing');
+SELECT idempotency.execute('wrong', 'command', 'to_text');
+SELECT idempotency.execute('wrong', 'command', 'nothing', cache_errors => '{42, 42883}');
 \set VERBOSITY default
 SELECT count(*) FROM idempotency.lookup('wrong', 'command');
 -- where there is a result nothing is called, nor looked up
-SELECT outcome, response FROM idempotency.execute('path a', 'nothing', scope => 'command');
+SELECT outcome, response FROM idempotency.execute('path a', 'command', 'nothing');
 
 -- privileges: an application with USAGE of the schema only
 CREATE ROLE regress_command_app;
@@ -78,27 +78,27 @@ CREATE FUNCTION command_a.whoami(jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT 
 CREATE FUNCTION command_a.withheld(jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT '1'::jsonb $$;
 REVOKE EXECUTE ON FUNCTION command_a.withheld(jsonb) FROM PUBLIC;
 SET ROLE regress_command_app;
-SELECT response FROM idempotency.execute('whoami', 'whoami', scope => 'command');
-SELECT idempotency.execute('pay', 'pay', scope => 'command');
-SELECT idempotency.execute('withheld', 'withheld', scope => 'command');
-SELECT idempotency.execute('schema', 'command_b.work', scope => 'command');
-SELECT idempotency.execute('withheld', 'withheld', scope => 'command', cache_errors => '{42}');
-SELECT response FROM idempotency.execute('as owner', 'pay_as_owner', scope => 'command');
+SELECT response FROM idempotency.execute('whoami', 'command', 'whoami');
+SELECT idempotency.execute('pay', 'command', 'pay');
+SELECT idempotency.execute('withheld', 'command', 'withheld');
+SELECT idempotency.execute('schema', 'command', 'command_b.work');
+SELECT idempotency.execute('withheld', 'command', 'withheld', cache_errors => '{42}');
+SELECT response FROM idempotency.execute('as owner', 'command', 'pay_as_owner');
 -- without USAGE of command_b its function is not on the path
-SELECT response FROM idempotency.execute('found', 'work', scope => 'command');
+SELECT response FROM idempotency.execute('found', 'command', 'work');
 RESET ROLE;
 SELECT count(*) FROM command_a.payments;
 SELECT key FROM idempotency.keys WHERE scope = 'command' AND key IN ('pay', 'withheld', 'schema');
 GRANT INSERT, SELECT ON command_a.payments TO regress_command_app;
 GRANT EXECUTE ON FUNCTION command_a.withheld(jsonb) TO regress_command_app;
 SET ROLE regress_command_app;
-SELECT outcome, response FROM idempotency.execute('pay', 'pay', scope => 'command');
-SELECT outcome, response FROM idempotency.execute('withheld', 'withheld', scope => 'command');
+SELECT outcome, response FROM idempotency.execute('pay', 'command', 'pay');
+SELECT outcome, response FROM idempotency.execute('withheld', 'command', 'withheld');
 RESET ROLE;
 
 -- a function that is SECURITY DEFINER and calls execute() is the caller
 CREATE FUNCTION command_a.gate() RETURNS jsonb LANGUAGE sql SECURITY DEFINER AS $$
-	SELECT to_jsonb(response = to_jsonb(session_user)) FROM idempotency.execute('gate', 'command_a.whoami', scope => 'command')
+	SELECT to_jsonb(response = to_jsonb(session_user)) FROM idempotency.execute('gate', 'command', 'command_a.whoami')
 $$;
 SET ROLE regress_command_app;
 SELECT command_a.gate();
@@ -106,7 +106,7 @@ RESET ROLE;
 
 -- the settings of a function hold while it runs
 CREATE FUNCTION command_a.own_settings(jsonb) RETURNS jsonb LANGUAGE sql SET search_path = command_b AS $$ SELECT to_jsonb(current_setting('search_path')) $$;
-SELECT response, current_setting('search_path') AS afterwards FROM idempotency.execute('settings', 'own_settings', scope => 'command');
+SELECT response, current_setting('search_path') AS afterwards FROM idempotency.execute('settings', 'command', 'own_settings');
 
 RESET search_path;
 SET client_min_messages = warning;

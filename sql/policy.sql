@@ -57,7 +57,7 @@ SELECT outcome FROM idempotency.claim('k', 'policy/request/not');
 \set VERBOSITY sqlstate
 SELECT idempotency.claim('k', 'policy/request');
 SELECT idempotency.claim('k', 'policy/request/below');
-SELECT idempotency.execute('k', 'nothing', scope => 'policy/request');
+SELECT idempotency.execute('k', 'policy/request', 'nothing');
 SELECT idempotency.once('k', 'policy/request');
 SELECT idempotency.claim_many('{k}', 'policy/request');
 \set VERBOSITY default
@@ -76,7 +76,7 @@ SELECT pg_sleep(0.001);
 \set VERBOSITY sqlstate
 SELECT idempotency.claim(:'key', 'policy/issued');
 SELECT idempotency.claim('made up', 'policy/issued/below');
-SELECT idempotency.execute('made up', 'nothing', scope => 'policy/issued');
+SELECT idempotency.execute('made up', 'policy/issued', 'nothing');
 SELECT idempotency.once('made up', 'policy/issued');
 SELECT idempotency.claim_many('{made up}', 'policy/issued');
 \set VERBOSITY default
@@ -152,8 +152,8 @@ SELECT ttl FROM terms('policy/rollback/x');
 -- many of them, and scopes of any kind
 SELECT count(idempotency.set_policy('policy/many/' || n, ttl => make_interval(secs => n))) FROM generate_series(1, 2000) AS n;
 SELECT count(*) FROM generate_series(1, 2000, 7) AS n, terms('policy/many/' || n || '/x') AS t WHERE t.ttl = greatest(make_interval(secs => n), '1 minute');
-SELECT idempotency.set_policy('policy/' || repeat('x', 1000), ttl => '13 hours');
-SELECT ttl FROM terms('policy/' || repeat('x', 1000) || '/y');
+SELECT idempotency.set_policy('policy/' || repeat('x', 900), ttl => '13 hours');
+SELECT ttl FROM terms('policy/' || repeat('x', 900) || '/y');
 SELECT idempotency.set_policy('policy/größe', ttl => '14 hours');
 SELECT ttl FROM terms('policy/größe/y');
 

@@ -7,8 +7,8 @@ END $$;
 INSERT INTO idempotency.policy (scope, cache_errors) VALUES
 	('policy_by_hand', ARRAY[NULL, '22']),
 	('policy_by_hand/23', ARRAY[NULL, '23']);
-SELECT outcome, status_code FROM idempotency.execute('key', 'policy_refuse', scope => 'policy_by_hand');
-SELECT outcome, status_code FROM idempotency.execute('key', 'policy_refuse', scope => 'policy_by_hand/23');
+SELECT outcome, status_code FROM idempotency.execute('key', 'policy_by_hand', 'policy_refuse');
+SELECT outcome, status_code FROM idempotency.execute('key', 'policy_by_hand/23', 'policy_refuse');
 
 DELETE FROM idempotency.policy WHERE scope LIKE 'policy_by_hand%';
 DELETE FROM idempotency.keys WHERE scope LIKE 'policy_by_hand%';

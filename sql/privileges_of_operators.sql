@@ -11,7 +11,7 @@ BEGIN
 	FOREACH parts SLICE 1 IN ARRAY ARRAY[
 		['claim', $q$ SELECT * FROM idempotency.claim('k', 'operators', '1') $q$],
 		['claim_many', $q$ SELECT * FROM idempotency.claim_many('{k, l}', 'operators') $q$],
-		['execute', $q$ SELECT * FROM idempotency.execute('m', 'jsonb_pass', '1', 'operators') $q$],
+		['execute', $q$ SELECT * FROM idempotency.execute('m', 'operators', 'jsonb_pass', '1') $q$],
 		['once', $q$ SELECT idempotency.once('n', 'operators') $q$],
 		['lookup', $q$ SELECT * FROM idempotency.lookup('secret', 'operators') $q$],
 		['issue', $q$ SELECT idempotency.issue('operators', 'cart') $q$],

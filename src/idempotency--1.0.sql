@@ -151,7 +151,7 @@ CREATE FUNCTION idempotency.claim(
 	first_sent timestamptz DEFAULT NULL
 ) RETURNS idempotency.claim_result
 AS 'MODULE_PATHNAME', 'idempotency_claim'
-LANGUAGE C VOLATILE PARALLEL UNSAFE;
+LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
 
 COMMENT ON FUNCTION idempotency.claim(text, text, jsonb, interval, interval, interval, timestamptz) IS
 'claim a key: proceed says whether to do the work, else the stored result is replayed';
@@ -166,7 +166,7 @@ CREATE FUNCTION idempotency.complete(
 	ttl interval DEFAULT NULL
 ) RETURNS void
 AS 'MODULE_PATHNAME', 'idempotency_complete'
-LANGUAGE C VOLATILE PARALLEL UNSAFE;
+LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
 
 COMMENT ON FUNCTION idempotency.complete(text, text, jsonb, text, integer, integer, interval) IS
 'store the result of a claimed key, to be replayed to every duplicate';
@@ -181,7 +181,7 @@ CREATE FUNCTION idempotency.fail(
 	ttl interval DEFAULT NULL
 ) RETURNS void
 AS 'MODULE_PATHNAME', 'idempotency_fail'
-LANGUAGE C VOLATILE PARALLEL UNSAFE;
+LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
 
 COMMENT ON FUNCTION idempotency.fail(text, text, jsonb, text, integer, integer, interval) IS
 'store a final failure of a claimed key, to be replayed to every duplicate';
@@ -192,7 +192,7 @@ CREATE FUNCTION idempotency.release(
 	attempt integer DEFAULT NULL
 ) RETURNS void
 AS 'MODULE_PATHNAME', 'idempotency_release'
-LANGUAGE C VOLATILE PARALLEL UNSAFE;
+LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
 
 COMMENT ON FUNCTION idempotency.release(text, text, integer) IS
 'give a claimed key back: the next claim may run, also with another request';
@@ -204,7 +204,7 @@ CREATE FUNCTION idempotency.heartbeat(
 	lease interval DEFAULT NULL
 ) RETURNS timestamptz
 AS 'MODULE_PATHNAME', 'idempotency_heartbeat'
-LANGUAGE C VOLATILE PARALLEL UNSAFE;
+LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
 
 COMMENT ON FUNCTION idempotency.heartbeat(text, text, integer, interval) IS
 'renew the lease of a claimed key; returns its new end';
@@ -218,7 +218,7 @@ CREATE FUNCTION idempotency.checkpoint(
 	lease interval DEFAULT NULL
 ) RETURNS void
 AS 'MODULE_PATHNAME', 'idempotency_checkpoint'
-LANGUAGE C VOLATILE PARALLEL UNSAFE;
+LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
 
 COMMENT ON FUNCTION idempotency.checkpoint(text, text, text, jsonb, integer, interval) IS
 'note a passed step and its state for whoever takes over; renews the lease';
@@ -239,17 +239,17 @@ COMMENT ON FUNCTION idempotency.lookup(text, text) IS
 
 CREATE FUNCTION idempotency.execute(
 	key text,
+	scope text,
 	command text,
 	request jsonb DEFAULT NULL,
-	scope text DEFAULT '',
 	ttl interval DEFAULT NULL,
 	wait interval DEFAULT NULL,
 	cache_errors text[] DEFAULT NULL
 ) RETURNS idempotency.claim_result
 AS 'MODULE_PATHNAME', 'idempotency_execute'
-LANGUAGE C VOLATILE PARALLEL UNSAFE;
+LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
 
-COMMENT ON FUNCTION idempotency.execute(text, text, jsonb, text, interval, interval, text[]) IS
+COMMENT ON FUNCTION idempotency.execute(text, text, text, jsonb, interval, interval, text[]) IS
 'claim a key, call a function jsonb -> jsonb, and store what it returns, in one call';
 
 CREATE FUNCTION idempotency.once(
@@ -258,7 +258,7 @@ CREATE FUNCTION idempotency.once(
 	ttl interval DEFAULT NULL
 ) RETURNS boolean
 AS 'MODULE_PATHNAME', 'idempotency_once'
-LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000;
+LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
 
 COMMENT ON FUNCTION idempotency.once(text, text, interval) IS
 'true the first time a key is seen, false ever after';
@@ -287,7 +287,7 @@ CREATE FUNCTION idempotency.claim_many(
 	expires_at     timestamptz
 )
 AS 'MODULE_PATHNAME', 'idempotency_claim_many'
-LANGUAGE C VOLATILE PARALLEL UNSAFE;
+LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
 
 COMMENT ON FUNCTION idempotency.claim_many(text[], text, jsonb[], interval, interval, interval) IS
 'claim many keys: one row for each, in order; batches never deadlock among each other';
@@ -301,7 +301,7 @@ CREATE FUNCTION idempotency.complete_many(
 	attempts integer[] DEFAULT NULL
 ) RETURNS bigint
 AS 'MODULE_PATHNAME', 'idempotency_complete_many'
-LANGUAGE C VOLATILE PARALLEL UNSAFE;
+LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
 
 COMMENT ON FUNCTION idempotency.complete_many(text[], text, jsonb[], text[], integer[], integer[]) IS
 'store the results of many claimed keys; returns their number';
@@ -427,7 +427,7 @@ CREATE FUNCTION idempotency.set_policy(
 	cache_errors text[] DEFAULT NULL
 ) RETURNS void
 AS 'MODULE_PATHNAME', 'idempotency_set_policy'
-LANGUAGE C VOLATILE PARALLEL UNSAFE
+LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 
 COMMENT ON FUNCTION idempotency.set_policy(text, interval, interval, interval, boolean, boolean, integer, integer, text[]) IS
@@ -435,7 +435,7 @@ COMMENT ON FUNCTION idempotency.set_policy(text, interval, interval, interval, b
 
 CREATE FUNCTION idempotency.drop_policy(scope text)
 RETURNS boolean
-LANGUAGE sql VOLATILE PARALLEL UNSAFE
+LANGUAGE sql VOLATILE PARALLEL UNSAFE COST 10000
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 	WITH dropped AS (
@@ -457,7 +457,7 @@ CREATE FUNCTION idempotency.sweep(
 	OUT rows_deleted bigint
 )
 AS 'MODULE_PATHNAME', 'idempotency_sweep'
-LANGUAGE C VOLATILE PARALLEL UNSAFE;
+LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
 
 COMMENT ON FUNCTION idempotency.sweep(bigint) IS
 'one round of expiry: empties the slots of the wheel that are past, and deletes up to max_rows expired keys of the table keys_long';
@@ -465,7 +465,7 @@ COMMENT ON FUNCTION idempotency.sweep(bigint) IS
 CREATE FUNCTION idempotency.forget(key text, scope text DEFAULT '')
 RETURNS boolean
 AS 'MODULE_PATHNAME', 'idempotency_forget'
-LANGUAGE C VOLATILE PARALLEL UNSAFE;
+LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
 
 COMMENT ON FUNCTION idempotency.forget(text, text) IS
 'remove a key, whatever its state; returns whether it was there';
@@ -473,7 +473,7 @@ COMMENT ON FUNCTION idempotency.forget(text, text) IS
 CREATE FUNCTION idempotency.purge(scope text)
 RETURNS bigint
 AS 'MODULE_PATHNAME', 'idempotency_purge'
-LANGUAGE C VOLATILE PARALLEL UNSAFE
+LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 
 COMMENT ON FUNCTION idempotency.purge(text) IS
@@ -482,7 +482,7 @@ COMMENT ON FUNCTION idempotency.purge(text) IS
 CREATE FUNCTION idempotency.erase(key text, scope text DEFAULT '')
 RETURNS boolean
 AS 'MODULE_PATHNAME', 'idempotency_erase'
-LANGUAGE C VOLATILE PARALLEL UNSAFE;
+LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
 
 COMMENT ON FUNCTION idempotency.erase(text, text) IS
 'drop response, state and fingerprint of a key and keep the fact; a retry replays status 410';
@@ -570,7 +570,7 @@ COMMENT ON FUNCTION idempotency.stats_counters() IS
 CREATE FUNCTION idempotency.stats_reset()
 RETURNS void
 AS 'MODULE_PATHNAME', 'idempotency_stats_reset'
-LANGUAGE C VOLATILE PARALLEL SAFE;
+LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
 
 COMMENT ON FUNCTION idempotency.stats_reset() IS
 'set what the view stats shows to zero';
@@ -632,7 +632,7 @@ CREATE FUNCTION idempotency.distribute(
 	tenant_from text DEFAULT 'last'
 ) RETURNS void
 AS 'MODULE_PATHNAME', 'idempotency_distribute'
-LANGUAGE C VOLATILE PARALLEL UNSAFE
+LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 
 COMMENT ON FUNCTION idempotency.distribute(regclass, text) IS
@@ -641,7 +641,7 @@ COMMENT ON FUNCTION idempotency.distribute(regclass, text) IS
 CREATE FUNCTION idempotency.undistribute()
 RETURNS void
 AS 'MODULE_PATHNAME', 'idempotency_undistribute'
-LANGUAGE C VOLATILE PARALLEL UNSAFE
+LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 
 COMMENT ON FUNCTION idempotency.undistribute() IS
@@ -650,7 +650,7 @@ COMMENT ON FUNCTION idempotency.undistribute() IS
 CREATE FUNCTION idempotency.upgrade_store()
 RETURNS text[]
 AS 'MODULE_PATHNAME', 'idempotency_upgrade_store'
-LANGUAGE C VOLATILE PARALLEL UNSAFE
+LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 
 COMMENT ON FUNCTION idempotency.upgrade_store() IS
@@ -694,7 +694,7 @@ CREATE FUNCTION idempotency.issue(
 	ttl interval DEFAULT NULL
 ) RETURNS text
 AS 'MODULE_PATHNAME', 'idempotency_issue'
-LANGUAGE C VOLATILE PARALLEL UNSAFE;
+LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
 
 COMMENT ON FUNCTION idempotency.issue(text, text, interval) IS
 'a key made by the server: the same for a subject of a scope until it expires';

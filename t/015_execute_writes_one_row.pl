@@ -26,7 +26,7 @@ sub written
 	my ($scope, $key) = @_;
 	return $node->safe_psql('postgres', <<END);
 BEGIN;
-SELECT outcome FROM idempotency.execute('$key', 'pay', '{"key": "$key"}', '$scope');
+SELECT outcome FROM idempotency.execute('$key', '$scope', 'pay', '{"key": "$key"}');
 SELECT sum(n_tup_ins), sum(n_tup_upd) FROM pg_stat_xact_user_tables WHERE schemaname = 'idempotency' AND relname LIKE 'keys\\_%';
 COMMIT;
 END
@@ -36,7 +36,7 @@ is(written('shop', 'k'), "new\n1|0", 'one row version for a new key');
 is(written('shop', 'k'), "replay\n0|0", 'none for a replay');
 is(written('shop', 'k' x 255), "new\n1|0", 'the longest key is put off');
 is(written('s' x 257, 'k'), "new\n1|1", 'a scope too long to be shown is claimed at once');
-is( $node->safe_psql('postgres', "SELECT key, outcome FROM idempotency.execute('k', 'pay', scope => 'again'), (SELECT 'k' AS key) AS k;"
+is( $node->safe_psql('postgres', "SELECT key, outcome FROM idempotency.execute('k', 'again', 'pay'), (SELECT 'k' AS key) AS k;"
 		. "SELECT status, attempt, lease_until IS NULL, completed_at >= claimed_at, expires_at - claimed_at FROM idempotency.lookup('k', 'again')"),
 	"k|new\ncompleted|1|t|t|1 day",
 	'the row is what a claim and its completion leave');
@@ -46,7 +46,7 @@ $node->safe_psql('postgres', <<'END');
 CREATE FUNCTION pay_and_forget(request jsonb) RETURNS jsonb LANGUAGE plpgsql AS
 	$$ BEGIN PERFORM idempotency.forget('forgotten', 'shop'); RETURN pay(request); END $$;
 END
-my (undef, undef, $error) = $node->psql('postgres', q{SELECT idempotency.execute('forgotten', 'pay_and_forget', '{"key": "forgotten"}', 'shop')});
+my (undef, undef, $error) = $node->psql('postgres', q{SELECT idempotency.execute('forgotten', 'shop', 'pay_and_forget', '{"key": "forgotten"}')});
 like($error, qr/no claim of idempotency key "forgotten" is in progress/, 'a claim that its own command forgets is gone');
 is($node->safe_psql('postgres', q{SELECT count(*) FROM payments WHERE key = 'forgotten'}), '0', 'and so is its work');
 
@@ -68,7 +68,7 @@ sub start_command
 	$session->query_safe("SET application_name = '$name'");
 	$session->query_until(qr/begun/, <<END);
 \\echo begun
-SELECT outcome FROM idempotency.execute('slow', 'pay_slowly', '{"key": "$scope"}', '$scope');
+SELECT outcome FROM idempotency.execute('slow', '$scope', 'pay_slowly', '{"key": "$scope"}');
 END
 	$node->poll_query_until('postgres', "SELECT wait_event = 'advisory' FROM pg_stat_activity WHERE application_name = '$name'")
 	  or die "$name does not wait";
@@ -83,7 +83,7 @@ my $duplicate = $node->background_psql('postgres', on_error_stop => 0);
 $duplicate->query_until(qr/begun/, <<'END');
 \echo begun
 SET application_name = 'duplicate';
-SELECT outcome FROM idempotency.execute('slow', 'pay_slowly', '{"key": "a"}', 'a', wait => '3 minutes');
+SELECT outcome FROM idempotency.execute('slow', 'a', 'pay_slowly', '{"key": "a"}', wait => '3 minutes');
 END
 $node->poll_query_until('postgres', "SELECT count(*) = 1 FROM idempotency.in_flight WHERE scope = 'a' AND waiters = 1")
   or die 'the duplicate does not wait';

@@ -127,9 +127,9 @@ is( counted('ends'),
 one(q{
 SELECT idempotency.stats_reset();
 SELECT idempotency.once('o', 'ends'), idempotency.once('o', 'ends');
-SELECT idempotency.execute('e', 'pay', '1', 'ends');
-SELECT idempotency.execute('e', 'pay', '1', 'ends');
-SELECT idempotency.execute('refused', 'refuse', '1', 'ends', cache_errors => '{22012}');
+SELECT idempotency.execute('e', 'ends', 'pay', '1');
+SELECT idempotency.execute('e', 'ends', 'pay', '1');
+SELECT idempotency.execute('refused', 'ends', 'refuse', '1', cache_errors => '{22012}');
 });
 is( counted('ends'),
 	'claims 5, new 3, replay 2, completions 2, failures 1',

@@ -293,7 +293,7 @@ SELECT idempotency.complete('lease', 'mail/ann', '"sent"', attempt => 2);
 SELECT status, response, attempt FROM idempotency.lookup('lease', 'mail/ann')}), "\ncompleted|\"sent\"|2", 'and does');
 
 # In other forms.
-my $execute = q{SELECT outcome, response FROM idempotency.execute('e', 'work', '{"key": "e"}', 'pay/ann');};
+my $execute = q{SELECT outcome, response FROM idempotency.execute('e', 'pay/ann', 'work', '{"key": "e"}');};
 is(sql($worker[1], "$execute $execute") . '|' . sql($coordinator, sprintf($effects, 'e')),
 	qq(new|{"key": "e"}\nreplay|{"key": "e"}|1), 'execute');
 is( sql($coordinator, q{

@@ -254,7 +254,7 @@ complete_deferred(const Claim *claim, Store *store, Oid function,
 }
 
 /*
- * execute(key text, command text, request jsonb, scope text, ttl interval,
+ * execute(key text, scope text, command text, request jsonb, ttl interval,
  *		   wait interval, cache_errors text[]) returns claim_result
  *
  * Claims the key, calls the command with the request, and completes the key
@@ -273,13 +273,13 @@ idempotency_execute(PG_FUNCTION_ARGS)
 	Oid			function;
 
 	PreventCommandIfReadOnly("idempotency.execute()");
-	claim_init(&claim, text_from_arg(fcinfo, 0), text_from_arg(fcinfo, 3));
-	if (PG_ARGISNULL(1))
+	claim_init(&claim, text_from_arg(fcinfo, 0), text_from_arg(fcinfo, 1));
+	if (PG_ARGISNULL(2))
 		ereport(ERROR,
 				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
 				 errmsg("command must not be null"),
 				 errhint("Name the function that does the work.")));
-	claim_request(&claim, PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2));
+	claim_request(&claim, PG_ARGISNULL(3) ? NULL : PG_GETARG_JSONB_P(3));
 	claim.ttl = interval_from_arg(fcinfo, 4, "ttl");
 	wait = wait_from_arg(fcinfo, 5);
 	if (wait != NULL)
@@ -294,12 +294,12 @@ idempotency_execute(PG_FUNCTION_ARGS)
 	if (claim.outcome != OUTCOME_NEW && claim.outcome != OUTCOME_RECOVERED)
 		PG_RETURN_DATUM(claim_result_datum(&claim));
 
-	function = command_function(text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	function = command_function(text_to_cstring(PG_GETARG_TEXT_PP(2)));
 	if (claim.deferred)
-		complete_deferred(&claim, &store, function, PG_ARGISNULL(2), PG_GETARG_DATUM(2),
+		complete_deferred(&claim, &store, function, PG_ARGISNULL(3), PG_GETARG_DATUM(3),
 						 filter, &completion);
 	else
-		complete_with_command(&claim, &store, function, PG_ARGISNULL(2), PG_GETARG_DATUM(2),
+		complete_with_command(&claim, &store, function, PG_ARGISNULL(3), PG_GETARG_DATUM(3),
 							  filter, &completion);
 
 	claim.completion = &completion;

@@ -233,6 +233,7 @@ check_arguments(FunctionCallInfo fcinfo)
 						   (int) VARSIZE_ANY_EXHDR(PG_GETARG_TEXT_PP(1)), MAX_SUBJECT_LENGTH),
 				 errhint("Pass the id of what the key is for, not its content.")));
 	check_scope_not_reserved(PG_GETARG_TEXT_PP(0));
+	check_scope(PG_GETARG_TEXT_PP(0));
 }
 
 /*

@@ -55,6 +55,40 @@ hash_key(IdempotencyKey *key)
 	memcpy(key->hash.data, half, UUID_LEN);
 }
 
+static bool
+is_reserved(const text *scope)
+{
+	Size		length = strlen(RESERVED_SCOPE);
+
+	return VARSIZE_ANY_EXHDR(scope) >= length &&
+		memcmp(VARDATA_ANY(scope), RESERVED_SCOPE, length) == 0;
+}
+
+void
+check_scope(const text *scope)
+{
+	Size		length = VARSIZE_ANY_EXHDR(scope);
+	Size		limit = SCOPE_LENGTH_LIMIT;
+
+	if (length > 0 && (*VARDATA_ANY(scope) == '{' || *VARDATA_ANY(scope) == '['))
+		ereport(ERROR,
+				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
+				 errmsg("scope of the idempotency key begins as JSON does"),
+				 errdetail("A scope does not begin with \"{\" or \"[\"."),
+				 errhint("The key comes first, the scope second, and the request or response third; execute() takes key, scope, command and request.")));
+
+	/* What issue() stores for a scope has a scope that is longer by its prefix. */
+	if (is_reserved(scope))
+		limit += strlen(RESERVED_SCOPE);
+	if (length > limit)
+		ereport(ERROR,
+				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
+				 errmsg("scope of the idempotency key is too long"),
+				 errdetail("The scope has %zu bytes, the most allowed is %d.",
+						   length, SCOPE_LENGTH_LIMIT),
+				 errhint("Name the operation and the caller in the scope, and pass what the client sent as the request.")));
+}
+
 void
 make_key(IdempotencyKey *key, text *name, text *scope)
 {
@@ -67,12 +101,13 @@ make_key(IdempotencyKey *key, text *name, text *scope)
 		ereport(ERROR,
 				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
 				 errmsg("scope of the idempotency key must not be null"),
-				 errhint("Leave the scope out for the empty scope.")));
+				 errhint("Pass the empty string for the empty scope.")));
 	if (VARSIZE_ANY_EXHDR(name) == 0)
 		ereport(ERROR,
 				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
 				 errmsg("idempotency key is empty"),
 				 errhint("Pass the key that the client sent; a UUID made for each operation serves well.")));
+	check_scope(scope);
 	key->name = name;
 	key->scope = scope;
 	hash_key(key);
@@ -124,10 +159,7 @@ check_new_key_length(const IdempotencyKey *key, int min_length)
 void
 check_scope_not_reserved(const text *scope)
 {
-	Size		length = strlen(RESERVED_SCOPE);
-
-	if (VARSIZE_ANY_EXHDR(scope) >= length &&
-		memcmp(VARDATA_ANY(scope), RESERVED_SCOPE, length) == 0)
+	if (is_reserved(scope))
 		ereport(ERROR,
 				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
 				 errmsg("scope of the idempotency key is reserved"),

@@ -24,12 +24,22 @@ typedef struct IdempotencyKey
  */
 #define RESERVED_SCOPE	"idempotency.issue/"
 
+/* Most bytes of a scope. */
+#define SCOPE_LENGTH_LIMIT	1000
+
+/*
+ * Raise IK400 for a scope that is too long, or that begins as JSON does: then
+ * a request stands in the place of the scope.
+ */
+extern void check_scope(const text *scope);
+
 /* Raise IK400 where the scope is one that begins with RESERVED_SCOPE. */
 extern void check_scope_not_reserved(const text *scope);
 
 /*
  * Make a key.  A name or scope that is NULL is one that the user left out or
- * gave as NULL.  Raises IK400 for these and for an empty name.
+ * gave as NULL.  Raises IK400 for these, for an empty name, and for what
+ * check_scope() refuses.
  */
 extern void make_key(IdempotencyKey *key, text *name, text *scope);
 

@@ -280,6 +280,7 @@ idempotency_set_policy(PG_FUNCTION_ARGS)
 				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
 				 errmsg("scope of a policy must not be null"),
 				 errhint("The empty scope is the default of the database.")));
+	check_scope(PG_GETARG_TEXT_PP(POLICY_SCOPE));
 	(void) interval_from_arg(fcinfo, POLICY_TTL, "ttl");
 	(void) interval_from_arg(fcinfo, POLICY_LEASE, "lease");
 	(void) wait_from_arg(fcinfo, POLICY_WAIT);

@@ -716,7 +716,7 @@ try_execute(int key)
 		ask("SELECT set_config('storm.tx', '%ld', true)", tx) == ANSWERED &&
 		in_time(key) &&
 		ask("SELECT c.outcome, c.attempt, c.response->>'id', nextval('turn')"
-			" FROM idempotency.execute('key-%d', 'work', '{\"key\": %d}', 'storm', '%ld ms', %s) AS c",
+			" FROM idempotency.execute('key-%d', 'storm', 'work', '{\"key\": %d}', '%ld ms', %s) AS c",
 			key, key, claim.ttl, draw_wait()) == ANSWERED)
 	{
 		read_claim(&claim, 0, 0);
