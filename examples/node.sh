@@ -30,3 +30,16 @@ say_version() {
 	done
 	echo "version: ${version#, }"
 }
+
+# have_client: have clients/node compiled in its own .build, and packed into the
+# checkout's .build/clients.  To be called there.
+have_client() {
+	have_node_packages 20
+	rm -rf .build/src .build/test .build/dist
+	cp -R src test ../../LICENSE .build/
+	# Generating Prisma's client needs no schema engine, but asks for one.
+	(cd .build && PRISMA_SCHEMA_ENGINE_BINARY=/bin/true CHECKPOINT_DISABLE=1 node_modules/.bin/prisma generate)
+	.build/node_modules/.bin/tsc -p .build
+	mkdir -p ../../.build/clients
+	(cd .build && npm pack --silent --pack-destination ../../../.build/clients)
+}

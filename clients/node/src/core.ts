@@ -1,0 +1,215 @@
+// An HTTP request is carried out once for each Idempotency-Key: claim, work and
+// answer are one transaction, and nothing is sent before it has committed.
+
+export type Row = Record<string, any>;
+
+/** Runs SQL with parameters $1, $2, .. in the transaction. */
+export type Query = (sql: string, values: unknown[]) => Promise<Row[]>;
+
+/**
+ * Runs work in a transaction of its own: commits when it returns, rolls back and
+ * throws what it threw when it throws.
+ */
+export type Database<Tx> = <T>(work: (tx: Tx, query: Query) => Promise<T>) => Promise<T>;
+
+/** What a handler returns. */
+export interface Answer {
+  /** 200 if left out, or 204 without a body. */
+  status?: number;
+  /** Sent as JSON; a string as it is if the headers give a Content-Type other than JSON. */
+  body?: unknown;
+  headers?: Record<string, string>;
+}
+
+/** A request, whatever framework has received it. */
+export interface Incoming {
+  method: string;
+  /** Path and query. */
+  url: string;
+  /** The value of each Idempotency-Key header. */
+  keys: string[];
+  body: unknown;
+  /** There is a body that nothing has read: it can't be compared. */
+  unread?: boolean;
+}
+
+/** What is sent. */
+export interface Outgoing {
+  status: number;
+  headers: Record<string, string>;
+  /** Undefined where there is no body. */
+  text?: string;
+}
+
+export interface Options<Request> {
+  /** Who is calling: from what the server has authenticated, never from the body. */
+  caller: (request: Request) => string | Promise<string>;
+  /** How long an answer is remembered, e.g. '7 days'; the policy's or the database's default if left out. */
+  ttl?: string;
+  /**
+   * How long a duplicate waits for the request that is being carried out, before
+   * it is answered with 409. It holds a connection meanwhile, so the default is '0'.
+   */
+  wait?: string;
+  /** The body that is compared; leave out what may change from one try to the next. */
+  compare?: (request: Request) => unknown;
+  /** Headers that are stored with the answer, and sent again with a replay. */
+  storedHeaders?: string[];
+}
+
+export const STORED_HEADERS = ['content-language', 'content-location', 'content-type', 'etag', 'last-modified', 'link', 'location'];
+
+/** A fault of the service, not of the request; its cause says which. */
+export class IdempotencyFault extends Error {
+  override name = 'IdempotencyFault';
+}
+
+/** An answer that rolls the transaction back. */
+class Unstored extends Error {
+  constructor(readonly outgoing: Outgoing) {
+    super('rolled back');
+  }
+}
+
+const CLAIM = `
+  SELECT key, outcome, status_code, ceil(extract(epoch FROM retry_after))::integer AS retry_after,
+         (response -> 'body')::text AS body, response -> 'headers' AS headers
+    FROM idempotency.parse_header($1::text) AS key,
+         idempotency.claim(key => key, scope => $2::text, request => $3::jsonb, wait => $4::interval, ttl => $5::interval)`;
+
+// The body is sent in the form that jsonb gives it, as every replay will be.
+const COMPLETE = `
+  SELECT (response -> 'body')::text AS body
+    FROM (SELECT $3::jsonb) AS answer (response),
+         idempotency.complete(key => $1::text, scope => $2::text, response => response,
+                              resource_id => $4::text, status_code => $5::integer)`;
+
+// Serialization failures and deadlocks: the whole transaction is run again.
+const AGAIN = new Set(['40001', '40P01']);
+// What jsonb does not hold: \u0000, lone surrogates, numbers without bound, depth without bound.
+const NOT_JSONB = new Set(['22P02', '22P05', '22021', '22003', '54001']);
+const TITLES: Record<number, string> = {
+  400: 'The request or its Idempotency-Key is not acceptable',
+  409: 'A request with this Idempotency-Key is being carried out',
+  412: 'The request is too old to be sent again',
+  413: 'The answer is too large to be stored',
+  422: 'The Idempotency-Key was used for a different request',
+};
+
+export const problem = (status: number, detail?: string, retryAfter?: number): Outgoing => ({
+  status,
+  headers: {
+    'content-type': 'application/problem+json',
+    ...(retryAfter !== undefined && { 'retry-after': String(retryAfter) }),
+  },
+  text: JSON.stringify({ title: TITLES[status], status, detail }),
+});
+
+/** SQLSTATE and message of the driver's error, which an ORM wraps in its own. */
+export function databaseError(error: any): { code: string; message: string } | undefined {
+  if (error === null || typeof error !== 'object') return undefined;
+  for (const inner of [error.meta?.driverAdapterError, error.cause, error.driverError, error.original]) {
+    const found = databaseError(inner);
+    if (found) return found;
+  }
+  const code = error.originalCode ?? error.code;
+  return typeof code === 'string' ? { code, message: error.originalMessage ?? error.message } : undefined;
+}
+
+// Of the extension's own errors, those that the client caused are answered.
+const refused = (claiming: boolean) => (error: unknown): never => {
+  const { code, message } = databaseError(error) ?? { code: '', message: '' };
+  const [, status] = /^(?:IK|PT)(400|409|412|413|422)$/.exec(code) ?? [];
+  if (status) throw new Unstored(problem(Number(status), message, status === '409' ? 1 : undefined));
+  if (claiming && NOT_JSONB.has(code)) throw new Unstored(problem(400, 'The body holds what JSON in PostgreSQL can\'t.'));
+  throw error;
+};
+
+const lowerCased = (headers: Record<string, string>) =>
+  Object.fromEntries(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value]));
+
+const outgoing = (status: number, headers: Record<string, string>, json: string | null): Outgoing => {
+  if (json === null) return { status, headers };
+  const type = headers['content-type'] ?? 'application/json; charset=utf-8';
+  const value = /\bjson\b/i.test(type) ? json : JSON.parse(json);
+  return { status, headers: { ...headers, 'content-type': type }, text: typeof value === 'string' ? value : json };
+};
+
+const compared = ({ method, url, keys, body, unread }: Incoming): string => {
+  if (keys.length > 1) throw new Unstored(problem(400, 'There are several Idempotency-Key headers.'));
+  if (unread) throw new Unstored(problem(400, 'The Content-Type of the body is not one that is read here.'));
+  const [, path, query] = /^([^?]*)\??(.*)$/s.exec(url)!;
+  try {
+    return JSON.stringify(
+      { method, path, query, body: body instanceof Uint8Array ? Buffer.from(body).toString('base64') : body ?? null },
+      (_, value) => {
+        if (typeof value === 'number' && !Number.isFinite(value)) throw new RangeError('not a number of JSON');
+        return value;
+      });
+  } catch {
+    // Too deep, or with a number like 1e999.
+    throw new Unstored(problem(400, 'The body holds what JSON in PostgreSQL can\'t.'));
+  }
+};
+
+/**
+ * Answers the request: by the handler's answer, which is stored, or by the stored
+ * one. An answer of 500 and above, and anything thrown, rolls the work back and
+ * stores nothing, so that a retry runs the handler again.
+ */
+export async function respond<Tx, Request>(
+  database: Database<Tx>,
+  operation: string,
+  request: Request,
+  incoming: Incoming,
+  options: Options<Request>,
+  handler: (tx: Tx) => Promise<Answer>,
+): Promise<Outgoing> {
+  const caller = await options.caller(request);
+  if (!caller) throw new IdempotencyFault('the caller of the request is unknown');
+  const scope = `${operation}/${caller}`;
+  const body = options.compare ? options.compare(request) : incoming.body;
+
+  const once = (text: string) => database(async (tx, query) => {
+    const [claim] = await query(
+      CLAIM, [incoming.keys[0] ?? null, scope, text, options.wait ?? '0', options.ttl ?? null],
+    ).catch(refused(true)) as [Row];
+    if (claim.outcome === 'replay') {
+      return outgoing(claim.status_code, { ...claim.headers, 'idempotent-replayed': 'true' }, claim.body);
+    }
+    // An owner before this one has committed a part of the work, which a handler
+    // of one transaction neither knows nor may do again.
+    if (claim.outcome === 'recovered') throw new IdempotencyFault(`claims of the scope "${scope}" have a lease`);
+    if (claim.outcome !== 'new') return problem(claim.status_code, undefined, claim.retry_after ?? undefined);
+
+    const answer = await handler(tx);
+    const headers = lowerCased(answer.headers ?? {});
+    const status = answer.status ?? (answer.body === undefined ? 204 : 200);
+    if (status >= 500) {
+      throw new Unstored(outgoing(status, headers, answer.body === undefined ? null : JSON.stringify(answer.body)));
+    }
+    const stored = (options.storedHeaders ?? STORED_HEADERS).map((name) => name.toLowerCase());
+    const response = {
+      headers: Object.fromEntries(Object.entries(headers).filter(([name]) => stored.includes(name))),
+      body: answer.body,
+    };
+    const id = (answer.body as Row | null | undefined)?.id;
+    const [completed] = await query(
+      COMPLETE, [claim.key, scope, JSON.stringify(response), id === undefined || id === null ? null : String(id), status],
+    ).catch(refused(false)) as [Row];
+    return outgoing(status, headers, completed.body);
+  });
+
+  for (let tries = 1; ; tries++) {
+    try {
+      return await once(compared({ ...incoming, body }));
+    } catch (error) {
+      if (error instanceof Unstored) return error.outgoing;
+      const code = databaseError(error)?.code ?? '';
+      if (AGAIN.has(code) && tries < 3) continue;
+      // Not to be taken for an HTTP status, and its message not for the client.
+      if (/^(?:IK|PT)\d{3}$/.test(code)) throw new IdempotencyFault('the request was not carried out', { cause: error });
+      throw error;
+    }
+  }
+}

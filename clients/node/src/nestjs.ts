@@ -1,0 +1,68 @@
+// NestJS, on Express or Fastify
+//
+//   @Post()
+//   @Idempotent('payments')
+//   pay(@Tx() tx: EntityManager, @Body() body: Payment) { .. }
+//
+// The handler's status and headers are those of Nest: @HttpCode(), @Header(), @Res({ passthrough: true }).
+
+import {
+  applyDecorators, createParamDecorator, Inject, SetMetadata, UseInterceptors,
+  type CallHandler, type DynamicModule, type ExecutionContext, type FactoryProvider, type NestInterceptor,
+} from '@nestjs/common';
+import { from, lastValueFrom, type Observable } from 'rxjs';
+
+import { STORED_HEADERS, type Database, type Options, respond } from './core.js';
+import { incoming } from './http.js';
+
+const SETTINGS = Symbol('idempotency');
+const OPERATION = Symbol('idempotency.operation');
+const TRANSACTION = Symbol('idempotency.transaction');
+
+export interface Settings extends Options<any> {
+  database: Database<any>;
+}
+
+export class IdempotencyModule {
+  static forRootAsync(settings: Pick<FactoryProvider<Settings>, 'inject' | 'useFactory'>): DynamicModule {
+    return {
+      module: IdempotencyModule, global: true, providers: [{ provide: SETTINGS, ...settings }], exports: [SETTINGS],
+    };
+  }
+}
+
+class IdempotencyInterceptor implements NestInterceptor {
+  constructor(private readonly settings: Settings) {}
+
+  intercept(context: ExecutionContext, next: CallHandler): Observable<unknown> {
+    return from(this.answered(context, next));
+  }
+
+  private async answered(context: ExecutionContext, next: CallHandler) {
+    const request = context.switchToHttp().getRequest();
+    const response = context.switchToHttp().getResponse();
+    const { database, ...options } = this.settings;
+    const answer = await respond(
+      database, Reflect.getMetadata(OPERATION, context.getHandler()), request,
+      incoming(request.raw ?? request, request.originalUrl, request.body), options,
+      async (tx) => {
+        request[TRANSACTION] = tx;
+        const body = await lastValueFrom(next.handle(), { defaultValue: undefined });
+        const headers = (options.storedHeaders ?? STORED_HEADERS)
+          .map((name) => [name, response.getHeader(name)])
+          .filter(([, value]) => value !== undefined);
+        return { status: response.statusCode, body, headers: Object.fromEntries(headers) };
+      });
+    response.status(answer.status);
+    for (const [name, value] of Object.entries(answer.headers)) response.header(name, value);
+    return answer.text;
+  }
+}
+Inject(SETTINGS)(IdempotencyInterceptor, undefined, 0);
+
+export const Idempotent = (operation: string) =>
+  applyDecorators(SetMetadata(OPERATION, operation), UseInterceptors(IdempotencyInterceptor));
+
+/** The transaction, as the database of the settings hands it out. */
+export const Tx = createParamDecorator((_: unknown, context: ExecutionContext) =>
+  context.switchToHttp().getRequest()[TRANSACTION]);

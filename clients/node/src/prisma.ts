@@ -1,0 +1,19 @@
+// Prisma
+
+import type { Database, Row } from './core.js';
+
+interface Prisma {
+  $transaction(work: (tx: any) => Promise<any>, options?: { maxWait?: number; timeout?: number }): Promise<any>;
+}
+// What the generated client calls Prisma.TransactionClient.
+type Transaction<Client> = Omit<Client, '$connect' | '$disconnect' | '$extends' | '$on' | '$transaction' | '$use'>;
+
+/** The options are those of an interactive transaction: by default it may take five seconds. */
+export const database = <Client extends Prisma>(
+  prisma: Client,
+  options?: { maxWait?: number; timeout?: number },
+): Database<Transaction<Client>> => (work) =>
+  prisma.$transaction(
+    (tx) => work(tx, (sql, values) => tx.$queryRawUnsafe(sql, ...values) as Promise<Row[]>),
+    options,
+  );

@@ -1,0 +1,160 @@
+// Each adapter of a framework, spoken to by fetch.
+
+import 'reflect-metadata';
+
+import { once } from 'node:events';
+import type { AddressInfo } from 'node:net';
+
+import { Body, Controller, Delete, HttpCode, HttpException, Module, Post, Res } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import express from 'express';
+import fastify from 'fastify';
+import type { PoolClient } from 'pg';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+
+import { idempotent as inExpress } from '../src/express.js';
+import { idempotent as inFastify } from '../src/fastify.js';
+import { Idempotent, IdempotencyModule, Tx } from '../src/nestjs.js';
+import { database } from '../src/pg.js';
+import { assertOneEffect, breakable } from '../src/testing.js';
+import { newCustomer, paymentsOf, pool } from './database.js';
+
+const db = breakable(database(pool));
+const callerOf = (header: string | undefined) => header!.replace(/^Bearer /, '');
+const insert = async (tx: PoolClient, customer: string, amount: number) =>
+  (await tx.query('INSERT INTO payments (customer, amount) VALUES ($1, $2) RETURNING *', [customer, amount])).rows[0];
+
+const expressService = async () => {
+  const once_ = inExpress(db, { caller: (req) => callerOf(req.get('authorization')) });
+  const server = express()
+    .use(express.json())
+    .post('/payments', once_('payments', async (req, tx) => {
+      const made = await insert(tx, callerOf(req.get('authorization')), req.body.amount);
+      return { status: 201, body: made, headers: { Location: `/payments/${made.id}` } };
+    }))
+    .post('/unavailable', once_('payments', async () => ({ status: 503, body: {} })))
+    .delete('/payments', once_('payments', async () => ({})))
+    .listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return { port: (server.address() as AddressInfo).port, close: async () => { server.close(); } };
+};
+
+const fastifyService = async () => {
+  const once_ = inFastify(db, { caller: (request) => callerOf(request.headers.authorization) });
+  const app = fastify();
+  app.post('/payments', once_('payments', async (request, tx) => {
+    const made = await insert(tx, callerOf(request.headers.authorization), (request.body as { amount: number }).amount);
+    return { status: 201, body: made, headers: { Location: `/payments/${made.id}` } };
+  }));
+  app.post('/unavailable', once_('payments', async () => ({ status: 503, body: {} })));
+  app.delete('/payments', once_('payments', async () => ({})));
+  await app.listen({ port: 0, host: '127.0.0.1' });
+  return { port: (app.server.address() as AddressInfo).port, close: () => app.close() };
+};
+
+const nestService = async () => {
+  class Payments {
+    async pay(tx: PoolClient, response: any, body: { amount: number }) {
+      const made = await insert(tx, callerOf(response.req.headers.authorization), body.amount);
+      response.header('Location', `/payments/${made.id}`);
+      return made;
+    }
+    async unavailable() {
+      throw new HttpException({}, 503);
+    }
+    async remove() {}
+  }
+  // The tests are compiled without the proposals that decorators of parameters need.
+  const decorate = (name: keyof Payments, ...decorators: MethodDecorator[]) => {
+    const descriptor = Object.getOwnPropertyDescriptor(Payments.prototype, name)!;
+    for (const decorator of decorators) decorator(Payments.prototype, name, descriptor);
+  };
+  Tx()(Payments.prototype, 'pay', 0);
+  Res({ passthrough: true })(Payments.prototype, 'pay', 1);
+  Body()(Payments.prototype, 'pay', 2);
+  decorate('pay', Post('payments'), Idempotent('payments'));
+  decorate('unavailable', Post('unavailable'), Idempotent('payments'));
+  decorate('remove', Delete('payments'), HttpCode(204), Idempotent('payments'));
+  Controller()(Payments);
+  class App {}
+  Module({
+    imports: [IdempotencyModule.forRootAsync({
+      useFactory: () => ({ database: db, caller: (request) => callerOf(request.headers.authorization) }),
+    })],
+    controllers: [Payments],
+  })(App);
+  const app = await NestFactory.create(App, { logger: false });
+  await app.listen(0, '127.0.0.1');
+  return { port: (app.getHttpServer().address() as AddressInfo).port, close: () => app.close() };
+};
+
+afterAll(() => pool.end());
+
+describe.each([
+  ['Express', expressService],
+  ['Fastify', fastifyService],
+  ['NestJS', nestService],
+])('%s', (_, start) => {
+  let service: Awaited<ReturnType<typeof start>>;
+  const customer = newCustomer();
+  beforeAll(async () => { service = await start(); });
+  afterAll(() => service.close());
+
+  const send = (key: string, { method = 'POST', path = '/payments', body = '{"amount": 5}' as string | undefined, type = 'application/json', headers = {} } = {}) =>
+    fetch(`http://127.0.0.1:${service.port}${path}`, {
+      method, body,
+      headers: { ...(body !== undefined && { 'Content-Type': type }), Authorization: `Bearer ${customer}`, 'Idempotency-Key': key, ...headers },
+    });
+
+  test('has one effect, however often and whenever it is sent', async () => {
+    await assertOneEffect({ send, effects: () => paymentsOf(customer), breakNext: db.breakNext });
+  });
+
+  test('replays Location and the very bytes', async () => {
+    const key = crypto.randomUUID();
+    const [first, second] = [await send(key), await send(key)];
+    expect([first.status, second.status]).toEqual([201, 201]);
+    expect(first.headers.get('location')).toMatch(/^\/payments\/\d+$/);
+    for (const header of ['location', 'content-type']) expect(second.headers.get(header)).toBe(first.headers.get(header));
+    expect(second.headers.get('content-type')).toMatch(/^application\/json/);
+    expect(await second.text()).toBe(await first.text());
+    expect([first, second].map(({ headers }) => headers.get('idempotent-replayed'))).toEqual([null, 'true']);
+  });
+
+  test('refuses the key for another path, query or body', async () => {
+    const key = crypto.randomUUID();
+    await send(key);
+    for (const other of [{ path: '/unavailable' }, { path: '/payments?currency=EUR' }, { body: '{"amount": 6}' }]) {
+      const response = await send(key, other);
+      expect(response.status).toBe(422);
+      expect(response.headers.get('content-type')).toMatch(/^application\/problem\+json/);
+    }
+  });
+
+  test('sends 503 each time', async () => {
+    const key = crypto.randomUUID();
+    for (const response of [await send(key, { path: '/unavailable' }), await send(key, { path: '/unavailable' })]) {
+      expect([response.status, response.headers.get('idempotent-replayed')]).toEqual([503, null]);
+    }
+  });
+
+  test('answers without a body', async () => {
+    const key = crypto.randomUUID();
+    const remove = { method: 'DELETE', body: undefined };
+    for (const response of [await send(key, remove), await send(key, remove)]) {
+      expect([response.status, await response.text()]).toEqual([204, '']);
+    }
+  });
+
+  test('refuses a second key, a body that nothing reads, and one that is no JSON of PostgreSQL', async () => {
+    const key = crypto.randomUUID();
+    expect((await send(key, { headers: { 'idempotency-key': 'one, two' } })).status).toBe(400);
+    expect([400, 415]).toContain((await send(key, { type: 'text/csv', body: 'amount\n5' })).status);
+    expect((await send(key, { body: '{"amount": "\\u0000"}' })).status).toBe(400);
+    expect((await send(key, { body: '{"amount": NaN}' })).status).toBe(400);
+    const response = await fetch(`http://127.0.0.1:${service.port}/payments`, {
+      method: 'POST', body: '{"amount": 5}', headers: { 'Content-Type': 'application/json', Authorization: `Bearer ${customer}` },
+    });
+    expect(response.status).toBe(400);
+  });
+});
