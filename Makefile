@@ -18,6 +18,14 @@ REGRESS_OPTS = --load-extension=idempotency
 ISOLATION = $(patsubst specs/%.spec,%,$(sort $(wildcard specs/*.spec)))
 ISOLATION_OPTS = --load-extension=idempotency
 TAP_TESTS = $(if $(wildcard t/*.pl),1)
+# They make servers of their own, and a server does not run as root.
+ifeq ($(shell id -u),0)
+TAP_TESTS =
+installcheck: without-TAP
+.PHONY: without-TAP
+without-TAP:
+	@echo "Not run as root: t/, whose tests start servers."
+endif
 
 # What needs no PGXS: these targets find or install a PostgreSQL by themselves.
 .DEFAULT_GOAL = all

@@ -159,6 +159,7 @@ in_chroot() {
 	unshare --mount --pid --ipc --fork --kill-child --propagation private bash -euc '
 		root=$1
 		shift
+		mount --bind "$root" "$root"
 		mount -t proc proc "$root/proc"
 		mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
 		chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive "$@"
