@@ -35,11 +35,17 @@ say_version() {
 # checkout's .build/clients.  To be called there.
 have_client() {
 	have_node_packages 20
-	rm -rf .build/src .build/test .build/dist
-	cp -R src test ../../LICENSE .build/
-	# Generating Prisma's client needs no schema engine, but asks for one.
-	(cd .build && PRISMA_SCHEMA_ENGINE_BINARY=/bin/true CHECKPOINT_DISABLE=1 node_modules/.bin/prisma generate)
+	rm -rf .build/src .build/dist ../../.build/clients/pg-idempotency-*.tgz
+	cp -R src ../../LICENSE .build/
 	.build/node_modules/.bin/tsc -p .build
 	mkdir -p ../../.build/clients
 	(cd .build && npm pack --silent --pack-destination ../../../.build/clients)
+}
+
+# have_pg_idempotency: have clients/node among the example's packages, as it is
+# there after an "npm install" of the tarball.
+have_pg_idempotency() {
+	(cd ../../clients/node && have_client) >/dev/null
+	mkdir -p .build/node_modules/pg-idempotency
+	tar -xzf ../../.build/clients/pg-idempotency-*.tgz -C .build/node_modules/pg-idempotency --strip-components=1
 }

@@ -1,19 +1,16 @@
-// Answer the requests of promises.pl.
+// The service for promises.pl, with handlers that go wrong.
 
-import { createInterface } from 'node:readline';
+import { sql } from 'drizzle-orm';
 
-import { drizzle } from 'drizzle-orm/node-postgres';
-import pg from 'pg';
+import { app, once, pay, type Payment } from './payments.js';
 
-import { statusOf } from './idempotent.js';
-import { pay } from './payments.js';
-
-const pool = new pg.Pool({ connectionString: process.env.DATABASE_URL, max: 2 });
-const db = drizzle(pool);
-for await (const line of createInterface({ input: process.stdin })) {
-  const [key, customer, amount] = line.split(' ');
-  const [status, body] = await pay(db, key, customer, { amount: Number(amount) })
-    .catch((error) => [statusOf(error), { title: error.message }]);
-  console.log(status, JSON.stringify(body));
-}
-await pool.end();
+app.post('/payments/:how', once('payments', async (request: Payment, tx) => {
+  const answer = await pay(request, tx);
+  switch (request.params.how) {
+    case 'commit': await tx.execute(sql`COMMIT`); break;
+    case 'unavailable': return { status: 503 };
+    case 'error': throw new Error('broken');
+  }
+  return answer;
+}));
+await app.listen({ port: Number(process.env.PORT), host: '127.0.0.1' });

@@ -1,21 +1,15 @@
-// The application around payments.js.
+// The service for promises.pl, with handlers that go wrong.
 
-import express from 'express';
-import pg from 'pg';
+import { app, once, pay } from './payments.js';
 
-import { idempotent, refused } from './idempotent.js';
-import { pay } from './payments.js';
-
-const pool = new pg.Pool({ connectionString: process.env.DATABASE_URL, max: 4 });
-
-// Stands in for the middleware that knows who is calling.
-const authenticated = (req, res, next) => {
-  req.customer = req.get('Authorization').replace(/^Bearer /, '');
-  next();
+const wrong = {
+  commit: (tx) => tx.query('COMMIT'),
+  unavailable: () => ({ status: 503 }),
+  error: () => { throw new Error('broken'); },
 };
 
-express()
-  .use(express.json(), authenticated)
-  .post('/payments', idempotent(pool, 'payments', pay))
-  .use(refused)
-  .listen(process.env.PORT, '127.0.0.1');
+app.post('/payments/:how', once('payments', async (req, tx) => {
+  const answer = await pay(req, tx);
+  return { ...answer, ...await wrong[req.params.how](tx) };
+}));
+app.listen(process.env.PORT, '127.0.0.1');

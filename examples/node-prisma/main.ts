@@ -1,20 +1,14 @@
-// Answer the requests of promises.pl.
+// The service for promises.pl, with handlers that go wrong.
 
-import { createInterface } from 'node:readline';
+import { app, once, pay } from './payments.js';
 
-import { PrismaPg } from '@prisma/adapter-pg';
-
-import { PrismaClient } from './generated/client.js';
-import { statusOf } from './idempotent.js';
-import { pay } from './payments.js';
-
-const prisma = new PrismaClient({
-  adapter: new PrismaPg({ connectionString: process.env.DATABASE_URL, max: 2 }),
-});
-for await (const line of createInterface({ input: process.stdin })) {
-  const [key, customer, amount] = line.split(' ');
-  const [status, body] = await pay(prisma, key, customer, { amount: Number(amount) })
-    .catch((error) => [statusOf(error), { title: error.message }]);
-  console.log(status, JSON.stringify(body));
-}
-await prisma.$disconnect();
+app.post('/payments/:how', once('payments', async (req, tx) => {
+  const answer = await pay(req, tx);
+  switch (req.params.how) {
+    case 'commit': await tx.$executeRaw`COMMIT`; break;
+    case 'unavailable': return { status: 503 };
+    case 'error': throw new Error('broken');
+  }
+  return answer;
+}));
+app.listen(Number(process.env.PORT), '127.0.0.1');

@@ -24,10 +24,11 @@ export interface Settings extends Options<any> {
 }
 
 export class IdempotencyModule {
-  static forRootAsync(settings: Pick<FactoryProvider<Settings>, 'inject' | 'useFactory'>): DynamicModule {
-    return {
-      module: IdempotencyModule, global: true, providers: [{ provide: SETTINGS, ...settings }], exports: [SETTINGS],
-    };
+  static forRootAsync(
+    { imports, ...settings }: Pick<DynamicModule, 'imports'> & Pick<FactoryProvider<Settings>, 'inject' | 'useFactory'>,
+  ): DynamicModule {
+    const provider = { provide: SETTINGS, ...settings };
+    return { module: IdempotencyModule, global: true, imports, providers: [provider], exports: [SETTINGS] };
   }
 }
 

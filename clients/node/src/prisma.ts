@@ -6,7 +6,7 @@ interface Prisma {
   $transaction(work: (tx: any) => Promise<any>, options?: { maxWait?: number; timeout?: number }): Promise<any>;
 }
 // What the generated client calls Prisma.TransactionClient.
-type Transaction<Client> = Omit<Client, '$connect' | '$disconnect' | '$extends' | '$on' | '$transaction' | '$use'>;
+type Transaction<Client extends Prisma> = Parameters<Parameters<Client['$transaction']>[0]>[0];
 
 /** The options are those of an interactive transaction: by default it may take five seconds. */
 export const database = <Client extends Prisma>(
