@@ -1,13 +1,29 @@
 -- Two keys that shared the whole hash would be an error, never a wrong answer.
 -- There is no such pair at hand, so the owner of the tables forges one.
 
--- A row whose hash is not that of its key can't get in by accident.
+-- The hash of a row that arrives by hand is computed, whatever the row says.
 \set VERBOSITY terse
+BEGIN;
+INSERT INTO idempotency.keys (scope, key, status, attempt, expires_at, slot, hash)
+VALUES ('hash_collision', 'other', 'released', 1, 'infinity', -1, idempotency.key_hash('key', 'hash_collision')),
+	('hash_collision', 'none', 'released', 1, 'infinity', -1, NULL);
+INSERT INTO idempotency.keys_long (scope, key, status, attempt, expires_at, slot, hash)
+VALUES ('hash_collision', 'leaf', 'released', 1, 'infinity', -1, gen_random_uuid());
+SELECT key, hash = idempotency.key_hash(key, scope) AS computed FROM idempotency.keys WHERE scope = 'hash_collision';
+SELECT outcome, attempt FROM idempotency.claim('other', 'hash_collision');
+ROLLBACK;
+-- Where no trigger computes it, a wrong one is refused.
+BEGIN;
+ALTER TABLE idempotency.keys DISABLE TRIGGER ALL;
 INSERT INTO idempotency.keys (scope, key, status, attempt, expires_at, slot, hash)
 VALUES ('hash_collision', 'other', 'completed', 1, 'infinity', -1, idempotency.key_hash('key', 'hash_collision'));
+ROLLBACK;
 \echo :LAST_ERROR_SQLSTATE
+BEGIN;
+ALTER TABLE idempotency.keys_long DISABLE TRIGGER ALL;
 INSERT INTO idempotency.keys_long (scope, key, status, attempt, expires_at, slot, hash)
 VALUES ('other', 'key', 'completed', 1, 'infinity', -1, idempotency.key_hash('key', 'hash_collision'));
+ROLLBACK;
 \echo :LAST_ERROR_SQLSTATE
 -- nor the same key twice
 INSERT INTO idempotency.keys (scope, key, status, attempt, expires_at, slot, hash)
@@ -18,6 +34,7 @@ FROM generate_series(1, 2);
 
 BEGIN;
 ALTER TABLE idempotency.keys DROP CONSTRAINT keys_hash;
+ALTER TABLE idempotency.keys DISABLE TRIGGER use_leaf;
 SAVEPOINT no_row;
 -- another key of the scope
 INSERT INTO idempotency.keys (scope, key, status, attempt, claimed_at, completed_at, expires_at, slot, hash)

@@ -19,7 +19,8 @@ SELECT count(DISTINCT key) FROM (VALUES
 	(idempotency.issue('issue', 'pay/cart-1'))) AS issued (key);
 
 -- It is a random UUID, stored as issued.
-SELECT :'key' ~ '^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$' AS version_4;
+SELECT :'key' ~ '^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$' AS version_7,
+	clock_timestamp() - to_timestamp(('x' || left(replace(:'key', '-', ''), 12))::bit(48)::bigint / 1000.0) BETWEEN interval '0' AND interval '1 minute' AS of_now;
 SELECT scope, status, attempt, claimed_at, lease_until, completed_at, resource_id,
 	round(extract(epoch FROM expires_at - clock_timestamp()) / 3600) AS hours
 FROM idempotency.lookup(:'key', 'issue/pay');

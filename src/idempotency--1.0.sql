@@ -38,9 +38,10 @@ CREATE TABLE idempotency.keys (
 	slot           smallint    NOT NULL,
 	hash           uuid        NOT NULL,
 	CONSTRAINT keys_status CHECK (status IN ('in_progress', 'completed', 'failed', 'released', 'issued', 'erased')),
-	-- The C functions write this column themselves.  The check is for rows
-	-- that arrive by COPY or by hand: one whose hash is not that of its key
-	-- would never be found, and its request would run again.
+	-- The C functions write this column themselves, and a trigger does for rows
+	-- that arrive by COPY, by hand or by logical replication.  The check is for
+	-- rows that arrive with triggers disabled: one whose hash is not that of its
+	-- key would never be found, and its request would run again.
 	CONSTRAINT keys_hash CHECK (hash = idempotency.key_hash(key, scope))
 ) PARTITION BY LIST (slot);
 
@@ -402,14 +403,15 @@ END
 $$;
 
 -- Backends do not look into leaves that nobody has used yet: the first row
--- that comes to one in any other way has to make itself known, too.
+-- that comes to one in any other way has to make itself known, too.  Its hash is
+-- computed by the same trigger.
 CREATE FUNCTION idempotency.use_leaf()
 RETURNS trigger
 AS 'MODULE_PATHNAME', 'idempotency_use_leaf'
 LANGUAGE C;
 
 COMMENT ON FUNCTION idempotency.use_leaf() IS
-'trigger: makes every backend look into a slot of the wheel before its first row arrives by COPY or by hand';
+'trigger: computes the hash of a row that arrives by COPY or by hand, and makes every backend look into the slot before its first one';
 
 CREATE TRIGGER use_leaf BEFORE INSERT ON idempotency.keys
 	FOR EACH ROW EXECUTE FUNCTION idempotency.use_leaf();

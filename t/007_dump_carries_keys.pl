@@ -131,6 +131,28 @@ for my $format (grep { $_ ne 'rows_only' } sort keys %format)
 	is_restored("new_$format", "$format format");
 }
 
+# In parallel, by another superuser, and in any order: the wheel before the keys
+# that it places, or after them.
+$node->safe_psql('postgres', "CREATE DATABASE $_") for qw(parallel by_another wheel_first wheel_last);
+restore('directory', 'parallel', '-j', '4');
+is_restored('parallel', 'in parallel');
+$node->safe_psql('postgres', 'CREATE ROLE another SUPERUSER LOGIN');
+restore('custom', 'by_another', '-U', 'another');
+is_restored('by_another', 'by another superuser');
+my ($contents) = run_command([ 'pg_restore', '-l', "$dumps/custom" ]);
+my @data = grep { / TABLE DATA / } split /\n/, $contents;
+my @wheel = grep { / TABLE DATA idempotency wheel / } @data;
+my @keys = grep { !/ TABLE DATA idempotency wheel / } @data;
+is(scalar @wheel, 1, 'the dump lists the wheel');
+my %order = (wheel_first => [ @wheel, reverse @keys ], wheel_last => [ @keys, @wheel ]);
+for my $database (sort keys %order)
+{
+	append_to_file("$dumps/$database", join("\n", @{ $order{$database} }, ''));
+	restore('custom', $database, '--section=pre-data');
+	restore('custom', $database, '-L', "$dumps/$database");
+	is_restored($database, $database);
+}
+
 # Into a database in which the extension was created on another day, and which
 # has lived since: its wheel stands elsewhere.
 for my $days (-20, -7, -3, 3, 20)

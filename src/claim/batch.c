@@ -3,12 +3,13 @@
  * batch.c
  *	  Claiming and completing many keys in one call.
  *
- * The elements are taken in the order of their hashes, equal ones in the order
- * of the array.  So two batches that share keys meet them in the same order,
- * and whichever waits for the other holds no key that the other still wants:
- * batches never deadlock among each other.  Each element goes through the same
- * claim_key() or complete_key() as a single one, and is done with before the
- * next one is begun; the tables stay open in between.
+ * The elements are taken in the order of their locks, those of one lock in the
+ * order of their hashes, equal ones in the order of the array.  So two batches
+ * that share keys meet them in the same order, and whichever waits for the other
+ * holds no key that the other still wants: batches never deadlock among each
+ * other.  Each element goes through the same claim_key() or complete_key() as a
+ * single one, and is done with before the next one is begun; the tables stay
+ * open in between.
  *
  * Results go back in the order of the array.  They are sorted, and spill to
  * disk, within work_mem; what a single element needs is freed after it.
@@ -95,12 +96,17 @@ has_element(const Elements *elements, int element)
 }
 
 static int
-compare_turns(const void *a, const void *b)
+compare_turns(const void *a, const void *b, void *unused)
 {
 	const Turn *left = a;
 	const Turn *right = b;
-	int			order = memcmp(&left->hash, &right->hash, sizeof(pg_uuid_t));
+	uint64		left_lock = key_lock_bits(&left->hash);
+	uint64		right_lock = key_lock_bits(&right->hash);
+	int			order;
 
+	if (left_lock != right_lock)
+		return left_lock < right_lock ? -1 : 1;
+	order = memcmp(&left->hash, &right->hash, sizeof(pg_uuid_t));
 	if (order == 0)
 		order = left->element < right->element ? -1 : 1;
 	return order;
@@ -122,11 +128,12 @@ lock_order(const Elements *keys, text *scope)
 	{
 		IdempotencyKey key;
 
+		CHECK_FOR_INTERRUPTS();
 		make_key(&key, key_name(keys, element), scope);
 		turns[element].hash = key.hash;
 		turns[element].element = element;
 	}
-	qsort(turns, keys->count, sizeof(Turn), compare_turns);
+	qsort_interruptible(turns, keys->count, sizeof(Turn), compare_turns, NULL);
 	return turns;
 }
 

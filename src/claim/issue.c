@@ -49,8 +49,10 @@
 #include "claim/lookup.h"
 #include "miscadmin.h"
 #include "interval.h"
+#include "port/pg_bswap.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
 
 PG_FUNCTION_INFO_V1(idempotency_issue);
 
@@ -69,12 +71,24 @@ typedef struct Request
 	IdempotencyKey record;
 } Request;
 
-/* A random UUID. */
+/* A UUID of version 7: the time in milliseconds, then random bits. */
 static text *
-random_name(void)
+new_name(void)
 {
-	return cstring_to_text(DatumGetCString(OidFunctionCall1(F_UUID_OUT,
-															OidFunctionCall0(F_GEN_RANDOM_UUID))));
+	uint64		milliseconds = (GetCurrentTimestamp() +
+								(POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY) / 1000;
+	pg_uuid_t	uuid;
+
+	if (!pg_strong_random(uuid.data, UUID_LEN))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not generate random values")));
+	milliseconds = pg_hton64(milliseconds << 16);
+	memcpy(uuid.data, &milliseconds, 6);
+	uuid.data[6] = (uuid.data[6] & 0x0f) | 0x70;
+	uuid.data[8] = (uuid.data[8] & 0x3f) | 0x80;
+	return cstring_to_text(DatumGetCString(DirectFunctionCall1(uuid_out,
+															   UUIDPGetDatum(&uuid))));
 }
 
 /* Store a new key as issued, and return it. */
@@ -86,7 +100,7 @@ issue_key(const Request *request)
 	HeldKey		held;
 	KeyRow		row = {.status = KEY_ISSUED};
 
-	make_key(&key, random_name(), request->scope);
+	make_key(&key, new_name(), request->scope);
 	check_new_key_length(&key, request->policy.min_key_length);
 	store_open(&store);
 	hold_key(&held, &key, &store);
@@ -97,7 +111,7 @@ issue_key(const Request *request)
 	row.completed_at = NO_TIME;
 	row.expires_at = time_after(held.now, request->ttl ? request->ttl : &request->policy.ttl);
 	if (held.found)
-		elog(ERROR, "random idempotency key is in use");
+		elog(ERROR, "new idempotency key is in use");
 	held.row = row;
 	write_held_key(&held);
 	store_close(&store);

@@ -22,6 +22,7 @@
 #include "compat.h"
 #include "error.h"
 #include "fmgr.h"
+#include "key/utf8.h"
 #include "port/pg_bswap.h"
 #include "utils/builtins.h"
 #include "utils/uuid.h"
@@ -34,15 +35,17 @@ PG_FUNCTION_INFO_V1(idempotency_derive);
 static void
 hash_pair(const text *key, const text *purpose, uint8 digest[PG_SHA256_DIGEST_LENGTH])
 {
-	uint64		length = pg_hton64(VARSIZE_ANY_EXHDR(key));
+	Size		key_length = VARSIZE_ANY_EXHDR(key);
+	Size		purpose_length = VARSIZE_ANY_EXHDR(purpose);
+	const char *key_bytes = utf8_from_string(VARDATA_ANY(key), &key_length);
+	const char *purpose_bytes = utf8_from_string(VARDATA_ANY(purpose), &purpose_length);
+	uint64		length = pg_hton64(key_length);
 	pg_cryptohash_ctx *context = pg_cryptohash_create(PG_SHA256);
 
 	if (pg_cryptohash_init(context) < 0 ||
 		pg_cryptohash_update(context, (const uint8 *) &length, sizeof(length)) < 0 ||
-		pg_cryptohash_update(context, (const uint8 *) VARDATA_ANY(key),
-							 VARSIZE_ANY_EXHDR(key)) < 0 ||
-		pg_cryptohash_update(context, (const uint8 *) VARDATA_ANY(purpose),
-							 VARSIZE_ANY_EXHDR(purpose)) < 0 ||
+		pg_cryptohash_update(context, (const uint8 *) key_bytes, key_length) < 0 ||
+		pg_cryptohash_update(context, (const uint8 *) purpose_bytes, purpose_length) < 0 ||
 		pg_cryptohash_final(context, digest, PG_SHA256_DIGEST_LENGTH) < 0)
 		elog(ERROR, "could not compute %s hash: %s", "SHA-256",
 			 pg_cryptohash_error(context));
@@ -67,7 +70,7 @@ said_in_arg(FunctionCallInfo fcinfo, int arg, const char *name)
  * derive(key text, purpose text) returns text
  *
  * The key, derived from this one, to use for that purpose.  The same two
- * texts give the same key in every database of the same encoding, and will
+ * texts give the same key in every database, whatever its encoding, and will
  * for ever.  Raises IK400 where one of them is null or empty.
  */
 Datum

@@ -10,6 +10,11 @@
  * values are written out one by one, each with its type and length in front,
  * and numbers as sign and hash, which are equal where numbers are.
  *
+ * Strings are written as UTF-8, whatever the database's encoding, and the pairs
+ * of an object in the order in which a UTF-8 database has them, by length and
+ * bytes of the key: a retry is recognised after a dump was restored into a
+ * database of another encoding.
+ *
  * jsonb's own hash function is not enough here: it rotates and folds the hash
  * of each element into one word, so that elements of a long array can change
  * places unnoticed.
@@ -24,6 +29,7 @@
 #include "common/hashfn.h"
 #include "compat.h"
 #include "key/fingerprint.h"
+#include "key/utf8.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "utils/fmgrprotos.h"
@@ -68,6 +74,16 @@ append_number(StringInfo canonical, Numeric number)
 }
 
 static void
+append_string(StringInfo canonical, const char *bytes, Size length)
+{
+	const char *utf8 = utf8_from_string(bytes, &length);
+
+	append_bytes(canonical, 's', utf8, length);
+	if (utf8 != bytes)
+		pfree(unconstify(char *, utf8));
+}
+
+static void
 append_scalar(StringInfo canonical, const JsonbValue *value)
 {
 	switch (value->type)
@@ -79,8 +95,7 @@ append_scalar(StringInfo canonical, const JsonbValue *value)
 			appendStringInfoChar(canonical, value->val.boolean ? 't' : 'f');
 			break;
 		case jbvString:
-			append_bytes(canonical, 's', value->val.string.val,
-						 value->val.string.len);
+			append_string(canonical, value->val.string.val, value->val.string.len);
 			break;
 		case jbvNumeric:
 			append_number(canonical, value->val.numeric);
@@ -90,12 +105,72 @@ append_scalar(StringInfo canonical, const JsonbValue *value)
 	}
 }
 
+/* A key and its value, as written. */
+typedef struct Pair
+{
+	const char *bytes;
+	int			length;
+} Pair;
+
+/* By length and bytes of the key, which is written first. */
+static int
+compare_pairs(const void *a, const void *b, void *unused)
+{
+	const char *left = ((const Pair *) a)->bytes + 1;
+	const char *right = ((const Pair *) b)->bytes + 1;
+	uint32		left_length;
+	uint32		right_length;
+
+	memcpy(&left_length, left, sizeof(left_length));
+	memcpy(&right_length, right, sizeof(right_length));
+	if (left_length != right_length)
+		return left_length < right_length ? -1 : 1;
+	return memcmp(left + sizeof(left_length), right + sizeof(right_length), left_length);
+}
+
+/* Bring the pairs of an object, written from these places on, in order. */
+static void
+sort_pairs(StringInfo canonical, const List *starts)
+{
+	int			count = list_length(starts);
+	Pair	   *pairs;
+	char	   *sorted;
+	char	   *to;
+	int			first;
+
+	if (count < 2)
+		return;
+	first = linitial_int(starts);
+	pairs = palloc(count * sizeof(Pair));
+	for (int i = 0; i < count; i++)
+	{
+		int			start = list_nth_int(starts, i);
+		int			end = i + 1 < count ? list_nth_int(starts, i + 1) : canonical->len;
+
+		pairs[i].bytes = canonical->data + start;
+		pairs[i].length = end - start;
+	}
+	qsort_interruptible(pairs, count, sizeof(Pair), compare_pairs, NULL);
+	sorted = to = palloc(canonical->len - first);
+	for (int i = 0; i < count; i++)
+	{
+		memcpy(to, pairs[i].bytes, pairs[i].length);
+		to += pairs[i].length;
+	}
+	memcpy(canonical->data + first, sorted, canonical->len - first);
+	pfree(sorted);
+	pfree(pairs);
+}
+
 static void
 append_jsonb(StringInfo canonical, Jsonb *request)
 {
 	JsonbIterator *iterator = JsonbIteratorInit(&request->root);
 	JsonbIteratorToken token;
 	JsonbValue	value;
+	bool		sorted = strings_are_utf8();
+	List	   *objects = NIL;	/* of those that are open, innermost last, where
+								 * their pairs begin */
 
 	while ((token = JsonbIteratorNext(&iterator, &value, false)) != WJB_DONE)
 	{
@@ -112,11 +187,23 @@ append_jsonb(StringInfo canonical, Jsonb *request)
 				break;
 			case WJB_BEGIN_OBJECT:
 				appendStringInfoChar(canonical, '{');
+				if (!sorted)
+					objects = lappend(objects, NIL);
 				break;
 			case WJB_END_OBJECT:
+				if (!sorted)
+				{
+					sort_pairs(canonical, llast(objects));
+					list_free(llast(objects));
+					objects = list_delete_last(objects);
+				}
 				appendStringInfoChar(canonical, '}');
 				break;
 			case WJB_KEY:
+				if (!sorted)
+					llast(objects) = lappend_int(llast(objects), canonical->len);
+				append_scalar(canonical, &value);
+				break;
 			case WJB_VALUE:
 			case WJB_ELEM:
 				append_scalar(canonical, &value);

@@ -4,8 +4,17 @@
  *	  The rules for keys, and their hash.
  *
  * A key is identified by scope and name, compared byte for byte.  The hash of
- * both, 128 bits, is what the index holds and what the key lock is named by;
- * keyrow.c compares the full scope and name before it believes a hash.
+ * both, 128 bits, is what the index holds; keyrow.c compares the full scope and
+ * name before it believes a hash.
+ *
+ * Where the name is a UUID of version 7, its time, 48 bits, stands in front in
+ * place of as many bits of the hash.  Keys made at about the same time then
+ * stand side by side in the index, and a checkpoint is followed by the images of
+ * a few of its pages and not of all.  80 bits of the hash are left, and two keys
+ * have to be of one millisecond to share them.
+ *
+ * The second half, which is of the hash alone, names the key's lock: of the
+ * keys of one moment, none cost each other time.
  *
  *-------------------------------------------------------------------------
  */
@@ -16,11 +25,15 @@
 #include "error.h"
 #include "guc.h"
 #include "key/keyname.h"
+#include "key/utf8.h"
 #include "utils/builtins.h"
 
 /* Stored hashes depend on these two; they never change. */
 #define HASH_SEED_HIGH	UINT64CONST(0x69646d70746e6379)
 #define HASH_SEED_LOW	UINT64CONST(0x6b65792068617368)
+
+/* Bytes of a UUID of version 7 that tell the time. */
+#define UUID7_TIME_LEN	6
 
 PG_FUNCTION_INFO_V1(idempotency_key_hash);
 
@@ -33,26 +46,83 @@ same_text(const text *a, const text *b)
 		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), length) == 0;
 }
 
-static uint64
-hash_text(const text *value, uint64 seed)
+/* A string as it is hashed. */
+typedef struct Bytes
 {
-	return hash_bytes_extended((const unsigned char *) VARDATA_ANY(value),
-							   VARSIZE_ANY_EXHDR(value), seed);
+	const char *data;
+	Size		length;
+} Bytes;
+
+static Bytes
+bytes_of_text(const text *value)
+{
+	Bytes		bytes = {VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value)};
+
+	bytes.data = utf8_from_string(bytes.data, &bytes.length);
+	return bytes;
+}
+
+static uint64
+hash_bytes_seeded(Bytes bytes, uint64 seed)
+{
+	return hash_bytes_extended((const unsigned char *) bytes.data, (int) bytes.length, seed);
+}
+
+static int
+hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	c |= 0x20;					/* to lower case, if it is a letter */
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/*
+ * The time of a UUID of version 7 that is written with hyphens, its first six
+ * bytes; false where the name is none.
+ */
+static bool
+uuid7_time(Bytes name, uint8 time[UUID7_TIME_LEN])
+{
+	static const char form[] = "hhhhhhhh-hhhh-7hhh-vhhh-hhhhhhhhhhhh";
+	int			digits = 0;
+
+	if (name.length != strlen(form))
+		return false;
+	for (int i = 0; i < (int) name.length; i++)
+	{
+		int			digit = hex_digit(name.data[i]);
+
+		if (form[i] == '-' ? name.data[i] != '-' :
+			form[i] == '7' ? digit != 7 :
+			form[i] == 'v' ? digit < 8 || digit > 11 : digit < 0)
+			return false;
+		if (form[i] == '-' || digits == 2 * UUID7_TIME_LEN)
+			continue;
+		time[digits / 2] = digits % 2 == 0 ? digit << 4 : time[digits / 2] | digit;
+		digits++;
+	}
+	return true;
 }
 
 /*
  * The hash of the scope seeds the hash of the name, so that no way of
  * dividing the same bytes between the two gives the same hash.
  */
-static void
+void
 hash_key(IdempotencyKey *key)
 {
+	Bytes		name = bytes_of_text(key->name);
+	Bytes		scope = bytes_of_text(key->scope);
+	uint8		time[UUID7_TIME_LEN];
 	uint64		half[2];
 
-	half[0] = hash_text(key->name, hash_text(key->scope, HASH_SEED_HIGH));
-	half[1] = hash_text(key->name, hash_text(key->scope, HASH_SEED_LOW));
+	half[0] = hash_bytes_seeded(name, hash_bytes_seeded(scope, HASH_SEED_HIGH));
+	half[1] = hash_bytes_seeded(name, hash_bytes_seeded(scope, HASH_SEED_LOW));
 	StaticAssertStmt(sizeof(half) == UUID_LEN, "a key's hash fills a uuid");
 	memcpy(key->hash.data, half, UUID_LEN);
+	if (uuid7_time(name, time))
+		memcpy(key->hash.data, time, UUID7_TIME_LEN);
 }
 
 static bool
@@ -111,6 +181,15 @@ make_key(IdempotencyKey *key, text *name, text *scope)
 	key->name = name;
 	key->scope = scope;
 	hash_key(key);
+}
+
+uint64
+key_lock_bits(const pg_uuid_t *hash)
+{
+	uint64		bits;
+
+	memcpy(&bits, hash->data + UUID_LEN - sizeof(bits), sizeof(bits));
+	return bits;
 }
 
 void
@@ -177,8 +256,8 @@ text_from_arg(FunctionCallInfo fcinfo, int arg)
 /*
  * key_hash(key text, scope text) returns uuid
  *
- * The hash under which a key is stored.  Immutable: a row that arrives by
- * COPY is checked against it.
+ * The hash under which a key is stored.  Immutable: every row that is stored
+ * is checked against it.
  */
 Datum
 idempotency_key_hash(PG_FUNCTION_ARGS)

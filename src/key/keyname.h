@@ -15,7 +15,7 @@ typedef struct IdempotencyKey
 {
 	text	   *scope;
 	text	   *name;
-	pg_uuid_t	hash;			/* of both: what is indexed and locked */
+	pg_uuid_t	hash;			/* of both: what is indexed; see keyname.c */
 } IdempotencyKey;
 
 /*
@@ -42,6 +42,12 @@ extern void check_scope_not_reserved(const text *scope);
  * check_scope() refuses.
  */
 extern void make_key(IdempotencyKey *key, text *name, text *scope);
+
+/* Set the hash of a key that was read from a row. */
+extern void hash_key(IdempotencyKey *key);
+
+/* The 64 bits that name the key's lock. */
+extern uint64 key_lock_bits(const pg_uuid_t *hash);
 
 /*
  * See that a key has a length that is allowed to a new one; or, where it was

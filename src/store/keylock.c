@@ -166,10 +166,9 @@ run_within(const WaitLimit *limit, int least_ms, void (*work) (void *), void *ar
 static void
 keylock_tag(LOCKTAG *tag, const IdempotencyKey *key)
 {
-	uint32		half[2];
+	uint64		bits = key_lock_bits(&key->hash);
 
-	memcpy(half, key->hash.data, sizeof(half));
-	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, half[0], half[1], KEYLOCK_CLASS);
+	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, (uint32) (bits >> 32), (uint32) bits, KEYLOCK_CLASS);
 }
 
 /*

@@ -221,6 +221,28 @@ keyrow_key(IdempotencyKey *key, TupleTableSlot *slot)
 	key->hash = *DatumGetUUIDP(slot_getattr(slot, KEYS_HASH + 1, &isnull));
 }
 
+HeapTuple
+keyrow_with_hash(HeapTuple tuple, TupleDesc desc)
+{
+	IdempotencyKey key;
+	int			column = KEYS_HASH + 1;
+	Datum		value;
+	bool		isnull;
+
+	keyrow_check_columns(desc);
+	value = heap_getattr(tuple, KEYS_SCOPE + 1, desc, &isnull);
+	if (isnull)
+		return tuple;			/* which the table's constraints refuse */
+	key.scope = DatumGetTextPP(value);
+	value = heap_getattr(tuple, KEYS_KEY + 1, desc, &isnull);
+	if (isnull)
+		return tuple;
+	key.name = DatumGetTextPP(value);
+	hash_key(&key);
+	value = UUIDPGetDatum(&key.hash);
+	return heap_modify_tuple_by_cols(tuple, desc, 1, &column, &value, &isnull);
+}
+
 bool
 keyrow_is_own(TupleTableSlot *slot)
 {

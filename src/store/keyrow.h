@@ -68,6 +68,12 @@ extern void keyrow_check_same(const IdempotencyKey *key, bool same);
 /* A copy of the key of the row in the slot. */
 extern void keyrow_key(IdempotencyKey *key, TupleTableSlot *slot);
 
+/*
+ * The tuple of a row of the table, with the hash of its key as this database
+ * computes it.
+ */
+extern HeapTuple keyrow_with_hash(HeapTuple tuple, TupleDesc desc);
+
 /* Whether the current transaction has written the row in the slot. */
 extern bool keyrow_is_own(TupleTableSlot *slot);
 

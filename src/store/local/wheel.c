@@ -106,6 +106,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
+#include "store/keyrow.h"
 #include "store/local/wheel.h"
 
 /* How often, a millisecond apart, a slot is tried before the next round. */
@@ -228,7 +229,8 @@ wheel_use_leaf(Relation leaf)
 
 /*
  * Row trigger on the leaves, for rows that arrive by COPY, by hand or by
- * logical replication.
+ * logical replication.  Their hash is computed: it may come from a machine of
+ * another byte order.
  */
 Datum
 idempotency_use_leaf(PG_FUNCTION_ARGS)
@@ -242,7 +244,8 @@ idempotency_use_leaf(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("use_leaf() must be called as a trigger before an insertion, for each row")));
 	wheel_use_leaf(trigger->tg_relation);
-	return PointerGetDatum(trigger->tg_trigtuple);
+	return PointerGetDatum(keyrow_with_hash(trigger->tg_trigtuple,
+										   RelationGetDescr(trigger->tg_relation)));
 }
 
 int
