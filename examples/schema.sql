@@ -2,7 +2,7 @@
 -- it and nothing else of it, and that role's own table.
 
 CREATE EXTENSION idempotency;
-GRANT USAGE ON SCHEMA idempotency TO app;
+SELECT idempotency.grant_usage('app');
 
 GRANT CREATE ON SCHEMA public TO app;
 SET ROLE app;

@@ -10,7 +10,7 @@ ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO "regress idempotency reader";
 ALTER DEFAULT PRIVILEGES GRANT EXECUTE ON FUNCTIONS TO "regress idempotency reader" WITH GRANT OPTION;
 ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;
 CREATE EXTENSION idempotency;
-GRANT USAGE ON SCHEMA idempotency TO "regress idempotency reader";
+SELECT idempotency.grant_usage('"regress idempotency reader"');
 
 SELECT c.relname, privilege
 FROM pg_class AS c, unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']) AS privilege

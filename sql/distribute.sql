@@ -64,7 +64,7 @@ SET idempotency.store = 'distributed';
 SELECT key FROM idempotency.lookup('key', 'payments/1');
 RESET idempotency.store;
 CREATE ROLE regress_distribute_app;
-GRANT USAGE ON SCHEMA idempotency TO regress_distribute_app;
+SELECT idempotency.grant_usage('regress_distribute_app');
 CREATE SCHEMA traps AUTHORIZATION regress_distribute_app;
 SET ROLE regress_distribute_app;
 SET idempotency.store = 'local';

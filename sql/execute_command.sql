@@ -64,9 +64,10 @@ SELECT count(*) FROM idempotency.lookup('wrong', 'command');
 -- where there is a result nothing is called, nor looked up
 SELECT outcome, response FROM idempotency.execute('path a', 'command', 'nothing');
 
--- privileges: an application with USAGE of the schema only
+-- privileges: an application
 CREATE ROLE regress_command_app;
-GRANT USAGE ON SCHEMA idempotency, command_a TO regress_command_app;
+SELECT idempotency.grant_usage('regress_command_app');
+GRANT USAGE ON SCHEMA command_a TO regress_command_app;
 CREATE TABLE command_a.payments (payer name);
 CREATE FUNCTION command_a.pay(jsonb) RETURNS jsonb LANGUAGE sql AS $$
 	INSERT INTO command_a.payments VALUES (current_user) RETURNING to_jsonb(payer)

@@ -37,7 +37,7 @@ SELECT count(*) FROM idempotency.keys;
 -- the application's own is still there, and its own
 SELECT id FROM idempotency.payment;
 SELECT relowner::regrole FROM pg_class WHERE oid = 'idempotency.payment'::regclass;
-GRANT USAGE ON SCHEMA idempotency TO regress_idempotency_reader;
+SELECT idempotency.grant_usage('regress_idempotency_reader');
 SET ROLE regress_idempotency_reader;
 SELECT outcome, response FROM idempotency.claim('key', '', '1');
 SELECT relname AS readable FROM pg_class

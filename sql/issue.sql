@@ -144,13 +144,13 @@ EXCEPTION WHEN SQLSTATE 'IK400' THEN
 END
 $$;
 
--- An application needs nothing but USAGE.
+-- An application needs nothing but what grant_usage() gives.
 CREATE ROLE regress_issue_app;
-GRANT USAGE ON SCHEMA idempotency TO regress_issue_app;
+SELECT idempotency.grant_usage('regress_issue_app');
 SET ROLE regress_issue_app;
 SELECT idempotency.issue('issue/pay', 'cart-8') = :'cart_8' AS same;
 SELECT idempotency.issue('issue/pay', 'cart-11') IS NOT NULL AS issued;
 SELECT count(*) FROM idempotency.keys;
 RESET ROLE;
-REVOKE USAGE ON SCHEMA idempotency FROM regress_issue_app;
+SELECT idempotency.revoke_usage('regress_issue_app');
 DROP ROLE regress_issue_app;

@@ -76,5 +76,5 @@ RESET idempotency.sqlstate_prefix;
 DROP FUNCTION post_pay;
 SET client_min_messages = warning;
 DROP SCHEMA api CASCADE;
-REVOKE USAGE ON SCHEMA idempotency FROM regress_web_user;
+SELECT idempotency.revoke_usage('regress_web_user');
 DROP ROLE regress_authenticator, regress_web_user;

@@ -1,5 +1,5 @@
--- USAGE on the schema is all that an application needs; without it the
--- functions are out of reach, and the tables are in any case.
+-- grant_usage() gives all that an application needs; without it the functions
+-- are out of reach, and the tables are in any case.
 CREATE ROLE regress_idempotency_app;
 SELECT outcome FROM idempotency.claim('secret', 'privileges/other tenant', '1');
 SELECT idempotency.complete('secret', 'privileges/other tenant', '"secret"', attempt => 1);
@@ -8,7 +8,7 @@ SET ROLE regress_idempotency_app;
 SELECT idempotency.claim('key', 'privileges');
 RESET ROLE;
 
-GRANT USAGE ON SCHEMA idempotency TO regress_idempotency_app;
+SELECT idempotency.grant_usage('regress_idempotency_app');
 SET ROLE regress_idempotency_app;
 SELECT outcome, attempt FROM idempotency.claim('key', 'privileges', '1');
 SELECT idempotency.heartbeat('key', 'privileges', 1) > clock_timestamp() AS renewed;
@@ -63,5 +63,5 @@ SELECT outcome, response FROM idempotency.claim('handed over', 'privileges');
 SELECT key, status FROM idempotency.keys WHERE scope LIKE 'privileges%' ORDER BY key COLLATE "C";
 
 DROP VIEW peep;
-REVOKE USAGE ON SCHEMA idempotency FROM regress_idempotency_app;
+SELECT idempotency.revoke_usage('regress_idempotency_app');
 DROP ROLE regress_idempotency_app;

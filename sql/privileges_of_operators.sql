@@ -1,5 +1,5 @@
 -- Policies and operation belong to the extension's owner; an operator may do
--- what was granted to him, an application with USAGE nothing of it.
+-- what was granted to him, an application nothing of it.
 CREATE ROLE regress_idempotency_app;
 CREATE ROLE regress_idempotency_operator;
 CREATE ROLE regress_idempotency_watcher;
@@ -55,13 +55,15 @@ SELECT idempotency.set_policy('operators', ttl => '2 days');
 SELECT * FROM allowed('none');
 -- an application, before and after it is let in
 SELECT DISTINCT answer FROM allowed('regress_idempotency_app');
-GRANT USAGE ON SCHEMA idempotency TO regress_idempotency_app, regress_idempotency_operator, regress_idempotency_watcher;
+SELECT idempotency.grant_usage('regress_idempotency_app');
+GRANT USAGE ON SCHEMA idempotency TO regress_idempotency_operator, regress_idempotency_watcher;
 SELECT * FROM allowed('regress_idempotency_app');
 -- operators, by grants of their own
 GRANT EXECUTE ON FUNCTION idempotency.set_policy, idempotency.drop_policy, idempotency.forget, idempotency.erase TO regress_idempotency_operator;
 SELECT * FROM allowed('regress_idempotency_operator');
--- one grant lets a watcher see what is in flight, and nothing else
+-- two grants let a watcher see what is in flight, and nothing else
 GRANT SELECT ON idempotency.in_flight TO regress_idempotency_watcher;
+GRANT EXECUTE ON FUNCTION idempotency.unfinished_claims TO regress_idempotency_watcher;
 SELECT * FROM allowed('regress_idempotency_watcher');
 
 -- set_policy and drop_policy run as their owner, by no search_path of the caller

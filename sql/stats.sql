@@ -15,9 +15,9 @@ SELECT (count(*) > 0) = (current_setting('shared_preload_libraries') ~ 'idempote
 FROM idempotency.stats;
 SELECT idempotency.stats_reset();
 
--- A role that may use the schema sees nothing of it.
+-- An application sees nothing of it.
 CREATE ROLE regress_stats_reader;
-GRANT USAGE ON SCHEMA idempotency TO regress_stats_reader;
+SELECT idempotency.grant_usage('regress_stats_reader');
 SET ROLE regress_stats_reader;
 SELECT outcome FROM idempotency.claim('counted?', 'stats');
 SELECT * FROM idempotency.stats;

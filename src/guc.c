@@ -209,17 +209,23 @@ check_sqlstate_prefix(char **newval, void **extra, GucSource source)
 	return false;
 }
 
-/* Define every setting; called once, when the library is loaded. */
+/*
+ * Define every setting; called once, when the library is loaded.
+ *
+ * What decides for how long a key is remembered, which keys and results are
+ * accepted and what an error is called is guaranteed to whoever wrote a function
+ * that claims keys, not to be chosen by whoever calls it.
+ */
 void
 define_settings(void)
 {
 	DefineCustomStringVariable("idempotency.default_ttl",
 							   "How long a key is remembered.",
-							   NULL, &default_ttl_text, "1 day", PGC_USERSET, 0,
+							   NULL, &default_ttl_text, "1 day", PGC_SUSET, 0,
 							   check_positive_interval, assign_default_ttl, NULL);
 	DefineCustomStringVariable("idempotency.default_lease",
 							   "How long an unfinished, committed claim stays protected.",
-							   NULL, &default_lease_text, "60 s", PGC_USERSET, 0,
+							   NULL, &default_lease_text, "60 s", PGC_SUSET, 0,
 							   check_positive_interval, assign_default_lease, NULL);
 	DefineCustomStringVariable("idempotency.default_wait",
 							   "How long a claim waits for a concurrent owner.",
@@ -228,20 +234,20 @@ define_settings(void)
 							   check_wait, assign_default_wait, NULL);
 	DefineCustomIntVariable("idempotency.min_key_length",
 							"Length in bytes under which a key is refused.",
-							NULL, &min_key_length, 1, 1, KEY_LENGTH_LIMIT, PGC_USERSET,
+							NULL, &min_key_length, 1, 1, KEY_LENGTH_LIMIT, PGC_SUSET,
 							GUC_UNIT_BYTE, NULL, NULL, NULL);
 	DefineCustomIntVariable("idempotency.max_key_length",
 							"Length in bytes over which a key is refused.",
-							NULL, &max_key_length, 255, 1, KEY_LENGTH_LIMIT, PGC_USERSET,
+							NULL, &max_key_length, 255, 1, KEY_LENGTH_LIMIT, PGC_SUSET,
 							GUC_UNIT_BYTE, NULL, NULL, NULL);
 	DefineCustomIntVariable("idempotency.max_response_size",
 							"Size over which a response is refused.",
 							NULL, &max_response_size, 1024, 1, MAX_KILOBYTES,
-							PGC_USERSET, GUC_UNIT_KB, NULL, NULL, NULL);
+							PGC_SUSET, GUC_UNIT_KB, NULL, NULL, NULL);
 	DefineCustomStringVariable("idempotency.sqlstate_prefix",
 							   "First two characters of the SQLSTATEs that the extension raises.",
 							   "PT makes PostgREST answer with the HTTP status of the other three.",
-							   &sqlstate_prefix, "IK", PGC_USERSET, 0,
+							   &sqlstate_prefix, "IK", PGC_SUSET, 0,
 							   check_sqlstate_prefix, NULL, NULL);
 	DefineCustomBoolVariable("idempotency.worker",
 							 "Sweep expired keys in the background.",

@@ -501,7 +501,7 @@ AS 'MODULE_PATHNAME', 'idempotency_unfinished_claims'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 
 COMMENT ON FUNCTION idempotency.unfinished_claims() IS
-'for in_flight: unfinished claims, committed or not, and the transaction in progress that holds them; reads all keys';
+'for in_flight, whose readers need EXECUTE on it too: unfinished claims, committed or not, and the transaction in progress that holds them; reads all keys';
 
 CREATE VIEW idempotency.in_flight AS
 SELECT DISTINCT ON (claim.scope, claim.key)
@@ -624,6 +624,14 @@ COMMENT ON COLUMN idempotency.stats.last_sweep IS 'when the last sweep ended';
 COMMENT ON COLUMN idempotency.stats.last_sweep_error IS 'the error that ended the last sweep; NULL where it went well';
 COMMENT ON COLUMN idempotency.stats.stats_reset IS 'since when this row has been counting; every scope has it';
 
+CREATE FUNCTION idempotency.version()
+RETURNS text
+AS 'MODULE_PATHNAME', 'idempotency_version'
+LANGUAGE C STABLE PARALLEL SAFE;
+
+COMMENT ON FUNCTION idempotency.version() IS
+'version of the loaded library';
+
 -- ---------------------------------------------------------------------------
 -- The distributed store.  Its table is made by distribute() and does not
 -- belong to the extension.
@@ -702,10 +710,28 @@ COMMENT ON FUNCTION idempotency.issue(text, text, interval) IS
 'a key made by the server: the same for a subject of a scope until it expires';
 
 -- ---------------------------------------------------------------------------
--- Privileges, whatever the default privileges say: the schema's missing USAGE
--- withholds the functions for applications; all else is for the owner alone.
+-- Privileges.  Nobody but the owner gets any, whatever the default privileges
+-- say; grant_usage() gives an application what it needs.
 -- ---------------------------------------------------------------------------
 
+CREATE FUNCTION idempotency.grant_usage(role regrole)
+RETURNS void
+AS 'MODULE_PATHNAME', 'idempotency_grant_usage'
+LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
+
+COMMENT ON FUNCTION idempotency.grant_usage(regrole) IS
+'let a role claim and complete keys: USAGE on the schema, EXECUTE on the functions for applications';
+
+CREATE FUNCTION idempotency.revoke_usage(role regrole)
+RETURNS void
+AS 'MODULE_PATHNAME', 'idempotency_revoke_usage'
+LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
+
+COMMENT ON FUNCTION idempotency.revoke_usage(regrole) IS
+'take from a role what grant_usage() gave it';
+
+-- What is the extension's is found by membership: the schema may hold objects
+-- of an application.  Types keep the USAGE that everybody has on types.
 DO $$
 DECLARE
 	command text;
@@ -719,42 +745,29 @@ BEGIN
 				AND depend.deptype = 'e'
 				AND extension.extname = 'idempotency'
 		)
-		SELECT format('REVOKE ALL ON TABLE %s FROM %s', c.oid::regclass, a.grantee::regrole)
+		SELECT format('REVOKE ALL ON TABLE %s FROM %s', c.oid::regclass, grantee.name)
 		FROM member
-		JOIN pg_class AS c ON member.classid = 'pg_class'::regclass AND c.oid = member.objid,
-		aclexplode(c.relacl) AS a
-		WHERE a.grantee NOT IN (0, c.relowner)
+		JOIN pg_class AS c ON member.classid = 'pg_class'::regclass AND c.oid = member.objid
+		CROSS JOIN aclexplode(c.relacl) AS a
+		CROSS JOIN LATERAL (SELECT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END) AS grantee (name)
+		WHERE a.grantee <> c.relowner
 		UNION
-		SELECT format('REVOKE ALL ON FUNCTION %s FROM %s', p.oid::regprocedure, a.grantee::regrole)
+		SELECT format('REVOKE ALL ON FUNCTION %s FROM %s', p.oid::regprocedure, grantee.name)
 		FROM member
-		JOIN pg_proc AS p ON member.classid = 'pg_proc'::regclass AND p.oid = member.objid,
-		aclexplode(p.proacl) AS a
-		WHERE a.grantee NOT IN (0, p.proowner)
+		JOIN pg_proc AS p ON member.classid = 'pg_proc'::regclass AND p.oid = member.objid
+		CROSS JOIN aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) AS a
+		CROSS JOIN LATERAL (SELECT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END) AS grantee (name)
+		WHERE a.grantee <> p.proowner
 		UNION
-		SELECT format('GRANT EXECUTE ON FUNCTION %s TO PUBLIC', member.objid::regprocedure)
-		FROM member
-		WHERE member.classid = 'pg_proc'::regclass
+		-- Who may create objects in the schema can make functions that calls of
+		-- the extension's are taken for.
+		SELECT format('REVOKE CREATE ON SCHEMA %I FROM %s', n.nspname, grantee.name)
+		FROM pg_namespace AS n
+		CROSS JOIN aclexplode(n.nspacl) AS a
+		CROSS JOIN LATERAL (SELECT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END) AS grantee (name)
+		WHERE n.nspname = 'idempotency' AND a.privilege_type = 'CREATE' AND a.grantee <> n.nspowner
 	LOOP
 		EXECUTE command;
 	END LOOP;
 END
 $$;
-
-REVOKE ALL ON TABLE idempotency.keys, idempotency.keys_0, idempotency.keys_1,
-	idempotency.keys_2, idempotency.keys_3, idempotency.keys_4,
-	idempotency.keys_5, idempotency.keys_6, idempotency.keys_7,
-	idempotency.keys_long, idempotency.wheel, idempotency.policy FROM PUBLIC;
-REVOKE ALL ON FUNCTION idempotency.announce_change(), idempotency.raise_until(), idempotency.use_leaf() FROM PUBLIC;
-REVOKE ALL ON FUNCTION idempotency.set_policy(text, interval, interval, interval, boolean, boolean, integer, integer, text[]) FROM PUBLIC;
-REVOKE ALL ON FUNCTION idempotency.drop_policy(text) FROM PUBLIC;
-REVOKE ALL ON FUNCTION idempotency.sweep(bigint) FROM PUBLIC;
-REVOKE ALL ON FUNCTION idempotency.forget(text, text) FROM PUBLIC;
-REVOKE ALL ON FUNCTION idempotency.purge(text) FROM PUBLIC;
-REVOKE ALL ON FUNCTION idempotency.erase(text, text) FROM PUBLIC;
-REVOKE ALL ON FUNCTION idempotency.distribute(regclass, text) FROM PUBLIC;
-REVOKE ALL ON FUNCTION idempotency.undistribute() FROM PUBLIC;
-REVOKE ALL ON FUNCTION idempotency.upgrade_store() FROM PUBLIC;
-REVOKE ALL ON TABLE idempotency.in_flight FROM PUBLIC;
-REVOKE ALL ON FUNCTION idempotency.stats_counters() FROM PUBLIC;
-REVOKE ALL ON FUNCTION idempotency.stats_reset() FROM PUBLIC;
-REVOKE ALL ON TABLE idempotency.stats FROM PUBLIC;

@@ -3,9 +3,19 @@
  * objects.c
  *	  The extension's own tables, indexes and types, by OID.
  *
- * Looked up by name once and kept for the life of the backend, or until a
- * relcache message names one of the tables: DROP EXTENSION, the turn of a
- * wheel slot (TRUNCATE gives it new storage), ALTER TABLE, REINDEX.
+ * They are found by their membership in the extension, never by name alone: who
+ * owns the schema may rename it and make another of the same name, and who has
+ * CREATE in it may put a table there.  Only an owner of the extension can make
+ * something its member.  Names tell the members apart.
+ *
+ * Nor is a member believed to be as the extension made it.  Columns are read by
+ * number, without the checks of a parser, so that a column of another type is a
+ * wild pointer.  Kind and owner are checked here, columns by whoever knows them:
+ * check_columns().
+ *
+ * Looked up once and kept for the life of the backend, or until a relcache
+ * message names one of the tables: DROP EXTENSION, the turn of a wheel slot
+ * (TRUNCATE gives it new storage), ALTER TABLE, CREATE TRIGGER, REINDEX.
  *
  * A change of the contents of a table sends one too: announce_change().
  *
@@ -16,17 +26,46 @@
  * A backend sees the message no later than it next locks a relation, so what
  * was looked up before a lock is never used after it without asking again.
  *
+ * Triggers.  Keys are written below the executor, where no trigger fires: one
+ * that somebody has put on a table would miss what it was made for (pg_repack's
+ * log of changes misses keys, and forgets them).  Where statements are run it
+ * would be the other way round, and code of somebody else would run with the
+ * privileges of the table's owner.  So writes are refused while there is one:
+ *
+ *		claim						CREATE TRIGGER on leaf L
+ *		objects(): none on L
+ *									lock L, against writers
+ *									commit, send messages
+ *		lock L, accept messages
+ *		objects(): looks again,
+ *		  finds it, refuses
+ *
+ * If the claim is first to lock L, CREATE TRIGGER waits for its transaction.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include "catalog/namespace.h"
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/dependency.h"
+#include "catalog/indexing.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_depend.h"
+#include "catalog/pg_extension.h"
+#include "catalog/pg_index.h"
 #include "catalog/pg_namespace.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "compat.h"
 #include "fmgr.h"
+#include "miscadmin.h"
 #include "objects.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -39,9 +78,17 @@ static Objects known;
 static bool known_valid = false;
 static uint64 generation = 1;
 
-/* Hashes of the names of the tables that need not exist. */
+/* Hashes under which the catalogues announce what need not be a member. */
 static uint32 distributed_name;
 static uint32 nodes_name;
+static uint32 schema_oid;
+
+static void
+forget(void)
+{
+	known_valid = false;
+	generation++;
+}
 
 static void
 forget_objects(Datum arg, Oid relid)
@@ -52,22 +99,23 @@ forget_objects(Datum arg, Oid relid)
 
 	for (int leaf = 0; leaf < LEAVES && !ours; leaf++)
 		ours = relid == known.leaf[leaf] || relid == known.leaf_index[leaf];
-
 	if (ours)
-	{
-		known_valid = false;
-		generation++;
-	}
+		forget();
 }
 
 static void
 forget_names(Datum arg, CacheNumber cacheid, uint32 name)
 {
 	if (name == 0 || !known_valid || name == distributed_name || name == nodes_name)
-	{
-		known_valid = false;
-		generation++;
-	}
+		forget();
+}
+
+/* The schema may get another name or owner. */
+static void
+forget_schema(Datum arg, CacheNumber cacheid, uint32 schema)
+{
+	if (schema == 0 || !known_valid || schema == schema_oid)
+		forget();
 }
 
 void
@@ -75,52 +123,13 @@ watch_objects(void)
 {
 	CacheRegisterRelcacheCallback(forget_objects, (Datum) 0);
 	CacheRegisterSyscacheCallback(RELNAMENSP, forget_names, (Datum) 0);
+	CacheRegisterSyscacheCallback(NAMESPACEOID, forget_schema, (Datum) 0);
 }
 
 uint64
 objects_generation(void)
 {
 	return generation;
-}
-
-static void
-not_installed(void)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_UNDEFINED_OBJECT),
-			 errmsg("extension \"idempotency\" is not installed in this database"),
-			 errhint("Run CREATE EXTENSION idempotency.")));
-}
-
-static Oid
-relation_named(Oid schema, const char *name)
-{
-	Oid			relid = get_relname_relid(name, schema);
-
-	if (!OidIsValid(relid))
-		not_installed();
-	return relid;
-}
-
-/* The same for a table that need not exist. */
-static Oid
-table_if_exists(Oid schema, const char *name, uint32 *hash)
-{
-	*hash = GetSysCacheHashValue2(RELNAMENSP, CStringGetDatum(name),
-								  ObjectIdGetDatum(schema));
-	return get_relname_relid(name, schema);
-}
-
-static Oid
-type_named(Oid schema, const char *name)
-{
-	Oid			typid = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid,
-										CStringGetDatum(name),
-										ObjectIdGetDatum(schema));
-
-	if (!OidIsValid(typid))
-		not_installed();
-	return typid;
 }
 
 /*
@@ -138,36 +147,369 @@ idempotency_announce_change(PG_FUNCTION_ARGS)
 	return PointerGetDatum(NULL);
 }
 
+char *
+object_name(Oid relid)
+{
+	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
+									  get_rel_name(relid));
+}
+
+/* ----------------------------------------------------------------
+ *		Members
+ * ----------------------------------------------------------------
+ */
+
+static void
+not_installed(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("extension \"idempotency\" is not installed in this database"),
+			 errhint("Run CREATE EXTENSION idempotency.")));
+}
+
+/* Scan a catalogue by an index whose first column is an OID, or two. */
+static SysScanDesc
+scan_by_oid(Relation catalogue, Oid index, AttrNumber first, Oid value,
+			AttrNumber second, Oid second_value)
+{
+	ScanKeyData conditions[2];
+
+	ScanKeyInit(&conditions[0], first, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(value));
+	if (second != InvalidAttrNumber)
+		ScanKeyInit(&conditions[1], second, BTEqualStrategyNumber, F_OIDEQ,
+					ObjectIdGetDatum(second_value));
+	return systable_beginscan(catalogue, index, true, NULL,
+							  second != InvalidAttrNumber ? 2 : 1, conditions);
+}
+
+/* The extension's OID, and its schema's. */
+static Oid
+installed_extension(Oid *schema)
+{
+	Relation	catalogue = table_open(ExtensionRelationId, AccessShareLock);
+	ScanKeyData name;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	Oid			extension = InvalidOid;
+
+	ScanKeyInit(&name, Anum_pg_extension_extname, BTEqualStrategyNumber,
+				F_NAMEEQ, CStringGetDatum("idempotency"));
+	scan = systable_beginscan(catalogue, ExtensionNameIndexId, true, NULL, 1, &name);
+	if (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		extension = ((Form_pg_extension) GETSTRUCT(tuple))->oid;
+		*schema = ((Form_pg_extension) GETSTRUCT(tuple))->extnamespace;
+	}
+	systable_endscan(scan);
+	table_close(catalogue, AccessShareLock);
+	if (!OidIsValid(extension))
+		not_installed();
+	return extension;
+}
+
+List *
+objects_members(Oid classid)
+{
+	Oid			schema;
+	Oid			extension = installed_extension(&schema);
+	Relation	catalogue = table_open(DependRelationId, AccessShareLock);
+	SysScanDesc scan = scan_by_oid(catalogue, DependReferenceIndexId,
+								   Anum_pg_depend_refclassid, ExtensionRelationId,
+								   Anum_pg_depend_refobjid, extension);
+	HeapTuple	tuple;
+	List	   *members = NIL;
+
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_depend depend = (Form_pg_depend) GETSTRUCT(tuple);
+
+		if (depend->deptype == DEPENDENCY_EXTENSION && depend->classid == classid)
+			members = lappend_oid(members, depend->objid);
+	}
+	systable_endscan(scan);
+	table_close(catalogue, AccessShareLock);
+	return members;
+}
+
+/* ----------------------------------------------------------------
+ *		Tables and types
+ * ----------------------------------------------------------------
+ */
+
+static void
+not_as_made(const char *name, const char *detail)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("\"idempotency.%s\" is not as this version of the extension made it", name),
+			 errdetail_internal("%s", detail),
+			 errhint("Run ALTER EXTENSION idempotency UPDATE if a new version was installed. Keep columns of your own in another table.")));
+}
+
+void
+check_columns(const char *name, TupleDesc desc, const Oid *types, int count)
+{
+	if (desc->natts != count)
+		not_as_made(name, psprintf(_("It has %d columns in place of %d."), desc->natts, count));
+	for (int column = 0; column < count; column++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(desc, column);
+
+		if (attribute->attisdropped || attribute->atttypid != types[column])
+			not_as_made(name, psprintf(_("Column %d is not of type %s."),
+									   column + 1, format_type_be(types[column])));
+	}
+}
+
+/* Where the OID of a table of that name belongs, and of which kind the table is. */
+static Oid *
+place_of_table(Objects *found, const char *name, char *kind)
+{
+	*kind = RELKIND_RELATION;
+	if (strcmp(name, "keys") == 0)
+	{
+		*kind = RELKIND_PARTITIONED_TABLE;
+		return &found->keys;
+	}
+	if (strcmp(name, "wheel") == 0)
+		return &found->wheel;
+	if (strcmp(name, "policy") == 0)
+		return &found->policy;
+	if (strcmp(name, "keys_long") == 0)
+		return &found->leaf[LEAF_LONG];
+	if (strncmp(name, "keys_", 5) == 0 && strlen(name) == 6 &&
+		name[5] >= '0' && name[5] < '0' + WHEEL_SLOTS)
+		return &found->leaf[name[5] - '0'];
+	return NULL;
+}
+
+/* Note the OID of a member, if it is one of the tables, and see to its kind. */
+static void
+find_table(Objects *found, Oid relid)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Form_pg_class relation;
+	Oid		   *place;
+	char		kind;
+
+	if (!HeapTupleIsValid(tuple))
+		return;					/* dropped since; the message is on its way */
+	relation = (Form_pg_class) GETSTRUCT(tuple);
+	place = place_of_table(found, NameStr(relation->relname), &kind);
+	if (place != NULL)
+	{
+		if (relation->relkind != kind)
+			not_as_made(NameStr(relation->relname), _("It is a relation of another kind."));
+		if (OidIsValid(found->owner) && relation->relowner != found->owner)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("tables of extension \"idempotency\" belong to different roles"),
+					 errdetail("Table \"%s\" belongs to role \"%s\", another one to role \"%s\".",
+							   NameStr(relation->relname),
+							   GetUserNameFromId(relation->relowner, true),
+							   GetUserNameFromId(found->owner, true)),
+					 errhint("Give them back to the role that installed the extension, by ALTER TABLE .. OWNER TO.")));
+		found->owner = relation->relowner;
+		*place = relid;
+	}
+	ReleaseSysCache(tuple);
+}
+
+static void
+find_tables(Objects *found)
+{
+	ListCell   *cell;
+	bool		complete;
+
+	foreach(cell, objects_members(RelationRelationId))
+		find_table(found, lfirst_oid(cell));
+	complete = OidIsValid(found->keys) && OidIsValid(found->wheel) && OidIsValid(found->policy);
+	for (int leaf = 0; leaf < LEAVES; leaf++)
+		complete = complete && OidIsValid(found->leaf[leaf]);
+	if (!complete)
+		not_installed();
+}
+
+/* The index of a leaf that judges whether a key is free: its primary key. */
+static Oid
+primary_key_of(Oid relid)
+{
+	Relation	catalogue = table_open(IndexRelationId, AccessShareLock);
+	SysScanDesc scan = scan_by_oid(catalogue, IndexIndrelidIndexId,
+								   Anum_pg_index_indrelid, relid, InvalidAttrNumber, InvalidOid);
+	HeapTuple	tuple;
+	Oid			found = InvalidOid;
+
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_index index = (Form_pg_index) GETSTRUCT(tuple);
+
+		if (index->indisprimary && index->indisvalid && index->indisready &&
+			index->indimmediate && index->indnatts == 1)
+			found = index->indexrelid;
+	}
+	systable_endscan(scan);
+	table_close(catalogue, AccessShareLock);
+	if (!OidIsValid(found))
+		not_as_made(get_rel_name(relid), _("It has not the primary key that it was made with."));
+	return found;
+}
+
+static Oid
+find_claim_result(void)
+{
+	ListCell   *cell;
+
+	foreach(cell, objects_members(TypeRelationId))
+	{
+		HeapTuple	tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(lfirst_oid(cell)));
+		bool		same;
+
+		if (!HeapTupleIsValid(tuple))
+			continue;
+		same = strcmp(NameStr(((Form_pg_type) GETSTRUCT(tuple))->typname), "claim_result") == 0 &&
+			((Form_pg_type) GETSTRUCT(tuple))->typtype == TYPTYPE_COMPOSITE;
+		ReleaseSysCache(tuple);
+		if (same)
+			return lfirst_oid(cell);
+	}
+	not_installed();
+	return InvalidOid;
+}
+
+/* A table that need not exist. */
+static Oid
+table_if_exists(Oid schema, const char *name, uint32 *hash)
+{
+	*hash = GetSysCacheHashValue2(RELNAMENSP, CStringGetDatum(name),
+								  ObjectIdGetDatum(schema));
+	return get_relname_relid(name, schema);
+}
+
+/* Whether the schema belongs to the owner of the tables, or to a superuser. */
+static bool
+schema_is_safe(const Objects *found)
+{
+	HeapTuple	tuple = SearchSysCache1(NAMESPACEOID, ObjectIdGetDatum(found->schema));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	owner = ((Form_pg_namespace) GETSTRUCT(tuple))->nspowner;
+	ReleaseSysCache(tuple);
+	return owner == found->owner || superuser_arg(owner);
+}
+
+/*
+ * The table of the distributed store is no member, so it is known by its name and
+ * counts by its owner.  Statements reach it by name: while the schema is in the
+ * hands of somebody who may give that name to another table, there is none.
+ */
+static Oid
+find_distributed_keys(const Objects *found)
+{
+	Oid			relid = table_if_exists(found->schema, DISTRIBUTED_KEYS, &distributed_name);
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Form_pg_class relation;
+
+	if (!HeapTupleIsValid(tuple))
+		return InvalidOid;
+	relation = (Form_pg_class) GETSTRUCT(tuple);
+	if (relation->relowner != found->owner || relation->relkind != RELKIND_RELATION ||
+		relation->relpersistence != RELPERSISTENCE_PERMANENT || !schema_is_safe(found))
+		relid = InvalidOid;
+	ReleaseSysCache(tuple);
+	return relid;
+}
+
+/* ----------------------------------------------------------------
+ *		Triggers
+ * ----------------------------------------------------------------
+ */
+
+/* Note a trigger of the table that may fire and whose function is no member. */
+static void
+find_foreign_trigger(Objects *found, Oid relid, const List *functions)
+{
+	Relation	catalogue;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	if (!OidIsValid(relid))
+		return;
+	catalogue = table_open(TriggerRelationId, AccessShareLock);
+	scan = scan_by_oid(catalogue, TriggerRelidNameIndexId,
+					   Anum_pg_trigger_tgrelid, relid, InvalidAttrNumber, InvalidOid);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_trigger trigger = (Form_pg_trigger) GETSTRUCT(tuple);
+
+		if (trigger->tgenabled != TRIGGER_DISABLED &&
+			!list_member_oid(functions, trigger->tgfoid))
+		{
+			found->foreign_table = relid;
+			found->foreign_trigger = trigger->tgname;
+		}
+	}
+	systable_endscan(scan);
+	table_close(catalogue, AccessShareLock);
+}
+
+static void
+find_foreign_triggers(Objects *found)
+{
+	List	   *functions = objects_members(ProcedureRelationId);
+
+	find_foreign_trigger(found, found->keys, functions);
+	find_foreign_trigger(found, found->wheel, functions);
+	find_foreign_trigger(found, found->policy, functions);
+	for (int leaf = 0; leaf < LEAVES; leaf++)
+		find_foreign_trigger(found, found->leaf[leaf], functions);
+	find_foreign_trigger(found, found->distributed_keys, functions);
+	list_free(functions);
+}
+
+void
+check_triggers(void)
+{
+	const Objects *now = objects();
+
+	if (OidIsValid(now->foreign_table))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("table \"%s\" has a trigger that is not part of extension \"idempotency\"",
+						get_rel_name(now->foreign_table)),
+				 errdetail("Trigger \"%s\" would miss what the extension writes.",
+						   NameStr(now->foreign_trigger)),
+				 errhint("Drop or disable the trigger. pg_repack leaves the tables alone by its option --exclude-extension=idempotency.")));
+}
+
+/* ----------------------------------------------------------------
+ *		All of it
+ * ----------------------------------------------------------------
+ */
+
 const Objects *
 objects(void)
 {
 	if (!known_valid)
 	{
 		uint64		seen = generation;
-		Objects		found;
-		Oid			schema = get_namespace_oid("idempotency", true);
+		Objects		found = {0};
 
-		if (!OidIsValid(schema) || !check_installed_version())
+		if (!check_installed_version())
 			not_installed();
-		found.keys = relation_named(schema, "keys");
-		found.wheel = relation_named(schema, "wheel");
-		found.policy = relation_named(schema, "policy");
+		(void) installed_extension(&found.schema);
+		schema_oid = GetSysCacheHashValue1(NAMESPACEOID, ObjectIdGetDatum(found.schema));
+		find_tables(&found);
 		for (int leaf = 0; leaf < LEAVES; leaf++)
-		{
-			char		suffix[8] = "long";
-			char		name[NAMEDATALEN];
-
-			if (leaf != LEAF_LONG)
-				snprintf(suffix, sizeof(suffix), "%d", leaf);
-			snprintf(name, sizeof(name), "keys_%s", suffix);
-			found.leaf[leaf] = relation_named(schema, name);
-			snprintf(name, sizeof(name), "keys_%s_hash", suffix);
-			found.leaf_index[leaf] = relation_named(schema, name);
-		}
-		found.keys_type = type_named(schema, "keys");
-		found.claim_result_type = type_named(schema, "claim_result");
-		found.distributed_keys = table_if_exists(schema, DISTRIBUTED_KEYS, &distributed_name);
+			found.leaf_index[leaf] = primary_key_of(found.leaf[leaf]);
+		found.keys_type = get_rel_type_id(found.keys);
+		found.claim_result_type = find_claim_result();
+		found.distributed_keys = find_distributed_keys(&found);
 		found.citus_nodes = table_if_exists(PG_CATALOG_NAMESPACE, "pg_dist_node", &nodes_name);
+		find_foreign_triggers(&found);
 
 		/* A message that arrived meanwhile makes the next call look again. */
 		known = found;

@@ -8,6 +8,9 @@
 #ifndef IDEMPOTENCY_OBJECTS_H
 #define IDEMPOTENCY_OBJECTS_H
 
+#include "access/tupdesc.h"
+#include "nodes/pg_list.h"
+
 #define WHEEL_SLOTS		8
 
 /* The tables that hold keys: a leaf for each slot of the wheel, and keys_long. */
@@ -19,6 +22,8 @@
 
 typedef struct Objects
 {
+	Oid			owner;			/* of all of these tables */
+	Oid			schema;
 	Oid			keys;
 	Oid			wheel;
 	Oid			policy;
@@ -28,12 +33,20 @@ typedef struct Objects
 	Oid			claim_result_type;
 	Oid			distributed_keys;	/* InvalidOid: there is none */
 	Oid			citus_nodes;	/* likewise, Citus' list of its nodes */
+
+	/* A table with a trigger that is not the extension's; InvalidOid: none. */
+	Oid			foreign_table;
+	NameData	foreign_trigger;
 } Objects;
 
 /*
- * The OIDs as of now.  Raises UNDEFINED_OBJECT where the extension is not
- * installed in this database.  The pointer is good until invalidation
- * messages are next accepted, that is until a relation is locked.
+ * The OIDs as of now.  Raises UNDEFINED_OBJECT if the extension is not installed
+ * in this database, and OBJECT_NOT_IN_PREREQUISITE_STATE if a table is of another
+ * kind or owner than the extension made it.  The pointer is good until
+ * invalidation messages are next accepted, that is until a relation is locked.
+ *
+ * Whoever has locked one of the tables calls it again before using the table: the
+ * lock may have been waited for.
  */
 extern const Objects *objects(void);
 
@@ -42,6 +55,25 @@ extern const Objects *objects(void);
  * that what was derived from them is known to be old.
  */
 extern uint64 objects_generation(void);
+
+/* The members of the extension that are in the given catalogue. */
+extern List *objects_members(Oid classid);
+
+/*
+ * Raise OBJECT_NOT_IN_PREREQUISITE_STATE if the columns of a table or composite
+ * type of the extension are not of these types.  They are read by number.
+ */
+extern void check_columns(const char *name, TupleDesc desc, const Oid *types, int count);
+
+/*
+ * Raise FEATURE_NOT_SUPPORTED if one of the tables has a trigger that is not the
+ * extension's.  Called by whoever is about to write, with the table locked:
+ * CREATE TRIGGER waits for that lock, and what it did before is known by then.
+ */
+extern void check_triggers(void);
+
+/* Name of a relation of the extension, quoted and with its schema. */
+extern char *object_name(Oid relid);
 
 extern void watch_objects(void);
 

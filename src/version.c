@@ -24,10 +24,24 @@
 #include "access/table.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_extension.h"
+#include "fmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
 #include "version.h"
+
+PG_FUNCTION_INFO_V1(idempotency_version);
+
+/*
+ * version() returns text
+ *
+ * Of this library, which may be later than the extension in the database.
+ */
+Datum
+idempotency_version(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_TEXT_P(cstring_to_text(LIBRARY_VERSION));
+}
 
 /* The version in the catalogue, or NULL. */
 static char *

@@ -55,7 +55,7 @@ start($old);
 my @databases = ('postgres', 'other');
 one($old, 'CREATE DATABASE other');
 one($old, 'CREATE ROLE app');
-one($old, 'CREATE EXTENSION idempotency; GRANT USAGE ON SCHEMA idempotency TO app', $_) for @databases;
+one($old, 'CREATE EXTENSION idempotency; SELECT idempotency.grant_usage(\'app\')', $_) for @databases;
 one($old, q{
 UPDATE idempotency.wheel SET until = clock_timestamp() - interval '5 days 3 hours' + slot * interval '7 hours 13 minutes';
 DO 'BEGIN PERFORM idempotency.sweep(); END';

@@ -147,7 +147,7 @@ CREATE TABLE payments (tenant text, payment uuid DEFAULT gen_random_uuid(), key 
 SET citus.shard_count = 8;
 SELECT create_distributed_table('payments', 'tenant');
 CREATE ROLE idempotency_test_app LOGIN;
-GRANT USAGE ON SCHEMA idempotency TO idempotency_test_app;
+SELECT idempotency.grant_usage('idempotency_test_app');
 GRANT SELECT, INSERT ON payments TO idempotency_test_app;
 });
 

@@ -22,7 +22,7 @@ psql -Xqc 'CREATE ROLE app LOGIN' -c 'CREATE DATABASE distributed'
 for database in postgres distributed; do
 	psql -Xq -v ON_ERROR_STOP=1 "$database" <<'END'
 CREATE EXTENSION idempotency;
-GRANT USAGE ON SCHEMA idempotency TO app;
+SELECT idempotency.grant_usage('app');
 CREATE TABLE payments (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, key text, amount numeric);
 GRANT ALL ON payments TO app;
 CREATE FUNCTION work(jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT $1';

@@ -55,7 +55,7 @@ BEGIN
 END
 $$;
 
--- The service's own role.  Of the extension it needs the schema, no more.
+-- The service's own role.  Of the extension it needs what grant_usage() gives.
 CREATE ROLE shop LOGIN;
-GRANT USAGE ON SCHEMA idempotency TO shop;
+SELECT idempotency.grant_usage('shop');
 GRANT INSERT, SELECT ON payments, payments_without_keys TO shop;

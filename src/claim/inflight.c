@@ -14,9 +14,8 @@
  * current transaction: what others have not committed is known to the servers
  * that hold it.
  *
- * A view checks its tables as its owner, but its functions as its reader.  So
- * the function is open to all, and asks itself whether its caller may read
- * the view: one grant is enough.
+ * A view checks its tables as its owner, but its functions as its reader: who
+ * reads the view needs EXECUTE on the function, too.
  *
  *-------------------------------------------------------------------------
  */
@@ -25,13 +24,10 @@
 #include "access/subtrans.h"
 #include "access/transam.h"
 #include "access/xact.h"
-#include "catalog/namespace.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "store/deferred.h"
 #include "store/store.h"
-#include "utils/acl.h"
-#include "utils/lsyscache.h"
 #include "utils/tuplestore.h"
 
 PG_FUNCTION_INFO_V1(idempotency_unfinished_claims);
@@ -46,17 +42,6 @@ enum
 	UNFINISHED_HOLDER,
 	UNFINISHED_COLUMNS
 };
-
-static void
-check_may_read_view(void)
-{
-	Oid			schema = get_namespace_oid("idempotency", false);
-	Oid			view = get_relname_relid("in_flight", schema);
-
-	if (!OidIsValid(view) ||
-		pg_class_aclcheck(view, GetUserId(), ACL_SELECT) != ACLCHECK_OK)
-		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_VIEW, "in_flight");
-}
 
 /*
  * The transaction to which the writer of a row belongs.  A subtransaction that
@@ -118,7 +103,7 @@ put_visited_claim(const IdempotencyKey *key, const KeyRow *row, void *result)
  * progress that has written the row, NULL where its claim is committed and
  * nobody is at work on it.  A claim with its result is among them as long as
  * that is not committed, without lease_until.  A claim that a transaction is
- * replacing is there twice.  For those who may read the view in_flight.
+ * replacing is there twice.
  */
 Datum
 idempotency_unfinished_claims(PG_FUNCTION_ARGS)
@@ -131,7 +116,6 @@ idempotency_unfinished_claims(PG_FUNCTION_ARGS)
 	KeyRow		row;
 	TransactionId writer;
 
-	check_may_read_view();
 	InitMaterializedSRF(fcinfo, 0);
 	store_open(&store);
 	if (store_visit_unfinished(&store, now, put_visited_claim, result))

@@ -106,7 +106,7 @@ has_column(Oid relid, const Column *column)
 }
 
 static void
-check_columns(Oid relid)
+check_table(Oid relid)
 {
 	for (int number = 0; number < DISTRIBUTED_COLUMNS; number++)
 	{
@@ -168,7 +168,7 @@ distributed_table(void)
 		uint64		seen = objects_generation();
 		DistributedTable found;
 
-		check_columns(relid);
+		check_table(relid);
 		found.relid = relid;
 		found.owner = owner_of(relid);
 		found.tenant_type = type_of_column(relid, columns[DISTRIBUTED_TENANT].name);

@@ -1,0 +1,105 @@
+/*-------------------------------------------------------------------------
+ *
+ * privileges.c
+ *	  What an application role needs, given and taken in one call.
+ *
+ * Nothing that belongs to the extension is open to PUBLIC.  An application gets
+ * USAGE on the schema and EXECUTE on the functions named here, as far as they
+ * are members of the extension: the schema may hold functions of the same names
+ * that are not.
+ *
+ * The commands run with the caller's own privileges, so that the right to call
+ * these functions is no right to grant anything.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_proc.h"
+#include "error.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "objects.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/regproc.h"
+
+PG_FUNCTION_INFO_V1(idempotency_grant_usage);
+PG_FUNCTION_INFO_V1(idempotency_revoke_usage);
+
+/* The functions for applications. */
+static const char *const application_functions[] = {
+	"claim", "complete", "fail", "release", "heartbeat", "checkpoint", "lookup",
+	"execute", "once", "claim_many", "complete_many",
+	"issue", "derive", "parse_header", "request_key"
+};
+
+static bool
+is_for_applications(Oid function)
+{
+	char	   *name = get_func_name(function);
+
+	for (int i = 0; name != NULL && i < (int) lengthof(application_functions); i++)
+	{
+		if (strcmp(name, application_functions[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void
+run_command(const char *command)
+{
+	if (SPI_execute(command, false, 0) != SPI_OK_UTILITY)
+		elog(ERROR, "could not run: %s", command);
+}
+
+/* GRANT .. TO or REVOKE .. FROM, as the verb and the preposition say. */
+static Datum
+change_usage(FunctionCallInfo fcinfo, const char *verb, const char *preposition)
+{
+	char	   *suffix;
+	ListCell   *cell;
+
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
+				 errmsg("role must not be null"),
+				 errhint("Name the role that the application connects as.")));
+	suffix = psprintf("%s %s", preposition,
+					  quote_identifier(GetUserNameFromId(PG_GETARG_OID(0), false)));
+	SPI_connect();
+	run_command(psprintf("%s USAGE ON SCHEMA %s %s", verb,
+						 quote_identifier(get_namespace_name(objects()->schema)), suffix));
+	foreach(cell, objects_members(ProcedureRelationId))
+	{
+		if (is_for_applications(lfirst_oid(cell)))
+			run_command(psprintf("%s EXECUTE ON FUNCTION %s %s", verb,
+								 format_procedure_qualified(lfirst_oid(cell)), suffix));
+	}
+	SPI_finish();
+	PG_RETURN_VOID();
+}
+
+/*
+ * grant_usage(role regrole)
+ *
+ * Lets the role claim and complete keys.  Raises IK400 where role is null.
+ */
+Datum
+idempotency_grant_usage(PG_FUNCTION_ARGS)
+{
+	return change_usage(fcinfo, "GRANT", "TO");
+}
+
+/*
+ * revoke_usage(role regrole)
+ *
+ * Takes that from it again.
+ */
+Datum
+idempotency_revoke_usage(PG_FUNCTION_ARGS)
+{
+	return change_usage(fcinfo, "REVOKE", "FROM");
+}
