@@ -19,7 +19,7 @@ have_java() {
 			org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies -DoutputDirectory=.build/lib
 		cp pom.xml .build/installed
 	fi
-	javac -Xlint:all,-processing -Werror -d .build/classes -cp '.build/lib/*' src/*.java
+	javac -parameters -Xlint:all,-processing -Werror -d .build/classes -cp '.build/lib/*' src/*.java
 }
 
 # say_version ARTIFACT...: what the table says.

@@ -1,0 +1,241 @@
+package payments;
+
+import jakarta.servlet.FilterChain;
+import jakarta.servlet.ReadListener;
+import jakarta.servlet.ServletException;
+import jakarta.servlet.ServletInputStream;
+import jakarta.servlet.http.HttpServletRequest;
+import jakarta.servlet.http.HttpServletRequestWrapper;
+import jakarta.servlet.http.HttpServletResponse;
+import java.io.ByteArrayInputStream;
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.sql.SQLException;
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import org.springframework.core.NestedExceptionUtils;
+import org.springframework.dao.DataAccessException;
+import org.springframework.jdbc.core.JdbcTemplate;
+import org.springframework.transaction.PlatformTransactionManager;
+import org.springframework.transaction.TransactionStatus;
+import org.springframework.web.filter.OncePerRequestFilter;
+import org.springframework.web.servlet.DispatcherServlet;
+import org.springframework.web.util.ContentCachingResponseWrapper;
+
+/**
+ * Carries out a request once for each Idempotency-Key. Claim, work and answer are one transaction,
+ * which the handler's own statements join, and nothing is sent before it has committed.
+ *
+ * <p>An answer under 500 is stored. An exception, and an answer of 500 and above, rolls the work
+ * back and stores nothing, so that a retry runs the handler again.
+ */
+class IdempotencyFilter extends OncePerRequestFilter {
+    private static final List<String> STORED =
+            List.of("Content-Language", "Content-Location", "Content-Type", "ETag", "Last-Modified", "Link", "Location");
+
+    private static final Map<Integer, String> TITLES = Map.of(
+            400, "The request or its Idempotency-Key is not acceptable",
+            409, "A request with this Idempotency-Key is being carried out",
+            412, "The request is too old to be sent again",
+            413, "The answer is too large to be stored",
+            422, "The Idempotency-Key was used for a different request");
+
+    /** Of a body that is no JSON, or none that jsonb can hold. */
+    private static final Set<String> NOT_JSONB = Set.of("22P02", "22P05", "22021", "22003", "54001");
+
+    private static final String CLAIM = """
+            SELECT key, outcome, status_code, ceil(extract(epoch FROM retry_after))::integer AS retry_after,
+                   coalesce(convert_to((response -> 'body')::text, 'UTF8'), decode(response ->> 'bytes', 'base64')) AS body,
+                   ARRAY(SELECT ARRAY[name, value] FROM jsonb_each_text(response -> 'headers') AS h (name, value)) AS headers
+              FROM idempotency.parse_header(?::text) AS key,
+                   idempotency.claim(key => key, scope => ?, wait => '0', request => jsonb_build_object(
+                       'method', ?::text, 'path', ?::text, 'query', ?::text,
+                       'body', CASE WHEN ? THEN convert_from(?, 'UTF8')::jsonb ELSE to_jsonb(encode(?, 'base64')) END))""";
+
+    private static final String COMPLETE = """
+            SELECT FROM idempotency.complete(key => ?, scope => ?, status_code => ?, response => jsonb_build_object(
+                'headers', jsonb_object(?::text[]), CASE WHEN ? THEN 'body' ELSE 'bytes' END,
+                CASE WHEN ? THEN convert_from(?, 'UTF8')::jsonb ELSE to_jsonb(encode(?, 'base64')) END))""";
+
+    private final String operation;
+    private final JdbcTemplate db;
+    private final PlatformTransactionManager transactions;
+
+    IdempotencyFilter(String operation, JdbcTemplate db, PlatformTransactionManager transactions) {
+        this.operation = operation;
+        this.db = db;
+        this.transactions = transactions;
+    }
+
+    @Override
+    protected void doFilterInternal(HttpServletRequest request, HttpServletResponse response, FilterChain chain)
+            throws ServletException, IOException {
+        if (request.getUserPrincipal() == null) {
+            throw new ServletException("the caller of the request is unknown");
+        }
+        var scope = operation + "/" + request.getUserPrincipal().getName();
+        var keys = Collections.list(request.getHeaders("Idempotency-Key"));
+        if (keys.size() > 1) {
+            refuse(response, 400, null);
+            return;
+        }
+
+        var received = new Received(request);
+        var answer = new ContentCachingResponseWrapper(response);
+        var transaction = transactions.getTransaction(null);
+        try {
+            var claim = claim(keys.isEmpty() ? null : keys.get(0), scope, received);
+            switch ((String) claim.get("outcome")) {
+                case "new" -> {
+                    chain.doFilter(received, answer);
+                    if (isStored(received, answer, transaction)) {
+                        complete((String) claim.get("key"), scope, answer);
+                        transactions.commit(transaction);
+                    } else {
+                        transactions.rollback(transaction);
+                    }
+                    answer.copyBodyToResponse();
+                }
+                case "replay" -> {
+                    transactions.commit(transaction);
+                    replay(response, claim);
+                }
+                // An owner before this one has committed a part of the work.
+                case "recovered" -> throw new ServletException("claims of the scope have a lease: " + scope);
+                default -> {
+                    transactions.commit(transaction);
+                    refuse(response, (Integer) claim.get("status_code"), (Integer) claim.get("retry_after"));
+                }
+            }
+        } catch (Refusal refusal) {
+            transactions.rollback(transaction);
+            response.reset();
+            refuse(response, refusal.status, null);
+        } finally {
+            if (!transaction.isCompleted()) {
+                transactions.rollback(transaction);
+                response.reset();
+            }
+        }
+    }
+
+    private Map<String, Object> claim(String key, String scope, Received request) {
+        try {
+            var query = request.getQueryString() == null ? "" : request.getQueryString();
+            return db.queryForMap(CLAIM, key, scope, request.getMethod(), request.getRequestURI(), query,
+                    isJson(request.getContentType()), request.body, request.body);
+        } catch (DataAccessException error) {
+            throw refused(error, true);
+        }
+    }
+
+    private void complete(String key, String scope, ContentCachingResponseWrapper answer) {
+        var headers = new ArrayList<String>();
+        for (var name : STORED) {
+            if (answer.getHeader(name) != null) {
+                headers.addAll(List.of(name, answer.getHeader(name)));
+            }
+        }
+        var json = isJson(answer.getContentType());
+        var body = answer.getContentSize() == 0 ? null : answer.getContentAsByteArray();
+        try {
+            db.queryForList(COMPLETE, key, scope, answer.getStatus(), headers.toArray(String[]::new), json, json, body, body);
+        } catch (DataAccessException error) {
+            throw refused(error, false);
+        }
+    }
+
+    private static boolean isStored(HttpServletRequest request, HttpServletResponse answer, TransactionStatus transaction) {
+        return answer.getStatus() < 500
+                && request.getAttribute(DispatcherServlet.EXCEPTION_ATTRIBUTE) == null
+                && !transaction.isRollbackOnly();
+    }
+
+    private static void replay(HttpServletResponse response, Map<String, Object> claim) throws IOException {
+        response.setStatus((Integer) claim.get("status_code"));
+        response.setHeader("Idempotent-Replayed", "true");
+        try {
+            for (var header : (String[][]) ((java.sql.Array) claim.get("headers")).getArray()) {
+                response.setHeader(header[0], header[1]);
+            }
+        } catch (SQLException error) {
+            throw new IOException(error);
+        }
+        if (claim.get("body") != null) {
+            response.getOutputStream().write((byte[]) claim.get("body"));
+        }
+    }
+
+    private static void refuse(HttpServletResponse response, int status, Integer retryAfter) throws IOException {
+        response.setStatus(status);
+        response.setContentType("application/problem+json");
+        if (status == 409) {
+            response.setIntHeader("Retry-After", retryAfter == null ? 1 : retryAfter);
+        }
+        var problem = "{\"title\": \"%s\", \"status\": %d}".formatted(TITLES.get(status), status);
+        response.getOutputStream().write(problem.getBytes(StandardCharsets.UTF_8));
+    }
+
+    private static boolean isJson(String contentType) {
+        return contentType != null && contentType.matches("(?i)application/([^;]*\\+)?json\\b.*");
+    }
+
+    /** What the client caused is answered; all else is a fault of the service, logged and answered with 500. */
+    private static RuntimeException refused(DataAccessException error, boolean claiming) {
+        var state = NestedExceptionUtils.getMostSpecificCause(error) instanceof SQLException cause ? cause.getSQLState() : "";
+        if (claiming && NOT_JSONB.contains(state)) {
+            return new Refusal(400);
+        }
+        return state != null && state.matches("IK(400|409|412|413|422)") ? new Refusal(Integer.parseInt(state.substring(2))) : error;
+    }
+
+    private static final class Refusal extends RuntimeException {
+        private static final long serialVersionUID = 1;
+        private final int status;
+
+        Refusal(int status) {
+            super(null, null, false, false);
+            this.status = status;
+        }
+    }
+
+    /** A request whose body has been read, and can be read again. */
+    private static final class Received extends HttpServletRequestWrapper {
+        private final byte[] body;
+
+        Received(HttpServletRequest request) throws IOException {
+            super(request);
+            var bytes = request.getInputStream().readAllBytes();
+            body = bytes.length == 0 ? null : bytes;
+        }
+
+        @Override
+        public ServletInputStream getInputStream() {
+            var bytes = new ByteArrayInputStream(body == null ? new byte[0] : body);
+            return new ServletInputStream() {
+                @Override
+                public int read() {
+                    return bytes.read();
+                }
+
+                @Override
+                public boolean isFinished() {
+                    return bytes.available() == 0;
+                }
+
+                @Override
+                public boolean isReady() {
+                    return true;
+                }
+
+                @Override
+                public void setReadListener(ReadListener listener) {
+                    throw new UnsupportedOperationException();
+                }
+            };
+        }
+    }
+}

@@ -1,0 +1,68 @@
+package payments;
+
+import jakarta.servlet.Filter;
+import jakarta.servlet.http.HttpServletRequest;
+import jakarta.servlet.http.HttpServletRequestWrapper;
+import java.security.Principal;
+import java.util.Map;
+import org.springframework.boot.SpringApplication;
+import org.springframework.boot.web.servlet.FilterRegistrationBean;
+import org.springframework.context.annotation.Bean;
+import org.springframework.core.Ordered;
+import org.springframework.http.ResponseEntity;
+import org.springframework.jdbc.core.JdbcTemplate;
+import org.springframework.web.bind.annotation.PathVariable;
+import org.springframework.web.bind.annotation.PostMapping;
+import org.springframework.web.bind.annotation.RequestBody;
+import org.springframework.web.bind.annotation.RestController;
+
+/** The service for promises.pl, with handlers that go wrong, and what stands in for Spring Security. */
+class Main {
+    @RestController
+    static class Wrong {
+        private final Payments payments;
+        private final JdbcTemplate db;
+
+        Wrong(Payments payments, JdbcTemplate db) {
+            this.payments = payments;
+            this.db = db;
+        }
+
+        @PostMapping("/payments/{how}")
+        ResponseEntity<?> wrong(@PathVariable String how, @RequestBody Payments.Order order, Principal customer) {
+            var answer = payments.pay(order, customer);
+            switch (how) {
+                case "commit" -> db.execute("COMMIT");
+                case "unavailable" -> answer = ResponseEntity.status(503).body(Map.of());
+                default -> throw new IllegalStateException(how);
+            }
+            return answer;
+        }
+
+        @Bean
+        static FilterRegistrationBean<Filter> authentication() {
+            var filter = new FilterRegistrationBean<Filter>((request, response, chain) -> {
+                var http = (HttpServletRequest) request;
+                var name = http.getHeader("Authorization").replaceFirst("^Bearer ", "");
+                chain.doFilter(new HttpServletRequestWrapper(http) {
+                    @Override
+                    public Principal getUserPrincipal() {
+                        return () -> name;
+                    }
+                }, response);
+            });
+            filter.setOrder(Ordered.HIGHEST_PRECEDENCE);
+            return filter;
+        }
+    }
+
+    public static void main(String[] arguments) {
+        var env = System.getenv();
+        // PgBouncer before 1.21 knows nothing of prepared statements.
+        var url = "jdbc:postgresql://%s:%s/%s?prepareThreshold=0"
+                .formatted(env.get("PGHOST"), env.get("PGPORT"), env.get("PGDATABASE"));
+        new SpringApplication(Payments.class, Wrong.class).run(
+                "--server.address=127.0.0.1", "--server.port=" + env.get("PORT"), "--spring.main.banner-mode=off", "--logging.level.root=error",
+                "--spring.datasource.url=" + url, "--spring.datasource.username=" + env.get("PGUSER"));
+    }
+}
