@@ -4,6 +4,8 @@
 #
 # To be sourced in the example's directory.
 
+export PYTHONDONTWRITEBYTECODE=1
+
 # Have a virtual environment, its python in $python, with exactly the packages
 # that requirements.txt locks.  (What it locks for 3.11 serves later versions.)
 have_python_packages() {
@@ -17,6 +19,16 @@ have_python_packages() {
 	python3 -m venv .build
 	"$python" -m pip install -q --disable-pip-version-check --require-hashes -r requirements.txt
 	cp requirements.txt .build/installed
+}
+
+# have_pg_idempotency: have those, and clients/python as it is installed from the
+# wheel, which stays in the checkout's .build/clients.
+have_pg_idempotency() {
+	local wheels=../../.build/clients
+	have_python_packages
+	rm -f "$wheels"/pg_idempotency-*.whl
+	"$python" -m pip wheel -q --disable-pip-version-check --no-deps -w "$wheels" ../../clients/python
+	"$python" -m pip install -q --disable-pip-version-check --no-deps --force-reinstall "$wheels"/pg_idempotency-*.whl
 }
 
 # say_version PACKAGE...: what the table says.

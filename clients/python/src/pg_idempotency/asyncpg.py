@@ -1,0 +1,42 @@
+"""asyncpg: claim, work and answer are one transaction of a connection."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Any
+
+from asyncpg import Connection, Pool
+
+from .core import CLAIM_PARAMETERS, RESULT_PARAMETERS, Answer, Call, refusals, run_to_an_answer_async, statements
+
+CLAIM, COMPLETE, FAIL = statements(lambda name, number: f"${number}")
+
+
+async def run(source: Pool | Connection, call: Call, work: Callable[[Any], Awaitable[Answer]]) -> Answer:
+    """Do the work once for the call's key, and return its answer, now and on every retry."""
+
+    async def attempt(work: Callable[[Any], Awaitable[Answer]]) -> Answer:
+        async with _connection(source) as connection, connection.transaction():
+            with refusals():
+                row = await connection.fetchrow(CLAIM, *map(call.parameters().get, CLAIM_PARAMETERS))
+            answer = call.judge(row)
+            if answer is None:
+                answer = call.settle(await work(connection))
+                result = call.result(row["key"], answer)
+                with refusals():
+                    await connection.fetchrow(
+                        FAIL if answer.status >= 400 else COMPLETE, *map(result.get, RESULT_PARAMETERS)
+                    )
+            return answer
+
+    return await run_to_an_answer_async(attempt, work)
+
+
+def _connection(source: Pool | Connection) -> AbstractAsyncContextManager[Any]:
+    if isinstance(source, Pool):
+        return source.acquire()  # type: ignore[no-any-return]
+    # In a transaction that has begun, the answer would go out before its commit.
+    if source.is_in_transaction():
+        raise RuntimeError("the connection is in a transaction")
+    return nullcontext(source)

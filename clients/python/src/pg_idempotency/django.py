@@ -1,0 +1,99 @@
+"""Django: a decorator for views, and run() for what is no view."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from functools import wraps
+from typing import Any
+
+from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation
+from django.core.handlers.exception import response_for_exception
+from django.db import connections, transaction
+from django.http import Http404, HttpRequest, HttpResponse
+
+from .core import SAFE_METHODS, Abort, Answer, Call, Undone, http_call, refusals, run_to_an_answer, statements
+
+CLAIM, COMPLETE, FAIL = statements(lambda name, number: f"%({name})s")
+
+
+def run(call: Call, work: Callable[[], Answer], using: str = "default") -> Answer:
+    """Do the work once for the call's key, and return its answer, now and on every retry."""
+
+    def attempt(work: Callable[[Any], Answer]) -> Answer:
+        # Durable: the outermost transaction, so that the answer goes out after its commit.
+        with transaction.atomic(using=using, durable=True), connections[using].cursor() as cursor:
+            with refusals():
+                cursor.execute(CLAIM, call.parameters())
+            row = dict(zip((column.name for column in cursor.description), cursor.fetchone(), strict=True))
+            answer = call.judge(row)
+            if answer is None:
+                answer = call.settle(work(None))
+                if connections[using].needs_rollback:
+                    raise Abort(answer)
+                with refusals():
+                    cursor.execute(FAIL if answer.status >= 400 else COMPLETE, call.result(row["key"], answer))
+            return answer
+
+    return run_to_an_answer(attempt, lambda _: work())
+
+
+def authenticated(request: HttpRequest) -> Any:
+    return request.user.pk if request.user.is_authenticated else None
+
+
+def idempotent(
+    operation: str,
+    *,
+    caller: Callable[[HttpRequest], Any] = authenticated,
+    using: str = "default",
+    ttl: timedelta | None = None,
+) -> Callable[[Callable[..., HttpResponse]], Callable[..., HttpResponse]]:
+    """Have a view run once for each Idempotency-Key of a caller.
+
+    An answer under 500 is stored, and commits with what the view did.  One of
+    500 and above, and any exception, undoes it; exceptions that Django answers
+    with a status under 500 are stored as such.
+    """
+
+    def decorate(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+        @wraps(view)
+        def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+            if request.method in SAFE_METHODS:
+                return view(request, *args, **kwargs)
+            made: list[tuple[Answer, HttpResponse]] = []
+
+            def work() -> Answer:
+                try:
+                    response = view(request, *args, **kwargs)
+                except (Http404, PermissionDenied, BadRequest, SuspiciousOperation) as error:
+                    made[:] = [_answer(response_for_exception(request, error))]
+                    raise Abort(made[0][0]) from error
+                made[:] = [_answer(response)]
+                return made[0][0]
+
+            try:
+                call = http_call(
+                    operation, caller(request), method=request.method, path=request.path,
+                    query=request.META.get("QUERY_STRING", ""), content_type=request.content_type, body=request.body,
+                    headers=[request.headers[name] for name in ("Idempotency-Key",) if name in request.headers], ttl=ttl,
+                )  # fmt: skip
+                given = run(call, work, using)
+            except Undone as undone:
+                given = undone.answer
+            if made and made[0][0] is given:
+                return made[0][1]
+            return HttpResponse(given.content, status=given.status, headers=dict(given.headers))
+
+        # With ATOMIC_REQUESTS too, the transaction is this decorator's.
+        return transaction.non_atomic_requests(using=using)(answer)  # type: ignore[no-any-return]
+
+    return decorate
+
+
+def _answer(response: HttpResponse) -> tuple[Answer, HttpResponse]:
+    if not getattr(response, "is_rendered", True):
+        response = response.render()
+    if response.streaming:
+        raise TypeError("a streamed answer can't be stored")
+    return Answer(response.status_code, response.content, dict(response.items())), response

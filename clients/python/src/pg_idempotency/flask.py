@@ -1,0 +1,84 @@
+"""Flask: a decorator for views."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from functools import wraps
+from typing import Any
+
+from flask import Response, current_app, g, request
+
+from .core import SAFE_METHODS, Abort, Answer, Call, Undone, http_call
+
+View = Callable[..., Any]
+
+
+class Idempotent:
+    """Has views run once for each Idempotency-Key of a caller.
+
+    run(call, work) is that of a driver, with its pool or sessions: the view
+    finds what that gives to the work as g.transaction.
+
+    An answer under 500 is stored, and commits with what the view did.  One of
+    500 and above, and any exception, undoes it; what the app answers exceptions
+    with, abort(404) say, is stored if under 500.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Call, Callable[[Any], Answer]], Answer],
+        *,
+        caller: Callable[[], str | int],
+        ttl: timedelta | None = None,
+    ) -> None:
+        self.run = run
+        self.caller = caller
+        self.ttl = ttl
+
+    def __call__(self, operation: str) -> Callable[[View], View]:
+        def decorate(view: View) -> View:
+            @wraps(view)
+            def answer(*args: Any, **kwargs: Any) -> Any:
+                view_now = current_app.ensure_sync(view)
+                if request.method in SAFE_METHODS:
+                    return view_now(*args, **kwargs)
+                made: list[tuple[Answer, Response]] = []
+
+                def work(transaction: Any) -> Answer:
+                    g.transaction = transaction
+                    try:
+                        response = current_app.make_response(view_now(*args, **kwargs))
+                    except Exception as error:
+                        # Raises again what nobody answers.
+                        handled = current_app.handle_user_exception(error)
+                        made[:] = [_answer(current_app.make_response(handled))]
+                        raise Abort(made[0][0]) from error
+                    finally:
+                        del g.transaction
+                    made[:] = [_answer(response)]
+                    return made[0][0]
+
+                try:
+                    given = self.run(self._call(operation), work)
+                except Undone as undone:
+                    given = undone.answer
+                if made and made[0][0] is given:
+                    return made[0][1]
+                return Response(given.content, given.status, given.headers)
+
+            return answer
+
+        return decorate
+
+    def _call(self, operation: str) -> Call:
+        return http_call(
+            operation, self.caller(), method=request.method, path=request.script_root + request.path,
+            query=request.query_string.decode("latin-1"), content_type=request.content_type, body=request.get_data(),
+            headers=request.headers.getlist("Idempotency-Key"), ttl=self.ttl,
+        )  # fmt: skip
+
+
+def _answer(response: Response) -> tuple[Answer, Response]:
+    # Reads a stream to its end, and keeps what it reads.
+    return Answer(response.status_code, response.get_data(), dict(response.headers)), response

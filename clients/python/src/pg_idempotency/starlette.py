@@ -1,0 +1,101 @@
+"""Starlette: a decorator for endpoints; fastapi.py makes a class of routes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from functools import wraps
+from inspect import iscoroutinefunction
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from .core import SAFE_METHODS, Abort, Answer, Call, Undone, http_call
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class Idempotent:
+    """Has endpoints run once for each Idempotency-Key of a caller.
+
+    run(call, work) is that of a driver, with its pool or sessions: the
+    endpoint finds what that gives to the work as request.state.transaction.
+
+    An answer under 500 is stored, and commits with what the endpoint did.  One
+    of 500 and above, and any exception, undoes it; what the app answers
+    exceptions with, HTTPException(404) say, is stored if under 500.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Call, Callable[[Any], Awaitable[Answer]]], Awaitable[Answer]],
+        *,
+        caller: Callable[[Request], str | int],
+        ttl: timedelta | None = None,
+    ) -> None:
+        self.run = run
+        self.caller = caller
+        self.ttl = ttl
+
+    def __call__(self, operation: str) -> Callable[[Endpoint], Endpoint]:
+        def decorate(endpoint: Endpoint) -> Endpoint:
+            @wraps(endpoint)
+            async def answer(request: Request) -> Response:
+                if request.method in SAFE_METHODS:
+                    return await endpoint(request)
+                made: list[tuple[Answer, Response]] = []
+
+                async def work(transaction: Any) -> Answer:
+                    request.state.transaction = transaction
+                    try:
+                        made[:] = [_answer(await endpoint(request))]
+                    except Exception as error:
+                        made[:] = [_answer(await _handled(request, error))]
+                        raise Abort(made[0][0]) from error
+                    finally:
+                        del request.state.transaction
+                    return made[0][0]
+
+                try:
+                    given = await self.run(await self._call(operation, request), work)
+                except Undone as undone:
+                    given = undone.answer
+                if made and made[0][0] is given:
+                    return made[0][1]
+                return Response(given.content, given.status, given.headers)
+
+            return answer
+
+        return decorate
+
+    async def _call(self, operation: str, request: Request) -> Call:
+        return http_call(
+            operation, self.caller(request), method=request.method, path=request.url.path, query=request.url.query,
+            content_type=request.headers.get("content-type"), body=await request.body(),
+            headers=request.headers.getlist("idempotency-key"), ttl=self.ttl,
+        )  # fmt: skip
+
+
+async def _handled(request: Request, error: Exception) -> Response:
+    """What the app's handlers make of an exception, which is raised again if there are none."""
+    handlers = request.app.exception_handlers
+    keys = [error.status_code] if isinstance(error, HTTPException) else []
+    for key in [*keys, *type(error).__mro__]:
+        if key is Exception:
+            break
+        if handler := handlers.get(key):
+            if iscoroutinefunction(handler):
+                return await handler(request, error)  # type: ignore[no-any-return]
+            return await run_in_threadpool(handler, request, error)
+    if isinstance(error, HTTPException):
+        return PlainTextResponse(error.detail, error.status_code, error.headers)
+    raise error
+
+
+def _answer(response: Response) -> tuple[Answer, Response]:
+    if not hasattr(response, "body"):
+        raise TypeError("a streamed answer can't be stored")
+    return Answer(response.status_code, bytes(response.body), dict(response.headers)), response

@@ -1,0 +1,52 @@
+"""The Django project of DjangoService."""
+
+from django.db import connection
+from django.http import Http404, HttpResponse, JsonResponse, StreamingHttpResponse
+from django.urls import path
+import services
+
+from pg_idempotency.django import idempotent
+
+
+def customer_of(request):
+    return request.headers["Authorization"][7:]
+
+
+@idempotent("payments", caller=customer_of)
+def pay(request, how=""):
+    if request.method == "GET":
+        return HttpResponse("safe")
+    with connection.cursor() as cursor:
+        if request.method == "DELETE":
+            cursor.execute(f"DELETE FROM payments WHERE customer = '{customer_of(request)}'")
+            return HttpResponse(status=204)
+        cursor.execute(services.insertion(customer_of(request), services.amount_of(request.body)))
+        paid = cursor.fetchone()[0]
+        match how:
+            case "commit":
+                cursor.execute("COMMIT")
+            case "commit-unnoticed":
+                try:
+                    cursor.execute("COMMIT")
+                except Exception:
+                    pass
+            case "unavailable":
+                return HttpResponse(status=503)
+            case "error":
+                raise ArithmeticError
+            case "declined":
+                return JsonResponse({"declined": paid}, status=402)
+            case "refused":
+                raise Http404
+            case "bytes":
+                return HttpResponse(b"\0\xff", content_type="application/octet-stream")
+            case "stream":
+                return StreamingHttpResponse([b"stream"])
+            case "text":
+                return HttpResponse(f'{{ "id":{paid},   "exact": 1.10 }}', content_type="application/json")
+    answer = JsonResponse({"id": paid}, status=201, headers={"Location": f"/payments/{paid}", "X-Other": "first"})
+    answer.set_cookie("session", "secret")
+    return answer
+
+
+urlpatterns = [path("payments", pay), path("payments/<how>", pay)]
