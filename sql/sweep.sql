@@ -37,20 +37,19 @@ SELECT outcome FROM idempotency.claim('c', 'sweep/slot', ttl => '1.5 hours', lea
 SELECT outcome FROM idempotency.claim('d', 'sweep/slot', ttl => '2 days', lease => '0.1 s');
 SELECT lies_in, key, within_until FROM stored;
 SELECT * FROM idempotency.sweep();
-SELECT max(until) AS last_until FROM idempotency.wheel \gset
 SELECT pg_sleep(0.2);
 SELECT * FROM idempotency.sweep();
 SELECT lies_in, key, live FROM stored;
 SELECT end_slot(0::smallint);
 SELECT * FROM idempotency.sweep();
 SELECT lies_in, key, live FROM stored;
-SELECT until - :'last_until'::timestamptz AS further FROM idempotency.wheel WHERE slot = 0;
+SELECT until > clock_timestamp() AS turned FROM idempotency.wheel WHERE slot = 0;
 
 -- A slot that is past but empty is turned as well; it is not counted as
 -- cleared.
 SELECT end_slot(2::smallint);
 SELECT * FROM idempotency.sweep();
-SELECT until - :'last_until'::timestamptz AS further FROM idempotency.wheel WHERE slot = 2;
+SELECT until > clock_timestamp() AS turned FROM idempotency.wheel WHERE slot = 2;
 
 -- From keys_long, expired rows are deleted, at most as many as asked for.
 SELECT lay_wheel(clock_timestamp() - interval '1 day');

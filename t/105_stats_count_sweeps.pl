@@ -19,7 +19,7 @@ $node->safe_psql('postgres', 'CREATE EXTENSION idempotency');
 my $sweeps = q{SELECT sweeps, slots_cleared, rows_deleted, last_sweep IS NOT NULL, last_sweep_error
 	FROM idempotency.stats WHERE scope = ''};
 
-is($node->safe_psql('postgres', $sweeps), '0|0|0|f|', 'no sweep is counted before the first');
+is($node->safe_psql('postgres', $sweeps), '1|0|0|t|', 'the sweep that lays the wheel is the first');
 
 $node->safe_psql('postgres', q{
 	UPDATE idempotency.wheel SET until = clock_timestamp() + (slot + 1) * interval '1 hour';
@@ -30,11 +30,11 @@ $node->safe_psql('postgres', q{
 	UPDATE idempotency.wheel SET until = clock_timestamp() WHERE slot = 0;
 	SELECT idempotency.sweep();
 });
-is($node->safe_psql('postgres', $sweeps), '1|1|1|t|', 'a sweep by hand is counted with what it removed');
+is($node->safe_psql('postgres', $sweeps), '2|1|1|t|', 'a sweep by hand is counted with what it removed');
 
 $node->append_conf('postgresql.conf', 'idempotency.worker = on');
 $node->reload;
-ok($node->poll_query_until('postgres', q{SELECT sweeps > 2 AND last_sweep_error IS NULL FROM idempotency.stats WHERE scope = ''}),
+ok($node->poll_query_until('postgres', q{SELECT sweeps > 3 AND last_sweep_error IS NULL FROM idempotency.stats WHERE scope = ''}),
 	'sweeps of the worker are counted');
 
 $node->safe_psql('postgres', 'ALTER TABLE idempotency.keys_long RENAME TO hidden');

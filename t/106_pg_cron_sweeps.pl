@@ -60,8 +60,8 @@ sub is_swept
 	my ($name) = @_;
 	is($node->safe_psql('postgres', q{SELECT string_agg(key, ' ' ORDER BY key) FROM idempotency.keys}),
 		'c d', "$name: the expired keys are gone, the live ones are there");
-	is($node->safe_psql('postgres', q{SELECT max(until) - min(until) = interval '7 hours' FROM idempotency.wheel}),
-		't', "$name: the slot has been handed the next hour");
+	is($node->safe_psql('postgres', q{SELECT until > clock_timestamp() FROM idempotency.wheel WHERE slot = 0}),
+		't', "$name: the slot has been handed another hour");
 	return;
 }
 

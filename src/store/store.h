@@ -335,12 +335,13 @@ store_visit_unfinished(const Store *store, TimestampTz now, VisitRow visit, void
 }
 
 /*
- * A walk through part of keys_long, to delete expired rows.  Set pages_left to
- * the number of pages to read; the walk begins anywhere.  It can be paused, and
- * go on in another transaction.
+ * A walk through part of a leaf, to delete expired rows.  Set pages_left to the
+ * number of pages to read; the walk begins anywhere.  It can be paused, and go on
+ * in another transaction.
  */
 typedef struct LongWalk
 {
+	int			leaf;
 	bool		begun;
 	BlockNumber next;
 	BlockNumber pages_left;		/* zero: the walk is over */

@@ -3,10 +3,11 @@
  * sweep.c
  *	  One round of expiry.
  *
- * First the slots of the wheel whose until is past are emptied and turned,
- * then expired rows are deleted from keys_long.  Expired rows in a slot whose
- * until is still to come are left alone: they count as absent (W4), and go
- * with their slot.
+ * First the slots of the wheel whose upper bound is past are emptied and turned,
+ * then expired rows are deleted from keys_long and from slots laid too far ahead.
+ * Expired rows in any other slot are left alone: they count as absent (W4), and go
+ * with their slot.  Slots that are empty and not where the present tick wants them
+ * are laid last, since claims may wait for the end of that transaction.
  *
  * A row is deleted under its key's lock, which is not waited for: whoever has
  * it is at work on the key.  Nor is anybody who claims the key meanwhile kept
@@ -59,9 +60,35 @@ void
 sweep_begin(Sweep *sweep, int64 max_rows)
 {
 	memset(sweep, 0, sizeof(*sweep));
-	sweep->turns_left = WHEEL_SLOTS;
+	sweep->turns_left = 2 * WHEEL_SLOTS;
 	sweep->rows_left = max_rows;
-	sweep->walk.pages_left = Min(Max(sweep_batch, max_rows), MaxBlockNumber);
+	sweep->pages_of_leaf = Min(Max(sweep_batch, max_rows), MaxBlockNumber);
+}
+
+/*
+ * Begin with the rows of the next leaf that the wheel does not empty in time:
+ * the slots that are laid too far ahead, and keys_long at last.  False if there
+ * is none.
+ */
+static bool
+next_leaf(Sweep *sweep)
+{
+	Wheel		wheel;
+
+	wheel_read(&wheel);
+	while (sweep->next_leaf < LEAVES)
+	{
+		int			leaf = sweep->next_leaf++;
+
+		if (leaf == LEAF_LONG ||
+			(!wheel.unused[leaf] &&
+			 wheel_slot_reaches_too_far(&wheel, leaf, GetCurrentTimestamp())))
+		{
+			sweep->walk = (LongWalk) {.leaf = leaf,.pages_left = sweep->pages_of_leaf};
+			return true;
+		}
+	}
+	return false;
 }
 
 /* Returns whether a slot was turned. */
@@ -77,6 +104,19 @@ turn_slot(Sweep *sweep)
 	return turned > 0;
 }
 
+/* Returns whether a slot was laid. */
+static bool
+lay_slot(Sweep *sweep)
+{
+	int			laid;
+
+	if (sweep->turns_left == 0)
+		return false;
+	laid = wheel_lay(1);
+	sweep->turns_left -= laid;
+	return laid > 0;
+}
+
 /* Returns whether there is more to look at. */
 static bool
 delete_rows(Sweep *sweep)
@@ -88,8 +128,13 @@ delete_rows(Sweep *sweep)
 	MemoryContext context;
 	IdempotencyKey key;
 
-	if (sweep->rows_left == 0 || !store_walk_resume(&sweep->walk))
+	if (sweep->rows_left == 0)
 		return false;
+	while (!store_walk_resume(&sweep->walk))
+	{
+		if (!next_leaf(sweep))
+			return false;
+	}
 	context = AllocSetContextCreate(CurrentMemoryContext, "expired idempotency keys",
 									ALLOCSET_DEFAULT_SIZES);
 	caller = MemoryContextSwitchTo(context);
@@ -106,7 +151,7 @@ delete_rows(Sweep *sweep)
 	store_walk_pause(&sweep->walk);
 	sweep->rows_deleted += deleted;
 	sweep->rows_left -= deleted;
-	return sweep->rows_left > 0 && sweep->walk.pages_left > 0;
+	return sweep->rows_left > 0;
 }
 
 /* The same of the distributed store, where there is one. */
@@ -136,7 +181,8 @@ sweep_step(Sweep *sweep)
 	GetUserIdAndSecContext(&caller, &context);
 	SetUserIdAndSecContext(owner_of(objects()->wheel),
 						   context | SECURITY_RESTRICTED_OPERATION);
-	more = turn_slot(sweep) || delete_rows(sweep) || delete_distributed_rows(sweep);
+	more = turn_slot(sweep) || delete_rows(sweep) || delete_distributed_rows(sweep) ||
+		lay_slot(sweep);
 	SetUserIdAndSecContext(caller, context);
 	return more;
 }

@@ -14,6 +14,8 @@ typedef struct Sweep
 {
 	int			turns_left;
 	int64		rows_left;
+	int64		pages_of_leaf;
+	int			next_leaf;
 	LongWalk	walk;
 	bool		distributed_done;	/* no more expired rows there */
 

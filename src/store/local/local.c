@@ -414,20 +414,45 @@ delete_expired(Store *store, int leaf, const IdempotencyKey *key, TimestampTz no
 	return true;
 }
 
+/*
+ * Choose the row's leaf by its expiry and lock it, and return whether that is the
+ * leaf it is in.  A leaf that is locked against writers, as while it is laid, is
+ * passed over for the next one that reaches as far, so that no claim waits for a
+ * sweep.  W6: with the lock, a change of the wheel is known that was committed
+ * before; then the leaf is chosen again.
+ */
+static bool
+choose_leaf(Store *store, KeyRow *row)
+{
+	int			before = row->leaf;
+	bool		in_place;
+
+	for (;;)
+	{
+		in_place = row->stored &&
+			wheel_leaf_reaches(&store->wheel, before, row->expires_at);
+		row->leaf = in_place ? before : wheel_leaf_for(&store->wheel, row->expires_at);
+		while (!in_place && row->leaf != LEAF_LONG &&
+			   !storeleaf_open_if_free(store, row->leaf))
+			row->leaf = wheel_leaf_beyond(&store->wheel, row->leaf);
+		storeleaf_open(store, row->leaf);
+		if (wheel_is_current(&store->wheel))
+			return in_place;
+		wheel_read(&store->wheel);
+	}
+}
+
 static WriteResult
 local_write(Store *store, const IdempotencyKey *key, KeyRow *row,
 			const WaitLimit *limit, StatsEntry *stats)
 {
 	KeyRow		before = *row;
-	bool		in_place = row->stored &&
-		wheel_leaf_reaches(&store->wheel, row->leaf, row->expires_at);
+	bool		in_place;
 	TupleTableSlot *slot;
 	bool		written = true;
 
-	if (!in_place)
-		row->leaf = wheel_leaf_for(&store->wheel, row->expires_at);
 	deferred_touch(key);
-	storeleaf_open(store, row->leaf);
+	in_place = choose_leaf(store, row);
 	check_store_in_use(store);
 	store->written[row->leaf] = true;
 

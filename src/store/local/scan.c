@@ -9,7 +9,8 @@
  * reach.  Who must not miss it asks for old versions, too: the one that was left
  * behind can't be pruned, as the caller's snapshot still sees it.
  *
- * For the sweeper, the expired rows of keys_long.  The table has no index on
+ * For the sweeper, the expired rows of keys_long, and of a slot that is laid too
+ * far ahead.  These tables have no index on
  * expires_at: claims would pay for it at every insertion, and completions by
  * no longer being heap-only updates.  So the expired rows are looked for page
  * by page, a bounded number of pages a round.  No round remembers where the
@@ -122,7 +123,7 @@ store_scan_end(StoreScan *scan)
 bool
 store_walk_resume(LongWalk *walk)
 {
-	Oid			relid = objects()->leaf[LEAF_LONG];
+	Oid			relid = objects()->leaf[walk->leaf];
 	BlockNumber pages;
 	ItemPointerData from;
 	ItemPointerData to;

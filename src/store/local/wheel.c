@@ -69,7 +69,7 @@
  * if it is free.  A lock request that waited would make every later claim
  * that looks into the slot wait behind it.  So would one that waited for a
  * toast table which autovacuum is at, while the slot itself is locked already.
- * A slot that this transaction has used itself is busy like any other: its
+ * A slot to which this transaction has written itself is busy like any other: its
  * lock would be granted, but over the head of rows not yet committed.
  *
  * Whoever turns the wheel holds a SHARE ROW EXCLUSIVE lock on its table.  That
@@ -77,11 +77,34 @@
  * from reading them to emptying a slot.  Claims read the table under ACCESS
  * SHARE and are not kept waiting.
  *
- * An until only ever grows.  A claim that has read the wheel before a turn,
- * and writes into the slot after it, believes in an earlier until than the
- * slot has, which keeps W1; were the until to shrink, it would break it.  Who
- * changes the table by hand must know that no claim is running, and that the
- * slot is empty.
+ * Laying the wheel.  The upper bounds belong at the next eight ticks, which are
+ * counted from a time that each database has of its own, so that not all of them
+ * turn at once.  A changed tick, a restore, or a clock that was wrong leaves
+ * slots elsewhere.  Such a slot is laid at a tick that no other slot has as soon
+ * as it is empty, and its upper bound may shrink then.  That is W6: an upper
+ * bound shrinks only for a slot that holds no row, under a lock that keeps writers
+ * out, and a writer that has locked its leaf verifies that the wheel is still the
+ * one by which it chose that leaf:
+ *
+ *		laying slot S				claim of K
+ *									lock K, read the wheel: S reaches far
+ *									probe: nothing; S is to take the row
+ *		lock S, find it empty,
+ *		  shrink its bound
+ *		commit, send messages,
+ *		  unlock S
+ *									lock S, and with it accept the messages:
+ *									  the wheel has changed, read it and choose
+ *									  again
+ *
+ * Without the second look the row would outlive S (W1), and S would be emptied
+ * under it.  A writer that has S locked since before keeps the other one out; a
+ * row that is in S does so, too, since S is not empty then.  A bound that grows,
+ * as in a turn, breaks nothing: whoever believes in the earlier one keeps W1.
+ * Rows put into a leaf by hand or by COPY lock it and raise its bound after that.
+ *
+ * Rows of a slot that is laid too far ahead expire long before their slot; the
+ * sweeper deletes them one by one, as those of keys_long.
  *
  *-------------------------------------------------------------------------
  */
@@ -94,6 +117,7 @@
 #include "catalog/catalog.h"
 #include "catalog/pg_class.h"
 #include "commands/trigger.h"
+#include "common/hashfn.h"
 #include "compat.h"
 #include "executor/tuptable.h"
 #include "guc.h"
@@ -118,8 +142,8 @@
 
 PG_FUNCTION_INFO_V1(idempotency_use_leaf);
 
+/* Its generation is 0 until the wheel is read for the first time. */
 static Wheel known;
-static uint64 known_generation = 0;
 
 static void
 read_table(Wheel *wheel)
@@ -188,16 +212,22 @@ void
 wheel_read(Wheel *wheel)
 {
 	AcceptInvalidationMessages();
-	if (known_generation != objects_generation())
+	if (!wheel_is_current(&known))
 	{
 		/* A message that arrives meanwhile makes the next call read again. */
 		uint64		seen = objects_generation();
 
 		read_table(&known);
 		find_unused(&known);
-		known_generation = seen;
+		known.generation = seen;
 	}
 	*wheel = known;
+}
+
+bool
+wheel_is_current(const Wheel *wheel)
+{
+	return wheel->generation == objects_generation();
 }
 
 static void
@@ -262,6 +292,14 @@ wheel_leaf_for(const Wheel *wheel, TimestampTz expires_at)
 	return best;
 }
 
+int
+wheel_leaf_beyond(const Wheel *wheel, int leaf)
+{
+	TimestampTz until = wheel->until[leaf];
+
+	return until == DT_NOEND ? LEAF_LONG : wheel_leaf_for(wheel, until + 1);
+}
+
 bool
 wheel_leaf_is_live(const Wheel *wheel, int leaf, TimestampTz now)
 {
@@ -294,28 +332,133 @@ oldest_due(const Wheel *wheel, TimestampTz now, const bool *excluded)
 	return oldest;
 }
 
+/* The first tick after the given time. */
+static TimestampTz
+next_tick(TimestampTz time)
+{
+	int64		phase = hash_bytes_uint32_extended(MyDatabaseId, 0) % (uint64) wheel_tick;
+	int64		elapsed = (time - phase) % wheel_tick;
+
+	if (elapsed < 0)
+		elapsed += wheel_tick;
+	return time - elapsed + wheel_tick;
+}
+
 /*
- * The until of the next range: one tick after the last.  Where the wheel has
- * stood still, the ticks go on being counted from the last until, and the
- * first one that is not past is taken.  Where there is no last until, they
- * are counted from midnight UTC.  An until at the end of time is none to
- * count from.
+ * The number of the tick, counted from the first one, that the slot's upper bound
+ * is at, or -1 if it belongs elsewhere.
+ */
+static int
+tick_of_slot(const Wheel *wheel, int slot, TimestampTz first)
+{
+	TimestampTz until = wheel->until[slot];
+
+	if (until < first || (until - first) % wheel_tick != 0 ||
+		(until - first) / wheel_tick >= WHEEL_SLOTS)
+		return -1;
+	return (until - first) / wheel_tick;
+}
+
+/* Whether another slot, of a lower number, is at the slot's tick. */
+static bool
+tick_is_taken(const Wheel *wheel, int slot)
+{
+	for (int other = 0; other < slot; other++)
+	{
+		if (wheel->until[other] == wheel->until[slot])
+			return true;
+	}
+	return false;
+}
+
+/*
+ * The earliest of the next ticks that no slot is at.  There is one for each slot
+ * that is at none of them, or at one with another slot.
  */
 static TimestampTz
-next_until(const Wheel *wheel, TimestampTz now)
+free_tick(const Wheel *wheel, TimestampTz first)
 {
-	TimestampTz last = DT_NOBEGIN;
+	bool		taken[WHEEL_SLOTS] = {0};
+	int			tick = 0;
 
 	for (int slot = 0; slot < WHEEL_SLOTS; slot++)
 	{
-		if (wheel->until[slot] < END_TIMESTAMP - wheel_tick)
-			last = Max(last, wheel->until[slot]);
+		int			of_slot = tick_of_slot(wheel, slot, first);
+
+		if (of_slot >= 0)
+			taken[of_slot] = true;
 	}
-	if (last == DT_NOBEGIN)
-		last = now - now % wheel_tick;
-	else if (last < now)
-		last += (now - last) / wheel_tick * wheel_tick;
-	return last + wheel_tick;
+	while (tick < WHEEL_SLOTS - 1 && taken[tick])
+		tick++;
+	return first + tick * wheel_tick;
+}
+
+/* Whether the leaf has no page.  The caller has locked it. */
+static bool
+leaf_has_no_page(Oid relid)
+{
+	Relation	relation = table_open(relid, NoLock);
+	bool		none = RelationGetNumberOfBlocks(relation) == 0;
+
+	table_close(relation, NoLock);
+	return none;
+}
+
+/* Whether the leaf has no row, expired or not.  The caller has locked it. */
+static bool
+leaf_is_empty(Oid relid)
+{
+	Relation	relation = table_open(relid, NoLock);
+	bool		empty = RelationGetNumberOfBlocks(relation) == 0;
+
+	if (!empty)
+	{
+		TupleTableSlot *tts = table_slot_create(relation, NULL);
+		TableScanDesc scan = begin_table_scan(relation, SnapshotSelf);
+
+		empty = !table_scan_getnextslot(scan, ForwardScanDirection, tts);
+		table_endscan(scan);
+		ExecDropSingleTupleTableSlot(tts);
+	}
+	table_close(relation, NoLock);
+	return empty;
+}
+
+/*
+ * Whether the slot is live, not at a tick of its own, and was empty when it was
+ * looked at.
+ */
+static bool
+can_be_laid(const Wheel *wheel, int slot, TimestampTz now)
+{
+	Oid			relid = objects()->leaf[slot];
+	bool		empty;
+
+	if (!wheel_leaf_is_live(wheel, slot, now) ||
+		(tick_of_slot(wheel, slot, next_tick(now)) >= 0 && !tick_is_taken(wheel, slot)) ||
+		!ConditionalLockRelationOid(relid, AccessShareLock))
+		return false;
+	empty = leaf_is_empty(relid);
+	UnlockRelationOid(relid, AccessShareLock);
+	return empty;
+}
+
+bool
+wheel_slot_reaches_too_far(const Wheel *wheel, int slot, TimestampTz now)
+{
+	return wheel->until[slot] > next_tick(now) + (WHEEL_SLOTS - 1) * wheel_tick;
+}
+
+/* A slot that can be laid, of those not excluded; or -1. */
+static int
+misplaced_slot(const Wheel *wheel, TimestampTz now, const bool *excluded)
+{
+	for (int slot = 0; slot < WHEEL_SLOTS; slot++)
+	{
+		if (!excluded[slot] && can_be_laid(wheel, slot, now))
+			return slot;
+	}
+	return -1;
 }
 
 /* Lock a table or index if that is possible at once, and note that it is. */
@@ -378,7 +521,7 @@ wheel_lock_leaf(int leaf)
 	List	   *locked = NIL;
 
 	SET_LOCKTAG_RELATION(tag, MyDatabaseId, relid);
-	if (lock_held_by_me(&tag))
+	if (lock_held_by_me(&tag) && !leaf_has_no_page(relid))
 		return NIL;
 	if (lock_all_of_leaf(relid, &locked))
 		return locked;
@@ -443,35 +586,80 @@ replace_rows(Relation relation, int number, TimestampTz until)
  * nearly always; a transaction that has written to the leaf is not waited for
  * longer than they are.
  */
-static bool
+static List *
 lock_between_claims(int leaf)
 {
 	for (int attempt = 0; attempt < LOCK_ATTEMPTS; attempt++)
 	{
-		if (wheel_lock_leaf(leaf) != NIL)
-			return true;
+		List	   *locked = wheel_lock_leaf(leaf);
+
+		if (locked != NIL)
+			return locked;
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 1L, new_wait_event("IdempotencySlotInUse"));
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 	}
+	return NIL;
+}
+
+/* Lock a slot that is due, and empty it. */
+static bool
+take_due_slot(int slot, int *cleared)
+{
+	if (lock_between_claims(slot) == NIL)
+		return false;
+	if (wheel_empty_leaf(slot))
+		(*cleared)++;
+	return true;
+}
+
+/*
+ * Lock a slot that is to be laid, if it is empty.  To keep writers out is enough
+ * for one that has no page: claims don't look into it, and pass it over if they
+ * would write to it.
+ */
+static bool
+take_empty_slot(int slot, int *cleared)
+{
+	Oid			relid = objects()->leaf[slot];
+	List	   *locked;
+
+	if (!ConditionalLockRelationOid(relid, ShareRowExclusiveLock))
+		return false;
+	if (leaf_has_no_page(relid))
+		return true;
+	UnlockRelationOid(relid, ShareRowExclusiveLock);
+	locked = lock_between_claims(slot);
+	if (locked == NIL)
+		return false;
+
+	/* It may have taken a row before it was locked. */
+	if (leaf_is_empty(relid))
+		return wheel_empty_leaf(slot);
+	wheel_unlock_leaf(locked);
 	return false;
 }
 
-int
-wheel_turn(int most, int *cleared)
+/*
+ * Hand up to the given number of slots another range of time: those that the
+ * first function names, one after the other, if the second can take them.
+ */
+static int
+hand_out_ticks(int (*next_slot) (const Wheel *, TimestampTz, const bool *),
+			   bool (*take_slot) (int slot, int *cleared), int most, int *cleared)
 {
 	bool		tried[WHEEL_SLOTS] = {0};
-	int			turned = 0;
+	int			handed = 0;
 	Wheel		wheel;
 	TimestampTz now = GetCurrentTimestamp();
 	Oid			relid;
 	Relation	relation;
 	int			slot;
 
-	/* In most rounds no slot is due, and nothing is locked. */
+	/* In most rounds there is nothing to do, and nothing is locked. */
 	wheel_read(&wheel);
-	if (oldest_due(&wheel, now, tried) < 0)
+	if (next_slot(&wheel, now, tried) < 0)
 		return 0;
 
 	relid = objects()->wheel;
@@ -480,20 +668,30 @@ wheel_turn(int most, int *cleared)
 	relation = table_open(relid, NoLock);
 	read_table(&wheel);
 
-	while (turned < most && (slot = oldest_due(&wheel, now, tried)) >= 0)
+	while (handed < most && (slot = next_slot(&wheel, now, tried)) >= 0)
 	{
 		CHECK_FOR_INTERRUPTS();
 		tried[slot] = true;
-		if (!lock_between_claims(slot))
+		if (!take_slot(slot, cleared))
 			continue;
-		if (wheel_empty_leaf(slot))
-			(*cleared)++;
-		wheel.until[slot] = next_until(&wheel, now);
+		wheel.until[slot] = free_tick(&wheel, next_tick(now));
 		replace_rows(relation, slot, wheel.until[slot]);
 		CacheInvalidateRelcache(relation);
 		CommandCounterIncrement();
-		turned++;
+		handed++;
 	}
 	table_close(relation, NoLock);
-	return turned;
+	return handed;
+}
+
+int
+wheel_turn(int most, int *cleared)
+{
+	return hand_out_ticks(oldest_due, take_due_slot, most, cleared);
+}
+
+int
+wheel_lay(int most)
+{
+	return hand_out_ticks(misplaced_slot, take_empty_slot, most, NULL);
 }

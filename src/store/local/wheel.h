@@ -23,6 +23,8 @@ typedef struct Wheel
 
 	/* No row was ever put into the leaf's present storage. */
 	bool		unused[LEAVES];
+
+	uint64		generation;		/* of the tables */
 } Wheel;
 
 /*
@@ -31,6 +33,12 @@ typedef struct Wheel
  * wheel.c.
  */
 extern void wheel_read(Wheel *wheel);
+
+/*
+ * Whether the wheel is still as it was read.  A writer asks once it has locked
+ * the leaf that it chose: W6 in wheel.c.
+ */
+extern bool wheel_is_current(const Wheel *wheel);
 
 /*
  * Make it known that a leaf is going to be used, if it has not been.  Called
@@ -42,14 +50,20 @@ extern void wheel_use_leaf(Relation leaf);
 /* The leaf into which a key goes that expires at the given time. */
 extern int	wheel_leaf_for(const Wheel *wheel, TimestampTz expires_at);
 
+/* The leaf that reaches further than the given slot, by the least. */
+extern int	wheel_leaf_beyond(const Wheel *wheel, int leaf);
+
 /* Whether a leaf may hold a key that has not expired. */
 extern bool wheel_leaf_is_live(const Wheel *wheel, int leaf, TimestampTz now);
 
 /* Whether a leaf may hold a key until the given time: invariant W1. */
 extern bool wheel_leaf_reaches(const Wheel *wheel, int leaf, TimestampTz expires_at);
 
+/* Whether the slot's upper bound is further ahead than a wheel of the present tick reaches. */
+extern bool wheel_slot_reaches_too_far(const Wheel *wheel, int slot, TimestampTz now);
+
 /*
- * Turn up to the given number of slots whose until is past: empty each and
+ * Turn up to the given number of slots whose upper bound is past: empty each and
  * hand it the next range of time.  Slots that are in use are left for another
  * round, and all of them while somebody else turns or changes the wheel; it
  * never waits.  Returns the number of slots turned, and adds to *cleared
@@ -57,6 +71,14 @@ extern bool wheel_leaf_reaches(const Wheel *wheel, int leaf, TimestampTz expires
  * other changes, stay locked to the end of the transaction.
  */
 extern int	wheel_turn(int most, int *cleared);
+
+/*
+ * Lay up to the given number of slots that are live and empty, and at none of the
+ * next ticks, as after a change of the tick; otherwise as wheel_turn().  A claim
+ * that looks into such a slot because it has had rows waits for the end of the
+ * transaction.
+ */
+extern int	wheel_lay(int most);
 
 /*
  * Lock a leaf, to the end of the transaction, for being emptied: all of it at
