@@ -1,18 +1,34 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
-	"fmt"
+	"errors"
 	"log"
+	"net/http"
 	"os"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// main answers the requests of promises.pl.
+// wrong is what promises.pl asks for besides: a handler that pays, and then
+// commits, is unavailable, or fails.
+func wrong(ctx context.Context, tx pgx.Tx, r *http.Request) (answer, error) {
+	a, err := pay(ctx, tx, r)
+	if err != nil {
+		return a, err
+	}
+	switch r.PathValue("how") {
+	case "commit":
+		_, err = tx.Exec(ctx, "COMMIT")
+	case "unavailable":
+		a.Status = 503
+	default:
+		err = errors.New("broken")
+	}
+	return a, err
+}
+
 func main() {
 	config, err := pgxpool.ParseConfig(os.Getenv("DATABASE_URL"))
 	if err != nil {
@@ -21,23 +37,11 @@ func main() {
 	// PgBouncer before 1.21 knows nothing of prepared statements.  In this mode
 	// a statement is described each time, with no name.
 	config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeDescribeExec
-	ctx := context.Background()
-	db, err := pgxpool.NewWithConfig(ctx, config)
+	db, err := pgxpool.NewWithConfig(context.Background(), config)
 	if err != nil {
 		log.Fatal(err)
 	}
-
-	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
-		var key, customer string
-		var request request
-		if _, err := fmt.Sscan(lines.Text(), &key, &customer, &request.Amount); err != nil {
-			log.Fatal(err)
-		}
-		status, body, err := pay(ctx, db, key, customer, request)
-		if err != nil {
-			status, body = statusOf(err), problem{err.Error()}
-		}
-		text, _ := json.Marshal(body)
-		fmt.Println(status, string(text))
-	}
+	mux := routes(db)
+	mux.HandleFunc("POST /payments/{how}", idempotency{db, customerOf}.handle("payments", wrong))
+	log.Fatal(http.ListenAndServe("127.0.0.1:"+os.Getenv("PORT"), mux))
 }

@@ -2,14 +2,14 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
-
-type request struct {
-	Amount int `json:"amount"`
-}
 
 type payment struct {
 	ID       int    `json:"id"`
@@ -17,11 +17,25 @@ type payment struct {
 	Amount   int    `json:"amount"`
 }
 
-func pay(ctx context.Context, db *pgxpool.Pool, key, customer string, request request) (int, any, error) {
-	return idempotent(ctx, db, key, "payments/"+customer, request, func(tx pgx.Tx) (int, any, error) {
-		rows, _ := tx.Query(ctx, `INSERT INTO payments (customer, amount) VALUES ($1, $2) RETURNING *`,
-			customer, request.Amount)
-		made, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[payment])
-		return 201, made, err
-	})
+// customerOf stands in for what knows who is calling.
+func customerOf(r *http.Request) string {
+	return strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
+}
+
+func pay(ctx context.Context, tx pgx.Tx, r *http.Request) (answer, error) {
+	var order struct{ Amount int }
+	if err := json.NewDecoder(r.Body).Decode(&order); err != nil {
+		return answer{Status: 400}, nil
+	}
+	rows, _ := tx.Query(ctx, `INSERT INTO payments (customer, amount) VALUES ($1, $2) RETURNING *`,
+		customerOf(r), order.Amount)
+	made, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[payment])
+	return answer{201, map[string]string{"Location": "/payments/" + strconv.Itoa(made.ID)}, made}, err
+}
+
+func routes(db *pgxpool.Pool) *http.ServeMux {
+	once := idempotency{db, customerOf}
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /payments", once.handle("payments", pay))
+	return mux
 }
