@@ -6,10 +6,12 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log"
 	"mime"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 
@@ -51,11 +53,11 @@ var (
 	notJSONB = map[string]bool{"22P02": true, "22P05": true, "22021": true, "22003": true, "54001": true}
 )
 
-// sent is what goes out: an answer whose body is JSON text, or a refusal.
+// sent is what goes out: an answer whose body is JSON, or a refusal.
 type sent struct {
 	status int
 	header map[string]string
-	body   []byte
+	body   *string
 }
 
 // unstored is the error by which an answer rolls the transaction back.
@@ -82,7 +84,9 @@ func (i idempotency) handle(operation string, h handler) http.HandlerFunc {
 			w.Header().Set(name, value)
 		}
 		w.WriteHeader(s.status)
-		w.Write(s.body)
+		if s.body != nil {
+			io.WriteString(w, *s.body)
+		}
 	}
 }
 
@@ -91,7 +95,7 @@ func (i idempotency) respond(operation string, h handler, r *http.Request) (s se
 	if caller == "" {
 		return s, errors.New("the caller of the request is unknown")
 	}
-	scope := operation + "/" + caller
+	scope := operation + "/" + url.PathEscape(caller)
 	keys := r.Header.Values("Idempotency-Key")
 	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, 1<<20))
 	if err != nil || len(keys) != 1 {
@@ -106,12 +110,12 @@ func (i idempotency) respond(operation string, h handler, r *http.Request) (s se
 		var status, retryAfter int
 		err := tx.QueryRow(ctx, `
 			SELECT key, outcome, coalesce(status_code, 0), coalesce(ceil(extract(epoch FROM retry_after))::integer, 0),
-			       response -> 'headers', response -> 'body'
+			       response -> 'headers', response ->> 'body'
 			  FROM idempotency.parse_header($1) AS key,
 			       idempotency.claim(key => key, scope => $2, wait => '0', request => jsonb_build_object(
 			           'method', $3::text, 'path', $4::text, 'query', $5::text, 'body', $6::text::jsonb))`,
 			keys[0], scope, r.Method, r.URL.EscapedPath(), r.URL.RawQuery, comparable(r, body)).
-			Scan(&key, &outcome, &status, &retryAfter, &s.header, (*json.RawMessage)(&s.body))
+			Scan(&key, &outcome, &status, &retryAfter, &s.header, &s.body)
 		switch {
 		case err != nil:
 			return refused(err, true)
@@ -148,7 +152,7 @@ func (i idempotency) respond(operation string, h handler, r *http.Request) (s se
 		}
 		_, err = tx.Exec(ctx, `
 			SELECT idempotency.complete(key => $1, scope => $2, status_code => $3,
-			                            response => jsonb_build_object('headers', $4::jsonb, 'body', $5::text::jsonb))`,
+			                            response => jsonb_build_object('headers', $4::jsonb, 'body', $5::text))`,
 			key, scope, s.status, headers, s.body)
 		return refused(err, false)
 	})
@@ -173,7 +177,8 @@ func toSend(a answer) (sent, error) {
 		return sent{a.Status, a.Header, nil}, nil
 	}
 	body, err := json.Marshal(a.Body)
-	return sent{a.Status, a.Header, body}, err
+	text := string(body)
+	return sent{a.Status, a.Header, &text}, err
 }
 
 // refused makes an answer of what the client has caused; all else is a fault of
@@ -199,6 +204,6 @@ func problem(status, retryAfter int) sent {
 	if status == 409 {
 		header["Retry-After"] = strconv.Itoa(max(retryAfter, 1))
 	}
-	body, _ := json.Marshal(map[string]any{"title": titles[status], "status": status})
-	return sent{status, header, body}
+	body := fmt.Sprintf(`{"title": %q, "status": %d}`, titles[status], status)
+	return sent{status, header, &body}
 }

@@ -23,12 +23,18 @@ require_relative "idempotent"
 require_relative "payments_controller"
 
 class WrongController < PaymentsController
+  class Refused < StandardError
+  end
+
+  rescue_from(Refused) { render status: :payment_required, json: {} }
+
   idempotent("payments", only: :wrong) { customer }
 
   def wrong
     payment = Payment.create!(customer: customer, amount: params[:amount])
     case params[:how]
     when "commit" then Payment.connection.execute("COMMIT")
+    when "refused" then raise Refused
     when "unavailable" then return render(status: :service_unavailable, json: {})
     else raise params[:how]
     end

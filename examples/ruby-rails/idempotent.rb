@@ -1,9 +1,9 @@
 # Actions that carry out a request once for each Idempotency-Key.
 #
 # Claim, work and answer are one transaction, and nothing is sent before it has
-# committed.  An answer under 500 is stored.  An exception, and an answer of 500
-# and above, rolls the work back and stores nothing, so that a retry runs the
-# action again.
+# committed.  An answer under 500 is stored.  An answer of 500 and above undoes
+# the work and stores nothing, so that a retry runs the action again.  So does an
+# exception, unless rescue_from makes an answer under 500 of it.
 module Idempotent
   extend ActiveSupport::Concern
 
@@ -20,14 +20,14 @@ module Idempotent
 
   CLAIM = <<~SQL
     SELECT key, outcome, status_code, ceil(extract(epoch FROM retry_after))::integer AS retry_after,
-           coalesce((response -> 'body')::text, response ->> 'text') AS body, response -> 'headers' AS headers
+           response -> 'headers' AS headers, response ->> 'body' AS body
       FROM idempotency.parse_header(:key) AS key,
            idempotency.claim(key => key, scope => :scope, wait => '0', request => jsonb_build_object(
              'method', :method, 'path', :path, 'query', :query, 'body', :body::jsonb))
   SQL
   COMPLETE = <<~SQL
     SELECT idempotency.complete(key => :key, scope => :scope, status_code => :status, response => jsonb_build_object(
-      'headers', :headers::jsonb, :form, :body::jsonb))
+      'headers', :headers::jsonb, 'body', :body::text))
   SQL
 
   class Refusal < StandardError
@@ -61,12 +61,25 @@ module Idempotent
     # Rack joins several headers by commas.
     raise Refusal.new(400) if request.headers["Idempotency-Key"].to_s.include?(",")
 
-    scope = "#{operation}/#{caller}"
+    scope = "#{operation}/#{ERB::Util.url_encode(caller)}"
+    begin
+      attempt(scope) { action.call }
+    rescue StandardError => error
+      raise if error.is_a?(Refusal) || !rescue_with_handler(error)
+      # In a transaction of its own; in between another request may have claimed
+      # the key, and then answers this one too.
+      attempt(scope) {} if response.status < 500
+    end
+  rescue Refusal => refusal
+    refuse(refusal.status)
+  end
+
+  def attempt(scope)
     ActiveRecord::Base.transaction do
       claim = claim(scope)
       case claim[:outcome]
       when "new"
-        action.call
+        yield
         raise ActiveRecord::Rollback if response.status >= 500
         complete(claim[:key], scope)
       when "replay" then replay(claim)
@@ -75,9 +88,6 @@ module Idempotent
       else refuse(claim[:status_code], claim[:retry_after])
       end
     end
-  rescue Refusal => refusal
-    self.response_body = nil
-    refuse(refusal.status)
   end
 
   def claim(scope)
@@ -92,21 +102,23 @@ module Idempotent
   end
 
   def complete(key, scope)
-    headers = response.headers.to_h.slice(*STORED)
-    json = response.media_type.to_s.end_with?("json") && response.body.present?
-    sql(COMPLETE, key: key, scope: scope, status: response.status, headers: headers.to_json,
-                  form: json ? "body" : "text", body: json ? response.body : response.body.to_json)
+    sql(COMPLETE, key: key, scope: scope, status: response.status,
+                  headers: response.headers.to_h.slice(*STORED).to_json, body: response.body.presence)
   rescue ActiveRecord::StatementInvalid => error
     raise Refusal.of(error, false)
   end
 
   def replay(claim)
+    self.response_body = nil
     headers.merge!(JSON.parse(claim[:headers] || "{}"))
     headers["Idempotent-Replayed"] = "true"
-    claim[:body].present? ? render(status: claim[:status_code], body: claim[:body], content_type: headers["Content-Type"]) : head(claim[:status_code])
+    return head(claim[:status_code]) unless claim[:body]
+
+    render status: claim[:status_code], body: claim[:body], content_type: headers["Content-Type"]
   end
 
   def refuse(status, retry_after = nil)
+    self.response_body = nil
     headers["Retry-After"] = (retry_after || 1).to_s if status == 409
     render status: status, json: { title: TITLES[status], status: status }, content_type: "application/problem+json"
   end

@@ -53,7 +53,7 @@ export interface Options<Request> {
   wait?: string;
   /** The body that is compared; leave out what may change from one try to the next. */
   compare?: (request: Request) => unknown;
-  /** Headers that are stored with the answer, and sent again with a replay. */
+  /** Headers that are stored with the answer, and sent again with a replay; in place of STORED_HEADERS. */
   storedHeaders?: string[];
 }
 
@@ -62,6 +62,15 @@ export const STORED_HEADERS = ['content-language', 'content-location', 'content-
 /** A fault of the service, not of the request; its cause says which. */
 export class IdempotencyFault extends Error {
   override name = 'IdempotencyFault';
+}
+
+/** Thrown by a handler: its work is undone, and the answer, if it is under 500, stored. */
+export class Abort extends Error {
+  override name = 'Abort';
+
+  constructor(readonly answer: Answer, options?: ErrorOptions) {
+    super(`answered with ${answer.status}`, options);
+  }
 }
 
 /** An answer that rolls the transaction back. */
@@ -73,15 +82,13 @@ class Unstored extends Error {
 
 const CLAIM = `
   SELECT key, outcome, status_code, ceil(extract(epoch FROM retry_after))::integer AS retry_after,
-         (response -> 'body')::text AS body, response -> 'headers' AS headers
+         response -> 'headers' AS headers, response ->> 'body' AS body
     FROM idempotency.parse_header($1::text) AS key,
          idempotency.claim(key => key, scope => $2::text, request => $3::jsonb, wait => $4::interval, ttl => $5::interval)`;
 
-// The body is sent in the form that jsonb gives it, as every replay will be.
 const COMPLETE = `
-  SELECT (response -> 'body')::text AS body
-    FROM (SELECT $3::jsonb) AS answer (response),
-         idempotency.complete(key => $1::text, scope => $2::text, response => response,
+  SELECT true AS completed
+    FROM idempotency.complete(key => $1::text, scope => $2::text, response => $3::jsonb,
                               resource_id => $4::text, status_code => $5::integer)`;
 
 // Serialization failures and deadlocks: the whole transaction is run again.
@@ -125,14 +132,11 @@ const refused = (claiming: boolean) => (error: unknown): never => {
   throw error;
 };
 
-const lowerCased = (headers: Record<string, string>) =>
-  Object.fromEntries(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value]));
-
-const outgoing = (status: number, headers: Record<string, string>, json: string | null): Outgoing => {
-  if (json === null) return { status, headers };
-  const type = headers['content-type'] ?? 'application/json; charset=utf-8';
-  const value = /\bjson\b/i.test(type) ? json : JSON.parse(json);
-  return { status, headers: { ...headers, 'content-type': type }, text: typeof value === 'string' ? value : json };
+const outgoing = ({ status, headers = {}, body }: Answer): Outgoing => {
+  const lowerCased = Object.fromEntries(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value]));
+  if (body === undefined) return { status: status ?? 204, headers: lowerCased };
+  const type = lowerCased['content-type'] ??= 'application/json; charset=utf-8';
+  return { status: status ?? 200, headers: lowerCased, text: typeof body === 'string' && !/\bjson\b/i.test(type) ? body : JSON.stringify(body) };
 };
 
 const compared = ({ method, url, keys, body, unread }: Incoming): string => {
@@ -154,8 +158,8 @@ const compared = ({ method, url, keys, body, unread }: Incoming): string => {
 
 /**
  * Answers the request: by the handler's answer, which is stored, or by the stored
- * one. An answer of 500 and above, and anything thrown, rolls the work back and
- * stores nothing, so that a retry runs the handler again.
+ * one. An answer of 500 and above, and anything thrown but an Abort, rolls the
+ * work back and stores nothing, so that a retry runs the handler again.
  */
 export async function respond<Tx, Request>(
   database: Database<Tx>,
@@ -167,44 +171,48 @@ export async function respond<Tx, Request>(
 ): Promise<Outgoing> {
   const caller = await options.caller(request);
   if (!caller) throw new IdempotencyFault('the caller of the request is unknown');
-  const scope = `${operation}/${caller}`;
+  const scope = `${operation}/${caller.replace(/[%/]/g, encodeURIComponent)}`;
   const body = options.compare ? options.compare(request) : incoming.body;
+  const stored = (options.storedHeaders ?? STORED_HEADERS).map((name) => name.toLowerCase());
 
-  const once = (text: string) => database(async (tx, query) => {
+  const once = (compare: string, work: (tx: Tx) => Promise<Answer>) => database(async (tx, query) => {
     const [claim] = await query(
-      CLAIM, [incoming.keys[0] ?? null, scope, text, options.wait ?? '0', options.ttl ?? null],
+      CLAIM, [incoming.keys[0] ?? null, scope, compare, options.wait ?? '0', options.ttl ?? null],
     ).catch(refused(true)) as [Row];
     if (claim.outcome === 'replay') {
-      return outgoing(claim.status_code, { ...claim.headers, 'idempotent-replayed': 'true' }, claim.body);
+      const { status_code: status, headers, body: text } = claim;
+      return { status, headers: { ...headers, 'idempotent-replayed': 'true' }, text: text ?? undefined };
     }
     // An owner before this one has committed a part of the work, which a handler
     // of one transaction neither knows nor may do again.
     if (claim.outcome === 'recovered') throw new IdempotencyFault(`claims of the scope "${scope}" have a lease`);
     if (claim.outcome !== 'new') return problem(claim.status_code, undefined, claim.retry_after ?? undefined);
 
-    const answer = await handler(tx);
-    const headers = lowerCased(answer.headers ?? {});
-    const status = answer.status ?? (answer.body === undefined ? 204 : 200);
-    if (status >= 500) {
-      throw new Unstored(outgoing(status, headers, answer.body === undefined ? null : JSON.stringify(answer.body)));
-    }
-    const stored = (options.storedHeaders ?? STORED_HEADERS).map((name) => name.toLowerCase());
+    const answer = await work(tx);
+    const out = outgoing(answer);
+    if (out.status >= 500) throw new Unstored(out);
     const response = {
-      headers: Object.fromEntries(Object.entries(headers).filter(([name]) => stored.includes(name))),
-      body: answer.body,
+      headers: Object.fromEntries(Object.entries(out.headers).filter(([name]) => stored.includes(name))),
+      body: out.text,
     };
     const id = (answer.body as Row | null | undefined)?.id;
-    const [completed] = await query(
-      COMPLETE, [claim.key, scope, JSON.stringify(response), id === undefined || id === null ? null : String(id), status],
-    ).catch(refused(false)) as [Row];
-    return outgoing(status, headers, completed.body);
+    await query(COMPLETE, [claim.key, scope, JSON.stringify(response), id == null ? null : String(id), out.status])
+      .catch(refused(false));
+    return out;
   });
 
+  let work = handler;
   for (let tries = 1; ; tries++) {
     try {
-      return await once(compared({ ...incoming, body }));
+      return await once(compared({ ...incoming, body }), work);
     } catch (error) {
       if (error instanceof Unstored) return error.outgoing;
+      if (error instanceof Abort) {
+        // In a transaction of its own. In between the key is free: if another
+        // request claims it, that one does the work, and answers this one too.
+        work = async () => error.answer;
+        continue;
+      }
       const code = databaseError(error)?.code ?? '';
       if (AGAIN.has(code) && tries < 3) continue;
       // Not to be taken for an HTTP status, and its message not for the client.

@@ -7,12 +7,12 @@
 // The handler's status and headers are those of Nest: @HttpCode(), @Header(), @Res({ passthrough: true }).
 
 import {
-  applyDecorators, createParamDecorator, Inject, SetMetadata, UseInterceptors,
+  applyDecorators, createParamDecorator, HttpException, Inject, SetMetadata, UseInterceptors,
   type CallHandler, type DynamicModule, type ExecutionContext, type FactoryProvider, type NestInterceptor,
 } from '@nestjs/common';
 import { from, lastValueFrom, type Observable } from 'rxjs';
 
-import { STORED_HEADERS, type Database, type Options, respond } from './core.js';
+import { Abort, STORED_HEADERS, type Database, type Options, respond } from './core.js';
 import { incoming } from './http.js';
 
 const SETTINGS = Symbol('idempotency');
@@ -48,7 +48,7 @@ class IdempotencyInterceptor implements NestInterceptor {
       incoming(request.raw ?? request, request.originalUrl, request.body), options,
       async (tx) => {
         request[TRANSACTION] = tx;
-        const body = await lastValueFrom(next.handle(), { defaultValue: undefined });
+        const body = await lastValueFrom(next.handle(), { defaultValue: undefined }).catch(refusal);
         const headers = (options.storedHeaders ?? STORED_HEADERS)
           .map((name) => [name, response.getHeader(name)])
           .filter(([, value]) => value !== undefined);
@@ -59,6 +59,14 @@ class IdempotencyInterceptor implements NestInterceptor {
     return answer.text;
   }
 }
+
+// An exception under 500 is an answer: it is stored in the form that Nest gives it.
+const refusal = (error: unknown): never => {
+  if (!(error instanceof HttpException) || error.getStatus() >= 500) throw error;
+  const [status, body] = [error.getStatus(), error.getResponse()];
+  throw new Abort({ status, body: typeof body === 'string' ? { statusCode: status, message: body } : body }, { cause: error });
+};
+
 Inject(SETTINGS)(IdempotencyInterceptor, undefined, 0);
 
 export const Idempotent = (operation: string) =>

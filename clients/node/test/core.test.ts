@@ -1,7 +1,7 @@
 import type { PoolClient } from 'pg';
 import { afterAll, beforeEach, describe, expect, test } from 'vitest';
 
-import { type Answer, IdempotencyFault, type Incoming, type Options, respond } from '../src/core.js';
+import { Abort, type Answer, IdempotencyFault, type Incoming, type Options, respond } from '../src/core.js';
 import { database } from '../src/pg.js';
 import { newCustomer, payment, paymentsOf, pool } from './database.js';
 
@@ -68,6 +68,14 @@ describe('a duplicate', () => {
     expect(await paymentsOf(customer)).toBe(1);
   });
 
+  test('of a caller below another one is another request', async () => {
+    const [below, above] = [`${customer}/1`, customer];
+    customer = below;
+    await send(payment(key, 5));
+    const { rows } = await pool.query('SELECT scope FROM idempotency.lookup(key => $1, scope => $2)', [key, `payments/${above}%2F1`]);
+    expect(rows).toHaveLength(1);
+  });
+
   test('of another caller is another request', async () => {
     await send(payment(key, 5));
     const [one, other] = [customer, newCustomer()];
@@ -101,6 +109,22 @@ describe('what a handler does', () => {
     const second = await send(payment(key, 5));
     expect(second.status).toBe(201);
     expect(second.headers['idempotent-replayed']).toBeUndefined();
+  });
+
+  test('an Abort undoes the work, and its answer is stored', async () => {
+    const handler = async (tx: PoolClient): Promise<Answer> => {
+      await insert(tx);
+      throw new Abort({ status: 402, body: { title: 'not enough money' } });
+    };
+    const first = await send(payment(key, 5), handler);
+    expect(first.status).toBe(402);
+    expect(await send(payment(key, 5))).toEqual({ ...first, headers: { ...first.headers, 'idempotent-replayed': 'true' } });
+    expect(await paymentsOf(customer)).toBe(0);
+  });
+
+  test('an Abort of 500 and above is not stored', async () => {
+    expect((await send(payment(key, 5), async () => { throw new Abort({ status: 503 }); })).status).toBe(503);
+    expect((await send(payment(key, 5))).status).toBe(201);
   });
 
   test('an exception undoes the work and frees the key', async () => {
@@ -164,7 +188,8 @@ describe('an answer', () => {
   test.each([
     ['without a body', {}, 204, undefined],
     ['null', { body: null }, 200, 'null'],
-    ['an array', { body: [1, 2] }, 200, '[1, 2]'],
+    ['an array', { body: [1, 2] }, 200, '[1,2]'],
+    ['with what jsonb does not hold', { body: 'a\u0000b' }, 200, '"a\\u0000b"'],
     ['a string', { body: 'done' }, 200, '"done"'],
     ['a text', { body: 'done', headers: { 'content-type': 'text/plain' } }, 200, 'done'],
   ])('may be %s', async (_, answer, status, text) => {

@@ -12,6 +12,7 @@ import fastify from 'fastify';
 import type { PoolClient } from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
+import { Abort } from '../src/core.js';
 import { idempotent as inExpress } from '../src/express.js';
 import { idempotent as inFastify } from '../src/fastify.js';
 import { Idempotent, IdempotencyModule, Tx } from '../src/nestjs.js';
@@ -32,6 +33,10 @@ const expressService = async () => {
       const made = await insert(tx, callerOf(req.get('authorization')), req.body.amount);
       return { status: 201, body: made, headers: { Location: `/payments/${made.id}` } };
     }))
+    .post('/refused', once_('payments', async (req, tx) => {
+      await insert(tx, callerOf(req.get('authorization')), 5);
+      throw new Abort({ status: 402, body: { title: 'not enough money' } });
+    }))
     .post('/unavailable', once_('payments', async () => ({ status: 503, body: {} })))
     .delete('/payments', once_('payments', async () => ({})))
     .listen(0, '127.0.0.1');
@@ -46,6 +51,10 @@ const fastifyService = async () => {
     const made = await insert(tx, callerOf(request.headers.authorization), (request.body as { amount: number }).amount);
     return { status: 201, body: made, headers: { Location: `/payments/${made.id}` } };
   }));
+  app.post('/refused', once_('payments', async (request, tx) => {
+    await insert(tx, callerOf(request.headers.authorization), 5);
+    throw new Abort({ status: 402, body: { title: 'not enough money' } });
+  }));
   app.post('/unavailable', once_('payments', async () => ({ status: 503, body: {} })));
   app.delete('/payments', once_('payments', async () => ({})));
   await app.listen({ port: 0, host: '127.0.0.1' });
@@ -59,6 +68,10 @@ const nestService = async () => {
       response.header('Location', `/payments/${made.id}`);
       return made;
     }
+    async refused(tx: PoolClient, response: any) {
+      await this.pay(tx, response, { amount: 5 });
+      throw new HttpException('not enough money', 402);
+    }
     async unavailable() {
       throw new HttpException({}, 503);
     }
@@ -71,8 +84,11 @@ const nestService = async () => {
   };
   Tx()(Payments.prototype, 'pay', 0);
   Res({ passthrough: true })(Payments.prototype, 'pay', 1);
+  Tx()(Payments.prototype, 'refused', 0);
+  Res({ passthrough: true })(Payments.prototype, 'refused', 1);
   Body()(Payments.prototype, 'pay', 2);
   decorate('pay', Post('payments'), Idempotent('payments'));
+  decorate('refused', Post('refused'), Idempotent('payments'));
   decorate('unavailable', Post('unavailable'), Idempotent('payments'));
   decorate('remove', Delete('payments'), HttpCode(204), Idempotent('payments'));
   Controller()(Payments);
@@ -136,6 +152,14 @@ describe.each([
     for (const response of [await send(key, { path: '/unavailable' }), await send(key, { path: '/unavailable' })]) {
       expect([response.status, response.headers.get('idempotent-replayed')]).toEqual([503, null]);
     }
+  });
+
+  test('replays a refusal, whose work is undone where it was thrown', async () => {
+    const [key, before] = [crypto.randomUUID(), await paymentsOf(customer)];
+    const [first, second] = [await send(key, { path: '/refused' }), await send(key, { path: '/refused' })];
+    expect([first.status, second.status, second.headers.get('idempotent-replayed')]).toEqual([402, 402, 'true']);
+    expect(await second.json()).toEqual(await first.json());
+    expect(await paymentsOf(customer)).toBe(before);
   });
 
   test('answers without a body', async () => {

@@ -10,6 +10,7 @@ import jakarta.servlet.http.HttpServletResponse;
 import java.io.ByteArrayInputStream;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
+import java.sql.Array;
 import java.sql.SQLException;
 import java.util.ArrayList;
 import java.util.Collections;
@@ -18,19 +19,22 @@ import java.util.Map;
 import java.util.Set;
 import org.springframework.core.NestedExceptionUtils;
 import org.springframework.dao.DataAccessException;
+import org.springframework.http.HttpStatus;
 import org.springframework.jdbc.core.JdbcTemplate;
 import org.springframework.transaction.PlatformTransactionManager;
 import org.springframework.transaction.TransactionStatus;
 import org.springframework.web.filter.OncePerRequestFilter;
 import org.springframework.web.servlet.DispatcherServlet;
 import org.springframework.web.util.ContentCachingResponseWrapper;
+import org.springframework.web.util.UriUtils;
 
 /**
  * Carries out a request once for each Idempotency-Key. Claim, work and answer are one transaction,
  * which the handler's own statements join, and nothing is sent before it has committed.
  *
- * <p>An answer under 500 is stored. An exception, and an answer of 500 and above, rolls the work
- * back and stores nothing, so that a retry runs the handler again.
+ * <p>An answer under 500 is stored. An answer of 500 and above undoes the work and stores nothing, so
+ * that a retry runs the handler again. So does an exception, unless Spring makes an answer under 500
+ * of it: that one is stored, with the work undone.
  */
 class IdempotencyFilter extends OncePerRequestFilter {
     private static final List<String> STORED =
@@ -48,7 +52,7 @@ class IdempotencyFilter extends OncePerRequestFilter {
 
     private static final String CLAIM = """
             SELECT key, outcome, status_code, ceil(extract(epoch FROM retry_after))::integer AS retry_after,
-                   coalesce(convert_to((response -> 'body')::text, 'UTF8'), decode(response ->> 'bytes', 'base64')) AS body,
+                   coalesce(convert_to(response ->> 'body', 'UTF8'), decode(response ->> 'base64', 'base64')) AS body,
                    ARRAY(SELECT ARRAY[name, value] FROM jsonb_each_text(response -> 'headers') AS h (name, value)) AS headers
               FROM idempotency.parse_header(?::text) AS key,
                    idempotency.claim(key => key, scope => ?, wait => '0', request => jsonb_build_object(
@@ -57,8 +61,8 @@ class IdempotencyFilter extends OncePerRequestFilter {
 
     private static final String COMPLETE = """
             SELECT FROM idempotency.complete(key => ?, scope => ?, status_code => ?, response => jsonb_build_object(
-                'headers', jsonb_object(?::text[]), CASE WHEN ? THEN 'body' ELSE 'bytes' END,
-                CASE WHEN ? THEN convert_from(?, 'UTF8')::jsonb ELSE to_jsonb(encode(?, 'base64')) END))""";
+                'headers', jsonb_object(?::text[]),
+                'body', CASE WHEN ? THEN convert_from(?, 'UTF8') END, 'base64', CASE WHEN NOT ? THEN encode(?, 'base64') END))""";
 
     private final String operation;
     private final JdbcTemplate db;
@@ -76,48 +80,64 @@ class IdempotencyFilter extends OncePerRequestFilter {
         if (request.getUserPrincipal() == null) {
             throw new ServletException("the caller of the request is unknown");
         }
-        var scope = operation + "/" + request.getUserPrincipal().getName();
+        var scope = operation + "/" + UriUtils.encode(request.getUserPrincipal().getName(), StandardCharsets.UTF_8);
         var keys = Collections.list(request.getHeaders("Idempotency-Key"));
-        if (keys.size() > 1) {
+        if (keys.size() != 1) {
             refuse(response, 400, null);
             return;
         }
 
         var received = new Received(request);
-        var answer = new ContentCachingResponseWrapper(response);
+        var answer = new ContentCachingResponseWrapper(response) {
+            @Override
+            public void sendError(int status) throws IOException {
+                sendError(status, null);
+            }
+
+            @Override
+            public void sendError(int status, String message) throws IOException {
+                // An error page would be made too late to be stored.
+                var known = HttpStatus.resolve(status);
+                problem(this, status, known == null ? "" : known.getReasonPhrase(), null);
+            }
+        };
+        if (!attempt(keys.get(0), scope, received, answer, chain) && answer.getStatus() < 500) {
+            // In a transaction of its own; in between another request may have claimed the key, and
+            // then answers this one too.
+            attempt(keys.get(0), scope, received, answer, null);
+        }
+        answer.copyBodyToResponse();
+    }
+
+    /** Returns whether the work, if there was any, is kept. */
+    private boolean attempt(String header, String scope, Received request, ContentCachingResponseWrapper answer, FilterChain chain)
+            throws ServletException, IOException {
         var transaction = transactions.getTransaction(null);
         try {
-            var claim = claim(keys.isEmpty() ? null : keys.get(0), scope, received);
+            var claim = claim(header, scope, request);
             switch ((String) claim.get("outcome")) {
                 case "new" -> {
-                    chain.doFilter(received, answer);
-                    if (isStored(received, answer, transaction)) {
-                        complete((String) claim.get("key"), scope, answer);
-                        transactions.commit(transaction);
-                    } else {
-                        transactions.rollback(transaction);
+                    if (chain != null) {
+                        chain.doFilter(request, answer);
+                        if (isUndone(request, answer, transaction)) {
+                            return false;
+                        }
                     }
-                    answer.copyBodyToResponse();
+                    complete((String) claim.get("key"), scope, answer);
                 }
-                case "replay" -> {
-                    transactions.commit(transaction);
-                    replay(response, claim);
-                }
+                case "replay" -> replay(answer, claim);
                 // An owner before this one has committed a part of the work.
                 case "recovered" -> throw new ServletException("claims of the scope have a lease: " + scope);
-                default -> {
-                    transactions.commit(transaction);
-                    refuse(response, (Integer) claim.get("status_code"), (Integer) claim.get("retry_after"));
-                }
+                default -> refuse(answer, (Integer) claim.get("status_code"), (Integer) claim.get("retry_after"));
             }
+            transactions.commit(transaction);
+            return true;
         } catch (Refusal refusal) {
-            transactions.rollback(transaction);
-            response.reset();
-            refuse(response, refusal.status, null);
+            refuse(answer, refusal.status, refusal.status == 409 ? 1 : null);
+            return true;
         } finally {
             if (!transaction.isCompleted()) {
                 transactions.rollback(transaction);
-                response.reset();
             }
         }
     }
@@ -139,27 +159,28 @@ class IdempotencyFilter extends OncePerRequestFilter {
                 headers.addAll(List.of(name, answer.getHeader(name)));
             }
         }
-        var json = isJson(answer.getContentType());
         var body = answer.getContentSize() == 0 ? null : answer.getContentAsByteArray();
+        var text = isJson(answer.getContentType());
         try {
-            db.queryForList(COMPLETE, key, scope, answer.getStatus(), headers.toArray(String[]::new), json, json, body, body);
+            db.queryForList(COMPLETE, key, scope, answer.getStatus(), headers.toArray(String[]::new), text, body, text, body);
         } catch (DataAccessException error) {
             throw refused(error, false);
         }
     }
 
-    private static boolean isStored(HttpServletRequest request, HttpServletResponse answer, TransactionStatus transaction) {
-        return answer.getStatus() < 500
-                && request.getAttribute(DispatcherServlet.EXCEPTION_ATTRIBUTE) == null
-                && !transaction.isRollbackOnly();
+    private static boolean isUndone(HttpServletRequest request, HttpServletResponse answer, TransactionStatus transaction) {
+        return answer.getStatus() >= 500
+                || request.getAttribute(DispatcherServlet.EXCEPTION_ATTRIBUTE) != null
+                || transaction.isRollbackOnly();
     }
 
     private static void replay(HttpServletResponse response, Map<String, Object> claim) throws IOException {
+        response.reset();
         response.setStatus((Integer) claim.get("status_code"));
         response.setHeader("Idempotent-Replayed", "true");
         try {
-            for (var header : (String[][]) ((java.sql.Array) claim.get("headers")).getArray()) {
-                response.setHeader(header[0], header[1]);
+            for (var header : (Object[]) ((Array) claim.get("headers")).getArray()) {
+                response.setHeader(((String[]) header)[0], ((String[]) header)[1]);
             }
         } catch (SQLException error) {
             throw new IOException(error);
@@ -170,12 +191,17 @@ class IdempotencyFilter extends OncePerRequestFilter {
     }
 
     private static void refuse(HttpServletResponse response, int status, Integer retryAfter) throws IOException {
+        problem(response, status, TITLES.get(status), retryAfter);
+    }
+
+    private static void problem(HttpServletResponse response, int status, String title, Integer retryAfter) throws IOException {
+        response.reset();
         response.setStatus(status);
         response.setContentType("application/problem+json");
-        if (status == 409) {
-            response.setIntHeader("Retry-After", retryAfter == null ? 1 : retryAfter);
+        if (retryAfter != null) {
+            response.setIntHeader("Retry-After", retryAfter);
         }
-        var problem = "{\"title\": \"%s\", \"status\": %d}".formatted(TITLES.get(status), status);
+        var problem = "{\"title\": \"%s\", \"status\": %d}".formatted(title, status);
         response.getOutputStream().write(problem.getBytes(StandardCharsets.UTF_8));
     }
 

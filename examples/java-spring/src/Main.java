@@ -9,12 +9,14 @@ import org.springframework.boot.SpringApplication;
 import org.springframework.boot.web.servlet.FilterRegistrationBean;
 import org.springframework.context.annotation.Bean;
 import org.springframework.core.Ordered;
+import org.springframework.http.HttpStatus;
 import org.springframework.http.ResponseEntity;
 import org.springframework.jdbc.core.JdbcTemplate;
 import org.springframework.web.bind.annotation.PathVariable;
 import org.springframework.web.bind.annotation.PostMapping;
 import org.springframework.web.bind.annotation.RequestBody;
 import org.springframework.web.bind.annotation.RestController;
+import org.springframework.web.server.ResponseStatusException;
 
 /** The service for promises.pl, with handlers that go wrong, and what stands in for Spring Security. */
 class Main {
@@ -33,6 +35,7 @@ class Main {
             var answer = payments.pay(order, customer);
             switch (how) {
                 case "commit" -> db.execute("COMMIT");
+                case "refused" -> throw new ResponseStatusException(HttpStatus.PAYMENT_REQUIRED);
                 case "unavailable" -> answer = ResponseEntity.status(503).body(Map.of());
                 default -> throw new IllegalStateException(how);
             }
