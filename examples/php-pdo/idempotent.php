@@ -1,46 +1,151 @@
 <?php
 declare(strict_types=1);
 
+/** What a handler returns; without a body, it is null. */
+final class Answer
+{
+    public function __construct(public int $status, public mixed $body = null, public array $headers = [])
+    {
+    }
+}
+
+/** Rolls the transaction back; the client gets the answer. */
+final class Undone extends Exception
+{
+    public function __construct(public Answer $answer)
+    {
+        parent::__construct();
+    }
+}
+
 /**
- * Runs a handler once for each key; its answers are a status and a body.
+ * Carries out a request once for each Idempotency-Key.
  *
- * Claim, work and answer are one transaction.  An exception rolls all of it
- * back, and a retry runs the handler again.
+ * Claim, work and answer are one transaction, and nothing is sent before it has
+ * committed.  An answer under 500 is stored.  An exception, and an answer of 500
+ * and above, undoes the work and stores nothing, so that a retry runs the
+ * handler again.
  */
 final class Idempotent
 {
-    public function __construct(private PDO $db, private string $operation, private Closure $handler)
+    private const STORED = ['content-language', 'content-location', 'content-type', 'etag', 'last-modified', 'link', 'location'];
+    private const TITLES = [
+        400 => 'The request or its Idempotency-Key is not acceptable',
+        409 => 'A request with this Idempotency-Key is being carried out',
+        412 => 'The request is too old to be sent again',
+        413 => 'The answer is too large to be stored',
+        422 => 'The Idempotency-Key was used for a different request',
+    ];
+    /** Of a body that is no JSON, or none that jsonb can hold. */
+    private const NOT_JSONB = ['22P02', '22P05', '22021', '22003', '54001'];
+
+    public function __construct(private PDO $db, private Closure $caller)
     {
     }
 
-    public function __invoke(string $key, string $customer, array $request): array
+    /** Runs the handler, and sends its answer or the stored one. */
+    public function run(string $operation, Closure $handler): void
     {
-        $claimed = [$key, "$this->operation/$customer"];
         $this->db->beginTransaction();
         try {
-            $statement = $this->db->prepare('SELECT * FROM idempotency.claim(?, ?, ?)');
-            $statement->execute([...$claimed, json_encode($request)]);
-            $claim = $statement->fetchObject();
-            if ($claim->outcome === 'replay') {
-                $answer = [$claim->status_code, json_decode($claim->response)];
-            } elseif (!$claim->proceed) {
-                $answer = [$claim->status_code, ['title' => $claim->outcome]];
-            } else {
-                $answer = ($this->handler)($this->db, $customer, $request);
-                $this->db->prepare('SELECT idempotency.complete(?, ?, ?, status_code => ?)')
-                    ->execute([...$claimed, json_encode($answer[1]), $answer[0]]);
-            }
+            $answer = $this->answer($operation, $handler);
             $this->db->commit();
-            return $answer;
         } catch (Throwable $error) {
-            $this->db->rollBack();
-            throw $error;
+            if ($this->db->inTransaction()) {
+                $this->db->rollBack();
+            }
+            $answer = $error instanceof Undone ? $error->answer : throw $error;
         }
+        http_response_code($answer->status);
+        foreach ($answer->headers as $name => $value) {
+            header("$name: $value");
+        }
+        echo $answer->body;
     }
 
-    /** The HTTP status that the extension's SQLSTATEs end in. */
-    public static function statusOf(PDOException $error): int
+    private function answer(string $operation, Closure $handler): Answer
     {
-        return str_starts_with($error->getCode(), 'IK') ? (int) substr($error->getCode(), 2) : 500;
+        $caller = ($this->caller)() ?: throw new LogicException('the caller of the request is unknown');
+        $scope = $operation . '/' . rawurlencode($caller);
+        $header = $_SERVER['HTTP_IDEMPOTENCY_KEY'] ?? null;
+        if (str_contains((string) $header, ',')) {
+            throw new Undone(self::problem(400)); // PHP joins several headers by commas
+        }
+        [$path, $query] = explode('?', $_SERVER['REQUEST_URI'], 2) + [1 => ''];
+        $claim = $this->query(
+            "SELECT key, outcome, status_code, ceil(extract(epoch FROM retry_after))::integer AS retry_after,
+                    response -> 'headers' AS headers, response ->> 'body' AS body
+               FROM idempotency.parse_header(?) AS key,
+                    idempotency.claim(key => key, scope => ?, wait => '0', request => jsonb_build_object(
+                        'method', ?::text, 'path', ?::text, 'query', ?::text, 'body', ?::jsonb))",
+            [$header, $scope, $_SERVER['REQUEST_METHOD'], $path, $query, self::body()],
+            claiming: true,
+        );
+        if ($claim->outcome === 'replay') {
+            $headers = json_decode($claim->headers ?? '{}', true);
+            return new Answer($claim->status_code, $claim->body, $headers + ['idempotent-replayed' => 'true']);
+        }
+        if ($claim->outcome === 'recovered') { // an owner before this one has committed a part of the work
+            throw new LogicException("claims of the scope have a lease: $scope");
+        }
+        if ($claim->outcome !== 'new') {
+            return self::problem($claim->status_code, $claim->retry_after);
+        }
+
+        $answer = self::encoded($handler($this->db));
+        if ($answer->status >= 500) {
+            throw new Undone($answer);
+        }
+        $stored = ['headers' => (object) array_intersect_key($answer->headers, array_flip(self::STORED)), 'body' => $answer->body];
+        $this->query(
+            'SELECT idempotency.complete(key => ?, scope => ?, status_code => ?, response => ?)',
+            [$claim->key, $scope, $answer->status, json_encode($stored, JSON_THROW_ON_ERROR)],
+        );
+        return $answer;
+    }
+
+    /** The body of the request as JSON, whatever it is. */
+    private static function body(): ?string
+    {
+        $body = file_get_contents('php://input');
+        if ($body === '') {
+            return null;
+        }
+        $json = preg_match('~^application/([^;]*\+)?json\b~i', $_SERVER['CONTENT_TYPE'] ?? '');
+        return $json ? $body : json_encode(base64_encode($body));
+    }
+
+    private static function encoded(Answer $answer): Answer
+    {
+        $headers = array_change_key_case($answer->headers);
+        if ($answer->body === null) {
+            return new Answer($answer->status, null, $headers);
+        }
+        $body = json_encode($answer->body, JSON_THROW_ON_ERROR);
+        return new Answer($answer->status, $body, $headers + ['content-type' => 'application/json']);
+    }
+
+    private static function problem(int $status, ?int $retryAfter = null): Answer
+    {
+        $headers = ['content-type' => 'application/problem+json'] + ($status === 409 ? ['retry-after' => $retryAfter ?? 1] : []);
+        return new Answer($status, json_encode(['title' => self::TITLES[$status], 'status' => $status]), $headers);
+    }
+
+    /** Answers what the client has caused; any other error is a fault of the service. */
+    private function query(string $sql, array $parameters, bool $claiming = false): object
+    {
+        try {
+            $statement = $this->db->prepare($sql);
+            $statement->execute($parameters);
+            return $statement->fetchObject();
+        } catch (PDOException $error) {
+            if ($claiming && in_array($error->getCode(), self::NOT_JSONB, true)) {
+                throw new Undone(self::problem(400));
+            }
+            if (preg_match('/^IK(400|409|412|413|422)$/', (string) $error->getCode(), $match)) {
+                throw new Undone(self::problem((int) $match[1]));
+            }
+            throw $error;
+        }
     }
 }

@@ -1,19 +1,17 @@
 <?php
-// Answers the requests of promises.pl.
+// The service for promises.pl, with handlers that go wrong.
 
 declare(strict_types=1);
 
-$dsn = sprintf('pgsql:host=%s;port=%s;dbname=%s;user=%s', ...array_map(getenv(...), ['PGHOST', 'PGPORT', 'PGDATABASE', 'PGUSER']));
-// PgBouncer before 1.21 knows nothing of prepared statements.
-$db = new PDO($dsn, options: [PDO::PGSQL_ATTR_DISABLE_PREPARES => true]);
-$pay = (require __DIR__ . '/payments.php')($db);
+require __DIR__ . '/payments.php';
 
-while (($line = fgets(STDIN)) !== false) {
-    [$key, $customer, $amount] = explode(' ', trim($line));
-    try {
-        [$status, $body] = $pay($key, $customer, ['amount' => (int) $amount]);
-    } catch (PDOException $error) {
-        [$status, $body] = [Idempotent::statusOf($error), ['title' => $error->getMessage()]];
-    }
-    echo $status, ' ', json_encode($body), "\n";
+if (preg_match('~^/payments/(\w+)~', $_SERVER['REQUEST_URI'], $match)) {
+    $idempotent->run('payments', function (PDO $db) use ($match) {
+        $answer = pay($db);
+        return match ($match[1]) {
+            'commit' => $db->query('COMMIT') ? $answer : null,
+            'unavailable' => new Answer(503, $answer->body),
+            'error' => throw new Exception('broken'),
+        };
+    });
 }
