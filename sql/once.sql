@@ -113,18 +113,7 @@ BEGIN
 END $$;
 SELECT joined.* FROM unnest('{nestloop, hashjoin, mergejoin}'::text[]) AS method, joined(method);
 
--- in the WHERE clause of a join itself: never twice, whatever the plan
-CREATE FUNCTION in_join(method text) RETURNS TABLE (never_twice boolean) LANGUAGE plpgsql AS $$
-BEGIN
-	PERFORM set_config('enable_nestloop', (method = 'nestloop')::text, true), set_config('enable_hashjoin', (method = 'hashjoin')::text, true),
-		set_config('enable_mergejoin', (method = 'mergejoin')::text, true), set_config('enable_material', 'off', true), set_config('enable_memoize', 'off', true);
-	RETURN QUERY SELECT count(*) = count(DISTINCT message)
-		FROM account JOIN delivery USING (account) WHERE idempotency.once(message, 'once/in_join/' || method);
-END $$;
-SELECT method, never_twice FROM unnest('{nestloop, hashjoin, mergejoin}'::text[]) AS method, in_join(method);
-SELECT scope, count(*) FROM idempotency.keys WHERE scope LIKE 'once/in_join/%' GROUP BY scope ORDER BY scope;
-
 SELECT count(*) - count(DISTINCT (scope, key)) AS keys_stored_twice FROM idempotency.keys WHERE scope LIKE 'once%';
 SELECT idempotency.forget('a');
-DROP FUNCTION joined(text), in_join(text);
+DROP FUNCTION joined(text);
 DROP TABLE delivery, account, inbox;

@@ -249,13 +249,21 @@ LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
 COMMENT ON FUNCTION idempotency.execute(text, text, text, jsonb, interval, interval, text[]) IS
 'claim a key, call a function jsonb -> jsonb, and store what it returns, in one call';
 
+CREATE FUNCTION idempotency.once_support(internal)
+RETURNS internal
+AS 'MODULE_PATHNAME', 'idempotency_once_support'
+LANGUAGE C STRICT;
+
+COMMENT ON FUNCTION idempotency.once_support(internal) IS
+'planner support: refuses once() where it may be evaluated more than once for a row';
+
 CREATE FUNCTION idempotency.once(
 	key text,
 	scope text DEFAULT '',
 	ttl interval DEFAULT NULL
 ) RETURNS boolean
 AS 'MODULE_PATHNAME', 'idempotency_once'
-LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
+LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000 SUPPORT idempotency.once_support;
 
 COMMENT ON FUNCTION idempotency.once(text, text, interval) IS
 'true the first time a key is seen, false ever after';
