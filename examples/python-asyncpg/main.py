@@ -7,7 +7,6 @@ import sys
 
 import asyncpg
 
-from idempotent import status_of
 from payments import pay
 
 
@@ -16,11 +15,8 @@ async def main():
     pool = await asyncpg.create_pool(os.environ["DATABASE_URL"], min_size=1, max_size=2, statement_cache_size=0)
     for line in sys.stdin:
         key, customer, amount = line.split()
-        try:
-            status, body = await pay(pool, key, customer, {"amount": int(amount)})
-        except asyncpg.PostgresError as error:
-            status, body = status_of(error), {"title": error.message}
-        print(status, json.dumps(body), flush=True)
+        answer = await pay(pool, key, customer, {"amount": int(amount)})
+        print(answer.status, json.dumps(answer.body), flush=True)
     await pool.close()
 
 

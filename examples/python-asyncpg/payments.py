@@ -1,12 +1,14 @@
 """The payments service."""
 
-from idempotent import idempotent
+from pg_idempotency import Answer, Call
+from pg_idempotency.asyncpg import run
 
 
-@idempotent("payments")
-async def pay(connection, customer, request):
-    payment = await connection.fetchrow(
-        "INSERT INTO payments (customer, amount) VALUES ($1, $2) RETURNING *",
-        customer, request["amount"],
-    )
-    return 201, dict(payment)
+async def pay(pool, key, customer, request):
+    async def work(connection):
+        payment = await connection.fetchrow(
+            "INSERT INTO payments (customer, amount) VALUES ($1, $2) RETURNING *", customer, request["amount"]
+        )
+        return Answer(201, dict(payment))
+
+    return await run(pool, Call(key, f"payments/{customer}", request), work)

@@ -5,7 +5,7 @@ import json
 from django.db import models
 from django.http import JsonResponse
 
-from idempotent import idempotent
+from pg_idempotency.django import idempotent
 
 
 class Payment(models.Model):
@@ -17,11 +17,16 @@ class Payment(models.Model):
         db_table = "payments"
 
 
-@idempotent("payments")
+def customer(request):
+    """Stands in for your authentication."""
+    return request.headers["Authorization"].removeprefix("Bearer ")
+
+
+@idempotent("payments", caller=customer)
 def pay(request):
-    payment = Payment.objects.create(
-        customer=request.customer, amount=json.loads(request.body)["amount"]
-    )
+    payment = Payment.objects.create(customer=customer(request), amount=json.loads(request.body)["amount"])
     return JsonResponse(
-        {"id": payment.id, "customer": payment.customer, "amount": payment.amount}, status=201
+        {"id": payment.id, "customer": payment.customer, "amount": payment.amount},
+        status=201,
+        headers={"Location": f"/payments/{payment.id}"},
     )

@@ -10,6 +10,5 @@ DATABASES = {
         "NAME": os.environ["PGDATABASE"],
     }
 }
-MIDDLEWARE = ["middleware.authenticated", "middleware.Refusals"]
 ROOT_URLCONF = "urls"
 SECRET_KEY = "example"

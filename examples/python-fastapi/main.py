@@ -1,35 +1,28 @@
-"""The application around payments.py, served by uvicorn."""
+"""Serve payments.py, with the routes that promises.pl asks for."""
 
 import os
-from contextlib import asynccontextmanager
 
-import psycopg
 import uvicorn
-from fastapi import FastAPI
-from psycopg_pool import AsyncConnectionPool
+from fastapi import Depends, Response
 
-from idempotent import refused
-from payments import router
-
-
-@asynccontextmanager
-async def lifespan(app):
-    # PgBouncer before 1.21 knows nothing of prepared statements.
-    async with AsyncConnectionPool(
-        os.environ["DATABASE_URL"], min_size=1, max_size=4, kwargs={"prepare_threshold": None}
-    ) as app.state.pool:
-        yield
+from payments import Payment, app, customer, idempotent_route, idempotent, pay
+from pg_idempotency.fastapi import transaction
 
 
-app = FastAPI(lifespan=lifespan, exception_handlers={psycopg.Error: refused})
-app.include_router(router)
+async def pay_and_fail(
+    how: str, payment: Payment, response: Response, customer: str = Depends(customer), connection=Depends(transaction)
+):
+    made = await pay(payment, response, customer, connection)
+    if how == "commit":
+        await connection.execute("COMMIT")
+        return made
+    if how == "unavailable":
+        return Response("Come back later.", 503)
+    raise RuntimeError(how)
 
 
-@app.middleware("http")
-async def authenticated(request, call_next):
-    """Stands in for the middleware that knows who is calling."""
-    request.state.customer = request.headers["authorization"].removeprefix("Bearer ")
-    return await call_next(request)
-
-
+app.router.add_api_route(
+    "/payments/{how}", pay_and_fail, methods=["POST"], name="payments",
+    route_class_override=idempotent_route(idempotent),
+)  # fmt: skip
 uvicorn.run(app, port=int(os.environ["PORT"]), log_level="warning")

@@ -2,7 +2,8 @@
 
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from idempotent import idempotent
+from pg_idempotency import Answer, Call
+from pg_idempotency.sqlalchemy import run
 
 
 class Base(DeclarativeBase):
@@ -17,9 +18,11 @@ class Payment(Base):
     amount: Mapped[int]
 
 
-@idempotent("payments")
-def pay(session, customer, request):
-    payment = Payment(customer=customer, amount=request["amount"])
-    session.add(payment)
-    session.flush()
-    return 201, {"id": payment.id, "customer": payment.customer, "amount": payment.amount}
+def pay(sessions, key, customer, request):
+    def work(session):
+        payment = Payment(customer=customer, amount=request["amount"])
+        session.add(payment)
+        session.flush()
+        return Answer(201, {"id": payment.id, "customer": payment.customer, "amount": payment.amount})
+
+    return run(sessions, Call(key, f"payments/{customer}", request), work)

@@ -1,15 +1,15 @@
 """The Django project of DjangoService."""
 
+import services
 from django.db import connection
 from django.http import Http404, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.urls import path
-import services
 
 from pg_idempotency.django import idempotent
 
 
 def customer_of(request):
-    return request.headers["Authorization"][7:]
+    return services.caller_in(request.headers)
 
 
 @idempotent("payments", caller=customer_of)

@@ -24,6 +24,7 @@ from psycopg_pool import AsyncConnectionPool, ConnectionPool
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 from sqlalchemy.orm import sessionmaker
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -33,7 +34,7 @@ import pg_idempotency.flask
 import pg_idempotency.psycopg
 import pg_idempotency.sqlalchemy
 import pg_idempotency.starlette
-from pg_idempotency.fastapi import Idempotent, idempotent_route, transaction
+from pg_idempotency.fastapi import Idempotent, idempotent_route, in_threads, transaction
 
 URL = os.environ["DATABASE_URL"]
 # PgBouncer before 1.21 knows nothing of prepared statements.
@@ -70,7 +71,9 @@ class Sent:
 class Service:
     """send() gives the answer, or 500 for an exception, as a server would."""
 
-    def send(self, key, customer, amount=5, *, path="/payments", method="POST", body=None, content_type="application/json"):
+    def send(
+        self, key, customer, amount=5, *, path="/payments", method="POST", body=None, content_type="application/json"
+    ):
         headers = [("Authorization", f"Bearer {customer}"), ("Content-Type", content_type)]
         keys = [key] if isinstance(key, str) else key or []
         headers += [("Idempotency-Key", f'"{one}"') for one in keys]
@@ -83,6 +86,9 @@ class Service:
 # where the answer is not stored, and where it comes by an exception.
 
 
+def caller_in(headers):
+    caller = headers["Authorization"].removeprefix("Bearer ")
+    return None if caller == "nobody" else caller
 
 
 def insertion(customer, amount):
@@ -98,14 +104,17 @@ def amount_of(body):
 
 class FlaskService(Service):
     def __init__(self, run, execute):
+        def caller():
+            return caller_in(flask.request.headers) or flask.abort(401)
+
         app = flask.Flask("payments")
-        idempotent = pg_idempotency.flask.Idempotent(run, caller=lambda: flask.request.headers["Authorization"][7:])
+        idempotent = pg_idempotency.flask.Idempotent(run, caller=caller)
 
         @app.route("/payments", methods=["POST", "DELETE", "GET"])
         @app.route("/payments/<how>", methods=["POST"])
         @idempotent("payments")
         def pay(how=""):
-            customer = flask.request.headers["Authorization"][7:]
+            customer = caller_in(flask.request.headers)
             if flask.request.method == "GET":
                 return "safe"
             if flask.request.method == "DELETE":
@@ -147,7 +156,7 @@ class FlaskService(Service):
 
 
 async def endpoint(request, execute):
-    customer = request.headers["Authorization"][7:]
+    customer = caller_in(request.headers)
     if request.method == "GET":
         return Response("safe")
     transaction = request.state.transaction
@@ -204,19 +213,27 @@ class AsgiService(Service):
 
 class StarletteService(AsgiService):
     def __init__(self, run, execute):
-        idempotent = pg_idempotency.starlette.Idempotent(run, caller=lambda request: request.headers["Authorization"][7:])
+        idempotent = pg_idempotency.starlette.Idempotent(run, caller=lambda request: caller_in(request.headers))
 
         @idempotent("payments")
         async def pay(request):
             return await endpoint(request, execute)
 
-        routes = [Route("/payments", pay, methods=["POST", "DELETE", "GET"]), Route("/payments/{how}", pay, methods=["POST"])]
+        routes = [
+            Route("/payments", pay, methods=["POST", "DELETE", "GET"]),
+            Route("/payments/{how}", pay, methods=["POST"]),
+        ]
         self.app = Starlette(routes=routes)
 
 
 class FastApiService(AsgiService):
     def __init__(self, run, execute):
-        idempotent = Idempotent(run, caller=lambda request: request.headers["Authorization"][7:])
+        async def caller(request):
+            if known := caller_in(request.headers):
+                return known
+            raise HTTPException(401)
+
+        idempotent = Idempotent(run, caller=caller)
         router = APIRouter(route_class=idempotent_route(idempotent))
 
         @router.get("/payments")
@@ -288,13 +305,14 @@ def sqlalchemy_url(driver):
     return sqlalchemy.make_url(URL).set(drivername=f"postgresql+{driver}")
 
 
-def flask_sqlalchemy():
-    def execute(session, statement):
-        result = session.execute(sqlalchemy.text(statement))
-        return result.scalar() if result.returns_rows else None
+def executed(session, statement):
+    result = session.execute(sqlalchemy.text(statement))
+    return result.scalar() if result.returns_rows else None
 
+
+def flask_sqlalchemy():
     engine = sqlalchemy.create_engine(sqlalchemy_url("psycopg"), connect_args=UNPREPARED)
-    return FlaskService(partial(pg_idempotency.sqlalchemy.run, sessionmaker(engine)), execute)
+    return FlaskService(partial(pg_idempotency.sqlalchemy.run, sessionmaker(engine)), executed)
 
 
 def starlette_psycopg():
@@ -330,11 +348,21 @@ def fastapi_sqlalchemy():
     return FastApiService(partial(pg_idempotency.sqlalchemy.run_async, async_sessionmaker(engine)), execute)
 
 
+def fastapi_sqlalchemy_in_threads():
+    async def execute(session, statement):
+        return await run_in_threadpool(executed, session, statement)
+
+    engine = sqlalchemy.create_engine(sqlalchemy_url("psycopg"), connect_args=UNPREPARED)
+    run = partial(pg_idempotency.sqlalchemy.run, sessionmaker(engine))
+    return FastApiService(in_threads(run), execute)
+
+
 SERVICES = {
     "flask-psycopg": flask_psycopg,
     "flask-sqlalchemy": flask_sqlalchemy,
     "starlette-psycopg": starlette_psycopg,
     "starlette-asyncpg": starlette_asyncpg,
     "fastapi-sqlalchemy": fastapi_sqlalchemy,
+    "fastapi-sqlalchemy-in-threads": fastapi_sqlalchemy_in_threads,
     "django": DjangoService,
 }

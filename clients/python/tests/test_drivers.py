@@ -1,6 +1,7 @@
 """What run() of each driver keeps, without HTTP."""
 
 import asyncio
+import re
 from uuid import uuid4
 
 import asyncpg
@@ -10,8 +11,10 @@ import sqlalchemy
 from services import UNPREPARED, URL, insertion, payments, sqlalchemy_url
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 from sqlalchemy.orm import sessionmaker
+from sqlalchemy.pool import NullPool
 
 import pg_idempotency.asyncpg
+import pg_idempotency.http
 import pg_idempotency.psycopg
 import pg_idempotency.sqlalchemy
 from pg_idempotency import Abort, Answer, Call
@@ -73,6 +76,17 @@ async def open_sqlalchemy():
     return async_sessionmaker(engine), engine.dispose
 
 
+async def open_sqlalchemy_over_asyncpg():
+    # What SQLAlchemy advises for PgBouncer.
+    unprepared = {"statement_cache_size": 0, "prepared_statement_cache_size": 0, "prepared_statement_name_func": uuid4}
+    engine = create_async_engine(sqlalchemy_url("asyncpg"), connect_args=unprepared, poolclass=NullPool)
+    return async_sessionmaker(engine), engine.dispose
+
+
+def in_session(session, text):
+    return session.execute(sqlalchemy.text(text))
+
+
 RUNNERS = {
     "psycopg": with_psycopg,
     "psycopg-async": asynchronously(open_psycopg, pg_idempotency.psycopg.run_async, lambda c, text: c.execute(text)),
@@ -80,6 +94,11 @@ RUNNERS = {
     "sqlalchemy": with_sqlalchemy,
     "sqlalchemy-async": asynchronously(
         open_sqlalchemy, pg_idempotency.sqlalchemy.run_async, lambda s, text: s.execute(sqlalchemy.text(text))
+    ),
+    "sqlalchemy-asyncpg": asynchronously(
+        open_sqlalchemy_over_asyncpg,
+        pg_idempotency.sqlalchemy.run_async,
+        lambda s, text: s.execute(sqlalchemy.text(text)),
     ),
 }
 
@@ -125,7 +144,7 @@ def test_a_bad_key_is_400(run, call):
     for key in ("", None, "k" * 256):
         answer = run(Call(key, call.scope), not_called)
         assert answer.status == 400
-        assert answer.body["title"] and answer.body["detail"]
+        assert re.match("idempotency key|Idempotency-Key", answer.body["title"]) and answer.body["detail"]
 
 
 def test_an_exception_undoes_all(run, call):
@@ -210,7 +229,7 @@ def test_a_response_that_is_too_large_is_413(run, call):
 
 
 def test_answers_that_others_have_stored():
-    call = pg_idempotency.core.HttpCall(None, "s")
+    call = pg_idempotency.http.HttpCall(None, "s")
     erased = call.restored(410, None)
     assert (erased.status, erased.content, erased.headers["Idempotent-Replayed"]) == (410, b"", "true")
     by_hand = call.restored(424, {"title": "given up"})

@@ -74,6 +74,12 @@ def test_other_callers_have_other_keys(service, customer):
     assert not service.send("k", customer + "/2").replayed
 
 
+def test_who_is_not_known_is_answered_by_the_framework(service):
+    stranger = service.send("k", "nobody")
+    assert stranger.status in (401, 500) and not stranger.replayed
+    assert payments("nobody") == 0
+
+
 def test_no_key_two_keys_and_bad_keys_are_400(service, customer):
     for keys in ([], ["a", "b"], "k" * 256):
         refused = service.send(keys, customer)

@@ -10,7 +10,7 @@ from asyncpg import Connection, Pool
 
 from .core import CLAIM_PARAMETERS, RESULT_PARAMETERS, Answer, Call, refusals, run_to_an_answer_async, statements
 
-CLAIM, COMPLETE, FAIL = statements(lambda name, number: f"${number}")
+CLAIM, FINISH = statements(lambda name, number: f"${number}")
 
 
 async def run(source: Pool | Connection, call: Call, work: Callable[[Any], Awaitable[Answer]]) -> Answer:
@@ -25,9 +25,7 @@ async def run(source: Pool | Connection, call: Call, work: Callable[[Any], Await
                 answer = call.settle(await work(connection))
                 result = call.result(row["key"], answer)
                 with refusals():
-                    await connection.fetchrow(
-                        FAIL if answer.status >= 400 else COMPLETE, *map(result.get, RESULT_PARAMETERS)
-                    )
+                    await connection.fetchrow(FINISH[answer.failed], *map(result.get, RESULT_PARAMETERS))
             return answer
 
     return await run_to_an_answer_async(attempt, work)

@@ -13,7 +13,7 @@ import os
 import random
 import time
 from collections.abc import Mapping
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
 from uuid import UUID
@@ -145,4 +145,4 @@ def _seconds(retry_after: str | None) -> float | None:
         then = parsedate_to_datetime(retry_after)
     except ValueError:
         return None
-    return max((then - datetime.now(timezone.utc)).total_seconds(), 0)
+    return max((then - datetime.now(UTC)).total_seconds(), 0)

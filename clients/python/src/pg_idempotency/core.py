@@ -4,17 +4,15 @@ No driver and no framework is imported here.  An adapter of a driver runs
 
     claim   CLAIM with call.parameters(); call.judge(row) is the answer, or None
     work    the caller's, in the same transaction, if there is no answer yet
-    finish  finish(answer) with call.result(key, answer)
+    finish  FINISH[answer.failed] with call.result(key, answer)
 
 in one transaction, and hands what may be sent to the client out of it.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -52,17 +50,12 @@ FOR_THE_CLIENT = {"400", "409", "412", "413", "422"}
 # surrogates, numbers too large, bytes that are no text, too long, too deep.
 NOT_FOR_JSONB = {"22P02", "22P05", "22003", "22021", "54000", "54001"}
 
-SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
-REPLAYED_HEADERS = frozenset(
-    {"content-language", "content-location", "content-type", "etag", "last-modified", "link", "location"}
-)
 
-
-def statements(mark: Callable[[str, int], str]) -> tuple[str, str, str]:
-    """CLAIM, COMPLETE and FAIL; mark(name, number) is a parameter as the driver writes it."""
+def statements(mark: Callable[[str, int], str]) -> tuple[str, tuple[str, str]]:
+    """CLAIM, and COMPLETE and FAIL; mark(name, number) is a parameter as the driver writes it."""
     claim = {name: mark(name, i) for i, name in enumerate(CLAIM_PARAMETERS, 1)}
     result = {name: mark(name, i) for i, name in enumerate(RESULT_PARAMETERS, 1)}
-    return CLAIM.format(**claim), COMPLETE.format(**result), FAIL.format(**result)
+    return CLAIM.format(**claim), (COMPLETE.format(**result), FAIL.format(**result))
 
 
 @dataclass(frozen=True)
@@ -73,6 +66,10 @@ class Answer:
     body: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
     replayed: bool = False
+
+    @property
+    def failed(self) -> bool:
+        return self.status >= 400
 
     @property
     def content(self) -> bytes:
@@ -130,13 +127,11 @@ class Call:
             case "replay":
                 return self.restored(status, None if row["response"] is None else json.loads(row["response"]))
             case "in_progress":
-                return problem(
-                    status, "A request with this idempotency key is in progress", "Send it again later.", row["retry_after"]
-                )
+                title = "A request with this idempotency key is in progress"
+                return problem(status, title, "Send it again later.", row["retry_after"])
             case "mismatch":
-                return problem(
-                    status, "The idempotency key was used for another request", "Make a new key for a new request."
-                )
+                title = "The idempotency key was used for another request"
+                return problem(status, title, "Make a new key for a new request.")
             case "expired":
                 return problem(status, "The request is too old to be sent again", "Make a new key.")
             case outcome:
@@ -166,75 +161,6 @@ class Call:
 
     def restored(self, status: int, response: Any) -> Answer:
         return Answer(status, response, replayed=True)
-
-
-@dataclass(frozen=True)
-class HttpCall(Call):
-    """A request over HTTP.  Its answer is stored with its headers, byte for byte."""
-
-    header: str | None = None
-    json_body: str | None = None
-
-    def parameters(self) -> dict[str, Any]:
-        return super().parameters() | {"key": None, "header": self.header, "body": self.json_body}
-
-    def body(self, answer: Answer) -> Any:
-        try:
-            return json.loads(answer.content)
-        except (ValueError, RecursionError):
-            return None
-
-    def stored(self, answer: Answer) -> Any:
-        headers = {name.lower(): value for name, value in answer.headers.items() if name.lower() in REPLAYED_HEADERS}
-        try:
-            text = answer.content.decode()
-            if "\0" not in text:
-                return {"headers": headers, "body": text}
-        except UnicodeDecodeError:
-            pass
-        return {"headers": headers, "base64": base64.b64encode(answer.content).decode()}
-
-    def restored(self, status: int, response: Any) -> Answer:
-        replayed = {"Idempotent-Replayed": "true"}
-        match response:
-            case {"headers": dict(headers), "body": str(text)}:
-                return Answer(status, text.encode(), headers | replayed, True)
-            case {"headers": dict(headers), "base64": str(text)}:
-                return Answer(status, base64.b64decode(text), headers | replayed, True)
-            case None:  # erased
-                return Answer(status, b"", replayed, True)
-            case _:  # stored by hand, or by a function of the database
-                return Answer(status, json.dumps(response).encode(), {"content-type": "application/json"} | replayed, True)
-
-
-def http_call(
-    operation: str, caller: str | int, *, method: str, path: str, query: str, headers: Sequence[str],
-    content_type: str | None, body: bytes, ttl: timedelta | None = None,
-) -> HttpCall:  # fmt: skip
-    """The call that a request over HTTP is; headers are those named Idempotency-Key.
-
-    Who asks is part of the scope, or one caller would be answered with what
-    was made for another: without a caller there is no call.
-    """
-    if caller in ("", None):
-        raise ValueError(f"the caller of {operation} is not known")
-    scope = f"{operation}/{str(caller).replace('%', '%25').replace('/', '%2F')}"
-    if len(headers) > 1:
-        raise Undone(problem(400, "There is more than one Idempotency-Key header", "Send one."))
-    request = {"method": method, "path": path, "query": query}
-    text = None
-    media_type = (content_type or "").partition(";")[0].strip().lower()
-    if body and (media_type.endswith("/json") or media_type.endswith("+json")):
-        try:
-            text = body.decode()
-        except UnicodeDecodeError:
-            raise Undone(problem(400, "The body is not JSON", "JSON is UTF-8.")) from None
-        if "\0" in text:
-            raise Undone(problem(400, "The body is not JSON", "It contains a zero byte."))
-    elif body:
-        request["sha256"] = hashlib.sha256(body).hexdigest()
-    # Whoever waits holds a connection: a duplicate is told to come back.
-    return HttpCall(None, scope, request, ttl, timedelta(0), headers[0] if headers else None, text)
 
 
 def interval(time: timedelta | None) -> str | None:
@@ -270,10 +196,12 @@ def refusal(error: Exception) -> Answer | None:
 
 
 def database_error(error: BaseException | None) -> BaseException | None:
-    """The driver's error, which SQLAlchemy and Django wrap in their own."""
-    while error is not None and not sqlstate(error):
+    """The driver's own error, the innermost: SQLAlchemy and Django wrap it, once or twice."""
+    found = None
+    while error is not None:
+        found = error if sqlstate(error) else found
         error = getattr(error, "orig", None) or error.__cause__
-    return error
+    return found
 
 
 def sqlstate(error: BaseException) -> str:

@@ -12,9 +12,10 @@ from django.core.handlers.exception import response_for_exception
 from django.db import connections, transaction
 from django.http import Http404, HttpRequest, HttpResponse
 
-from .core import SAFE_METHODS, Abort, Answer, Call, Undone, http_call, refusals, run_to_an_answer, statements
+from .core import Abort, Answer, Call, Undone, refusals, run_to_an_answer, statements
+from .http import SAFE_METHODS, http_call
 
-CLAIM, COMPLETE, FAIL = statements(lambda name, number: f"%({name})s")
+CLAIM, FINISH = statements(lambda name, number: f"%({name})s")
 
 
 def run(call: Call, work: Callable[[], Answer], using: str = "default") -> Answer:
@@ -32,7 +33,7 @@ def run(call: Call, work: Callable[[], Answer], using: str = "default") -> Answe
                 if connections[using].needs_rollback:
                     raise Abort(answer)
                 with refusals():
-                    cursor.execute(FAIL if answer.status >= 400 else COMPLETE, call.result(row["key"], answer))
+                    cursor.execute(FINISH[answer.failed], call.result(row["key"], answer))
             return answer
 
     return run_to_an_answer(attempt, lambda _: work())
@@ -76,7 +77,7 @@ def idempotent(
                 call = http_call(
                     operation, caller(request), method=request.method, path=request.path,
                     query=request.META.get("QUERY_STRING", ""), content_type=request.content_type, body=request.body,
-                    headers=[request.headers[name] for name in ("Idempotency-Key",) if name in request.headers], ttl=ttl,
+                    headers=[key] if (key := request.headers.get("Idempotency-Key")) else [], ttl=ttl,
                 )  # fmt: skip
                 given = run(call, work, using)
             except Undone as undone:

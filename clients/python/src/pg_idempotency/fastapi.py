@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import Request
 from fastapi.routing import APIRoute
 
-from .starlette import Idempotent as Idempotent
+from .starlette import Idempotent, in_threads
 
 
 def idempotent_route(idempotent: Idempotent) -> type[APIRoute]:
@@ -25,4 +25,4 @@ def transaction(request: Request) -> Any:
     return request.state.transaction
 
 
-__all__ = ["Idempotent", "idempotent_route", "transaction"]
+__all__ = ["Idempotent", "idempotent_route", "in_threads", "transaction"]

@@ -9,7 +9,8 @@ from typing import Any
 
 from flask import Response, current_app, g, request
 
-from .core import SAFE_METHODS, Abort, Answer, Call, Undone, http_call
+from .core import Abort, Answer, Call, Undone
+from .http import SAFE_METHODS, http_call
 
 View = Callable[..., Any]
 

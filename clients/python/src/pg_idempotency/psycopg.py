@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 C = TypeVar("C", Connection[Any], AsyncConnection[Any])
-CLAIM, COMPLETE, FAIL = (text.encode() for text in statements(lambda name, number: f"%({name})s"))
+CLAIM, FINISH = statements(lambda name, number: f"%({name})s")
 
 
 def run(
@@ -25,14 +25,18 @@ def run(
     """Do the work once for the call's key, and return its answer, now and on every retry."""
 
     def attempt(work: Callable[[Connection[Any]], Answer]) -> Answer:
-        with _connection(source) as connection, connection.transaction(), connection.cursor(row_factory=dict_row) as cursor:
+        with (
+            _connection(source) as connection,
+            connection.transaction(),
+            connection.cursor(row_factory=dict_row) as cursor,
+        ):
             with refusals():
                 row: Any = cursor.execute(CLAIM, call.parameters()).fetchone()
             answer = call.judge(row)
             if answer is None:
                 answer = call.settle(work(connection))
                 with refusals():
-                    cursor.execute(FAIL if answer.status >= 400 else COMPLETE, call.result(row["key"], answer))
+                    cursor.execute(FINISH[answer.failed], call.result(row["key"], answer))
             return answer
 
     return run_to_an_answer(attempt, work)
@@ -55,7 +59,7 @@ async def run_async(
                 if answer is None:
                     answer = call.settle(await work(connection))
                     with refusals():
-                        await cursor.execute(FAIL if answer.status >= 400 else COMPLETE, call.result(row["key"], answer))
+                        await cursor.execute(FINISH[answer.failed], call.result(row["key"], answer))
                 return answer
 
     return await run_to_an_answer_async(attempt, work)

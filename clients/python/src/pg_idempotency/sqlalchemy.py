@@ -13,7 +13,8 @@ from .core import Answer, Call, refusals, run_to_an_answer, run_to_an_answer_asy
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
-CLAIM, COMPLETE, FAIL = map(text, statements(lambda name, number: f":{name}"))
+claim, finish = statements(lambda name, number: f":{name}")
+CLAIM, FINISH = text(claim), [text(statement) for statement in finish]
 
 
 def run(sessions: Callable[[], Session], call: Call, work: Callable[[Session], Answer]) -> Answer:
@@ -34,7 +35,7 @@ def run(sessions: Callable[[], Session], call: Call, work: Callable[[Session], A
                     answer = call.settle(work(session))
                     session.flush()
                     with refusals():
-                        session.execute(FAIL if answer.status >= 400 else COMPLETE, call.result(row["key"], answer))
+                        session.execute(FINISH[answer.failed], call.result(row["key"], answer))
                 session.commit()
             except BaseException:
                 session.rollback()
@@ -60,7 +61,7 @@ async def run_async(
                     answer = call.settle(await work(session))
                     await session.flush()
                     with refusals():
-                        await session.execute(FAIL if answer.status >= 400 else COMPLETE, call.result(row["key"], answer))
+                        await session.execute(FINISH[answer.failed], call.result(row["key"], answer))
                 await session.commit()
             except BaseException:
                 await session.rollback()

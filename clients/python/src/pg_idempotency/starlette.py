@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import timedelta
 from functools import wraps
 from inspect import iscoroutinefunction
 from typing import Any
 
+from anyio import CapacityLimiter, from_thread, to_thread
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from .core import SAFE_METHODS, Abort, Answer, Call, Undone, http_call
+from .core import Abort, Answer, Call, Undone
+from .http import SAFE_METHODS, http_call
 
 Endpoint = Callable[[Request], Awaitable[Response]]
+Work = Callable[[Any], Coroutine[Any, Any, Answer]]
+Run = Callable[[Call, Work], Awaitable[Answer]]
+
+
+def in_threads(run: Callable[[Call, Callable[[Any], Answer]], Answer], threads: int = 40) -> Run:
+    """Make a synchronous run(), over a Session or psycopg's Connection, one for Idempotent.
+
+    Claim, answer and commit run in threads of their own: in those of the
+    endpoints, they could keep each other out.
+    """
+    limiter = CapacityLimiter(threads)
+
+    async def run_in_thread(call: Call, work: Work) -> Answer:
+        def work_in_loop(transaction: Any) -> Answer:
+            return from_thread.run(work, transaction)
+
+        return await to_thread.run_sync(run, call, work_in_loop, limiter=limiter)
+
+    return run_in_thread
 
 
 class Idempotent:
@@ -31,9 +52,9 @@ class Idempotent:
 
     def __init__(
         self,
-        run: Callable[[Call, Callable[[Any], Awaitable[Answer]]], Awaitable[Answer]],
+        run: Run,
         *,
-        caller: Callable[[Request], str | int],
+        caller: Callable[[Request], str | int | Awaitable[str | int]],
         ttl: timedelta | None = None,
     ) -> None:
         self.run = run
@@ -72,8 +93,11 @@ class Idempotent:
         return decorate
 
     async def _call(self, operation: str, request: Request) -> Call:
+        caller = self.caller(request)
+        if isinstance(caller, Awaitable):
+            caller = await caller
         return http_call(
-            operation, self.caller(request), method=request.method, path=request.url.path, query=request.url.query,
+            operation, caller, method=request.method, path=request.url.path, query=request.url.query,
             content_type=request.headers.get("content-type"), body=await request.body(),
             headers=request.headers.getlist("idempotency-key"), ttl=self.ttl,
         )  # fmt: skip
