@@ -14,7 +14,9 @@
  * to all backends; they are accepted before each look-up.  The table is read
  * with a snapshot taken for it: a policy is in force from its commit on,
  * whatever snapshot the caller's transaction has, and a change that commits
- * meanwhile is seen as a whole or not at all.
+ * meanwhile is seen as a whole or not at all.  It is one as catalogues are read
+ * with, which of a table that is no catalogue is taken each time: no other new
+ * one can be had in the leader of a parallel plan, in which lookup() may run.
  *
  *-------------------------------------------------------------------------
  */
@@ -120,7 +122,7 @@ read_table(void)
 	};
 	Relation	relation = table_open(objects()->policy, AccessShareLock);
 	TupleTableSlot *slot = table_slot_create(relation, NULL);
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	Snapshot	snapshot = RegisterSnapshot(GetCatalogSnapshot(RelationGetRelid(relation)));
 	TableScanDesc scan = begin_table_scan(relation, snapshot);
 	MemoryContext caller;
 

@@ -34,7 +34,8 @@ begin_query(const char *query, Oid parameter)
 	Datum		value = ObjectIdGetDatum(parameter);
 
 	SPI_connect();
-	PushActiveSnapshot(GetLatestSnapshot());
+	/* A new one, also in the leader of a parallel plan. */
+	PushActiveSnapshot(GetCatalogSnapshot(objects()->citus_nodes));
 	if (SPI_execute_with_args(query, 1, &type, &value, NULL, true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read the tables of Citus");
 }
