@@ -13,8 +13,11 @@ query(PGconn *db, Answer *answer, const char *sql, int n, const char *const *val
 
 	if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1)
 		return result;
-	/* The extension's SQLSTATEs end in the HTTP status. */
-	answer->status = sqlstate && strncmp(sqlstate, "IK", 2) == 0 ? atoi(sqlstate + 2) : 500;
+	/* These are for the client; any other is the service's own fault. */
+	answer->status = 500;
+	for (const char *const *known = (const char *[]) {"IK400", "IK409", "IK412", "IK413", "IK422", NULL}; *known; known++)
+		if (sqlstate && strcmp(sqlstate, *known) == 0)
+			answer->status = atoi(sqlstate + 2);
 	snprintf(answer->body, sizeof(answer->body), "{\"title\": \"SQLSTATE %s\"}", sqlstate ? sqlstate : "");
 	PQclear(result);
 	return NULL;
@@ -25,27 +28,29 @@ claim_work_complete(PGconn *db, const char *key, const char *scope, const char *
 {
 	PGresult   *claim;
 	char		status[12];
-	bool		proceed;
+	bool		is_new;
 
+	/* After "recovered" an owner before has committed a part of the work. */
 	claim = query(db, answer,
-				  "SELECT proceed, status_code, CASE outcome WHEN 'replay' THEN response ELSE jsonb_build_object('title', outcome) END "
-				  "FROM idempotency.claim($1, $2, $3)", 3, (const char *[]) {key, scope, request});
+				  "SELECT outcome = 'new', CASE outcome WHEN 'recovered' THEN 500 ELSE status_code END, "
+				  "CASE outcome WHEN 'replay' THEN response ELSE jsonb_build_object('title', outcome) END "
+				  "FROM idempotency.claim(key => $1, scope => $2, request => $3)", 3, (const char *[]) {key, scope, request});
 	if (claim == NULL)
 		return false;
-	proceed = *PQgetvalue(claim, 0, 0) == 't';
-	if (!proceed)
+	is_new = *PQgetvalue(claim, 0, 0) == 't';
+	if (!is_new)
 	{
 		answer->status = atoi(PQgetvalue(claim, 0, 1));
 		snprintf(answer->body, sizeof(answer->body), "%s", PQgetvalue(claim, 0, 2));
 	}
 	PQclear(claim);
-	if (!proceed)
-		return true;
+	if (!is_new)
+		return answer->status < 500;
 
-	if (!work(db, argument, answer))
+	if (!work(db, argument, answer) || answer->status >= 500)
 		return false;
 	snprintf(status, sizeof(status), "%d", answer->status);
-	claim = query(db, answer, "SELECT idempotency.complete($1, $2, $3, status_code => $4)",
+	claim = query(db, answer, "SELECT idempotency.complete(key => $1, scope => $2, response => $3, status_code => $4)",
 				  4, (const char *[]) {key, scope, answer->body, status});
 	PQclear(claim);
 	return claim != NULL;
@@ -53,7 +58,9 @@ claim_work_complete(PGconn *db, const char *key, const char *scope, const char *
 
 /*
  * Run the work once for each key of the scope.  Claim, work and answer are one
- * transaction; an error rolls all of it back, and a retry runs the work again.
+ * transaction; an error, and an answer of 500 and above, undoes all of it, and a
+ * retry runs the work again.  The request is what is compared: over HTTP its
+ * method, path, query and body.
  */
 void
 idempotent(PGconn *db, const char *key, const char *scope, const char *request, Work work, void *argument, Answer *answer)

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"strconv"
-	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"gorm.io/gorm"
@@ -18,15 +17,17 @@ type Answer struct {
 
 type claim struct {
 	Outcome    string
-	Proceed    bool
 	StatusCode int
 	Response   json.RawMessage
 }
 
+var errUndone = errors.New("undone")
+
 // Idempotent runs work once for each key of the scope.
 //
-// Claim, work and answer are one transaction.  An error rolls all of it back,
-// and a retry runs work again.
+// Claim, work and answer are one transaction.  An error, and an answer of 500 and
+// above, undoes all of it, and a retry runs work again.  The request is what is
+// compared: over HTTP its method, path, query and body.
 func Idempotent(db *gorm.DB, key, scope string, request any, work func(*gorm.DB) (int, any, error)) (a Answer, err error) {
 	payload, err := json.Marshal(request)
 	if err != nil {
@@ -34,15 +35,20 @@ func Idempotent(db *gorm.DB, key, scope string, request any, work func(*gorm.DB)
 	}
 	err = db.Transaction(func(tx *gorm.DB) error {
 		var c claim
-		err := tx.Raw(`SELECT * FROM idempotency.claim(?, ?, ?)`, key, scope, string(payload)).Scan(&c).Error
+		err := tx.Raw(`SELECT * FROM idempotency.claim(key => ?, scope => ?, request => ?)`,
+			key, scope, string(payload)).Scan(&c).Error
 		if err != nil {
 			return err
 		}
-		if c.Outcome == "replay" {
+		switch c.Outcome {
+		case "new":
+		case "replay":
 			a = Answer{c.StatusCode, c.Response}
 			return nil
-		}
-		if !c.Proceed {
+		case "recovered":
+			// An owner before this one has committed a part of the work.
+			return errors.New("claims of the scope have a lease: " + scope)
+		default:
 			a, err = NewAnswer(c.StatusCode, map[string]string{"title": c.Outcome})
 			return err
 		}
@@ -54,9 +60,15 @@ func Idempotent(db *gorm.DB, key, scope string, request any, work func(*gorm.DB)
 		if a, err = NewAnswer(status, body); err != nil {
 			return err
 		}
-		return tx.Exec(`SELECT idempotency.complete(?, ?, ?, status_code => ?)`,
+		if a.Status >= 500 {
+			return errUndone
+		}
+		return tx.Exec(`SELECT idempotency.complete(key => ?, scope => ?, response => ?, status_code => ?)`,
 			key, scope, string(a.Body), a.Status).Error
 	})
+	if errors.Is(err, errUndone) {
+		return a, nil
+	}
 	return a, err
 }
 
@@ -65,12 +77,16 @@ func NewAnswer(status int, body any) (Answer, error) {
 	return Answer{status, text}, err
 }
 
-// StatusOf is the HTTP status that the extension's SQLSTATEs end in.
+// StatusOf is the HTTP status of an error that the client has caused; any other
+// is the service's own.
 func StatusOf(err error) int {
 	var e *pgconn.PgError
-	if errors.As(err, &e) && strings.HasPrefix(e.Code, "IK") {
-		status, _ := strconv.Atoi(e.Code[2:])
-		return status
+	if errors.As(err, &e) {
+		switch e.Code {
+		case "IK400", "IK409", "IK412", "IK413", "IK422":
+			status, _ := strconv.Atoi(e.Code[2:])
+			return status
+		}
 	}
 	return 500
 }

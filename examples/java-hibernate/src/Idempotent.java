@@ -10,27 +10,39 @@ record Idempotent(SessionFactory sessions) {
 
     /**
      * Runs work once for each key of the scope. Claim, work and answer are one transaction. An
-     * exception rolls all of it back, and a retry runs the work again.
+     * exception, and an answer of 500 and above, undoes all of it, and a retry runs the work again.
+     * The request is what is compared: over HTTP its method, path, query and body.
      */
     Answer run(String key, String scope, String request, Function<Session, Answer> work) {
         return sessions.fromTransaction(session -> {
             var claim = session.createNativeQuery("""
-                    SELECT outcome, proceed, status_code, CAST(response AS text)
-                    FROM idempotency.claim(:key, :scope, CAST(:request AS jsonb))""", Tuple.class)
+                    SELECT outcome, status_code, CAST(response AS text)
+                    FROM idempotency.claim(key => :key, scope => :scope, request => CAST(:request AS jsonb))""", Tuple.class)
                     .setParameter("key", key)
                     .setParameter("scope", scope)
                     .setParameter("request", request)
                     .getSingleResult();
-            if (!claim.get("proceed", Boolean.class)) {
-                var outcome = claim.get("outcome", String.class);
-                return new Answer(
-                        claim.get("status_code", Integer.class),
-                        outcome.equals("replay") ? claim.get("response", String.class) : "{\"title\": \"" + outcome + "\"}");
+            var outcome = claim.get("outcome", String.class);
+            var status = claim.get("status_code", Integer.class);
+            switch (outcome) {
+                case "new" -> {}
+                case "replay" -> {
+                    return new Answer(status, claim.get("response", String.class));
+                }
+                // An owner before this one has committed a part of the work.
+                case "recovered" -> throw new IllegalStateException("claims of the scope have a lease: " + scope);
+                default -> {
+                    return new Answer(status, "{\"title\": \"" + outcome + "\"}");
+                }
             }
 
             var answer = work.apply(session);
+            if (answer.status() >= 500) {
+                session.getTransaction().markRollbackOnly();
+                return answer;
+            }
             session.createNativeQuery("""
-                    SELECT idempotency.complete(:key, :scope, CAST(:response AS jsonb), status_code => :status)""", Object.class)
+                    SELECT idempotency.complete(key => :key, scope => :scope, response => CAST(:response AS jsonb), status_code => :status)""", Object.class)
                     .setParameter("key", key)
                     .setParameter("scope", scope)
                     .setParameter("response", answer.body())
@@ -40,9 +52,9 @@ record Idempotent(SessionFactory sessions) {
         });
     }
 
-    /** The HTTP status that the extension's SQLSTATEs end in. */
+    /** The HTTP status of an error that the client has caused; any other is the service's own. */
     static int statusOf(JDBCException error) {
         var sqlstate = String.valueOf(error.getSQLState());
-        return sqlstate.startsWith("IK") ? Integer.parseInt(sqlstate.substring(2)) : 500;
+        return sqlstate.matches("IK(400|409|412|413|422)") ? Integer.parseInt(sqlstate.substring(2)) : 500;
     }
 }

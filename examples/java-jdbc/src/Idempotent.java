@@ -13,7 +13,8 @@ record Idempotent(DataSource db) {
 
     /**
      * Runs work once for each key of the scope. Claim, work and answer are one transaction. An
-     * exception rolls all of it back, and a retry runs the work again.
+     * exception, and an answer of 500 and above, undoes all of it, and a retry runs the work again.
+     * The request is what is compared: over HTTP its method, path, query and body.
      */
     Answer run(String key, String scope, String request, Work work) throws SQLException {
         try (var connection = db.getConnection()) {
@@ -22,6 +23,10 @@ record Idempotent(DataSource db) {
                 var answer = claim(connection, key, scope, request);
                 if (answer == null) {
                     answer = work.in(connection);
+                    if (answer.status() >= 500) {
+                        connection.rollback();
+                        return answer;
+                    }
                     complete(connection, key, scope, answer);
                 }
                 connection.commit();
@@ -35,25 +40,28 @@ record Idempotent(DataSource db) {
 
     /** The answer, or null if the work is to be done. */
     private static Answer claim(Connection connection, String key, String scope, String request) throws SQLException {
-        try (var statement = connection.prepareStatement("SELECT * FROM idempotency.claim(?, ?, ?::jsonb)")) {
+        try (var statement = connection.prepareStatement("""
+                SELECT outcome, status_code, response
+                FROM idempotency.claim(key => ?, scope => ?, request => ?::jsonb)""")) {
             statement.setString(1, key);
             statement.setString(2, scope);
             statement.setString(3, request);
             var claim = statement.executeQuery();
             claim.next();
-            if (claim.getBoolean("proceed")) {
-                return null;
-            }
             var outcome = claim.getString("outcome");
-            return new Answer(
-                    claim.getInt("status_code"),
-                    outcome.equals("replay") ? claim.getString("response") : "{\"title\": \"" + outcome + "\"}");
+            return switch (outcome) {
+                case "new" -> null;
+                case "replay" -> new Answer(claim.getInt("status_code"), claim.getString("response"));
+                // An owner before this one has committed a part of the work.
+                case "recovered" -> throw new IllegalStateException("claims of the scope have a lease: " + scope);
+                default -> new Answer(claim.getInt("status_code"), "{\"title\": \"" + outcome + "\"}");
+            };
         }
     }
 
     private static void complete(Connection connection, String key, String scope, Answer answer) throws SQLException {
         try (var statement = connection.prepareStatement(
-                "SELECT idempotency.complete(?, ?, ?::jsonb, status_code => ?)")) {
+                "SELECT idempotency.complete(key => ?, scope => ?, response => ?::jsonb, status_code => ?)")) {
             statement.setString(1, key);
             statement.setString(2, scope);
             statement.setString(3, answer.body());
@@ -62,9 +70,9 @@ record Idempotent(DataSource db) {
         }
     }
 
-    /** The HTTP status that the extension's SQLSTATEs end in. */
+    /** The HTTP status of an error that the client has caused; any other is the service's own. */
     static int statusOf(SQLException error) {
         var sqlstate = String.valueOf(error.getSQLState());
-        return sqlstate.startsWith("IK") ? Integer.parseInt(sqlstate.substring(2)) : 500;
+        return sqlstate.matches("IK(400|409|412|413|422)") ? Integer.parseInt(sqlstate.substring(2)) : 500;
     }
 }
