@@ -26,9 +26,21 @@ RESET ROLE;
 -- Whatever tables are readable by default, these are not.
 ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC;
 
+-- The schema's owner could drop all that is in it: the hint says what to do.
+DO $$
+DECLARE
+	hint text;
+BEGIN
+	CREATE EXTENSION idempotency;
+EXCEPTION WHEN object_not_in_prerequisite_state THEN
+	GET STACKED DIAGNOSTICS hint = PG_EXCEPTION_HINT;
+	RAISE WARNING '%', replace(hint, quote_ident(current_user), 'you');
+	EXECUTE rtrim(substr(hint, strpos(hint, 'ALTER')), '.');
+END $$;
+GRANT CREATE, USAGE ON SCHEMA idempotency TO regress_idempotency_owner;
 CREATE EXTENSION idempotency;
 SELECT extname, extnamespace::regnamespace FROM pg_extension WHERE extname = 'idempotency';
-SELECT nspowner::regrole FROM pg_namespace WHERE nspname = 'idempotency';
+SELECT has_schema_privilege('regress_idempotency_owner', 'idempotency', 'CREATE') AS "create", has_schema_privilege('regress_idempotency_owner', 'idempotency', 'USAGE') AS usage;
 SELECT outcome FROM idempotency.claim('key', '', '1');
 SELECT idempotency.complete('key', '', '"result"', attempt => 1);
 SELECT outcome, response FROM idempotency.claim('key', '', '1');
@@ -45,10 +57,13 @@ WHERE relnamespace = 'idempotency'::regnamespace AND relkind IN ('r', 'p', 'v') 
 RESET ROLE;
 
 -- Owning the schema gives no right to the tables.
+ALTER SCHEMA idempotency OWNER TO regress_idempotency_owner;
 SET ROLE regress_idempotency_owner;
 SELECT key FROM idempotency.keys;
 SELECT key FROM idempotency.keys_long;
 RESET ROLE;
+
+ALTER SCHEMA idempotency OWNER TO CURRENT_USER;
 
 -- What goes are the extension's objects; what stays the application's.
 DROP EXTENSION idempotency;
@@ -66,6 +81,7 @@ SELECT outcome, response FROM idempotency.claim('key', '', '2');
 DROP EXTENSION idempotency;
 
 -- A name that is taken is an error, and nothing is installed.
+GRANT CREATE ON SCHEMA idempotency TO regress_idempotency_owner;
 SET ROLE regress_idempotency_owner;
 CREATE TABLE idempotency.keys (mine integer);
 RESET ROLE;

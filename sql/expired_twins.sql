@@ -32,6 +32,8 @@ SELECT outcome, response FROM idempotency.claim('moved', 'expired_twins');
 SELECT slot, expires_at > clock_timestamp() AS live FROM idempotency.keys WHERE scope = 'expired_twins' AND key = 'moved';
 
 TRUNCATE idempotency.keys;
+SET session_replication_role = replica;
 TRUNCATE idempotency.wheel;
+RESET session_replication_role;
 INSERT INTO idempotency.wheel SELECT slot, date_trunc('day', clock_timestamp(), 'UTC') + (slot + 1) * interval '24 hours' FROM generate_series(0, 7) AS slot;
 DROP FUNCTION leave_twins;

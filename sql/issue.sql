@@ -51,7 +51,9 @@ SELECT status FROM idempotency.lookup(:'cart_3', 'issue/pay');
 
 -- A key that has expired unclaimed is followed by another.
 SELECT idempotency.issue('issue/pay', 'cart-4') AS cart_4 \gset
+SET session_replication_role = replica;
 UPDATE idempotency.keys SET expires_at = clock_timestamp() WHERE key = :'cart_4';
+RESET session_replication_role;
 SELECT idempotency.issue('issue/pay', 'cart-4') AS cart_4_again \gset
 SELECT :'cart_4_again' <> :'cart_4' AS another;
 SELECT idempotency.issue('issue/pay', 'cart-4') = :'cart_4_again' AS same;

@@ -35,6 +35,8 @@ SELECT scope, 'early', status, attempt, clock_timestamp(), 1, idempotency.key_ha
 SELECT count(*) = :rows_before AS unchanged FROM idempotency.wheel;
 
 TRUNCATE idempotency.keys;
+SET session_replication_role = replica;
 DELETE FROM idempotency.wheel;
+RESET session_replication_role;
 INSERT INTO idempotency.wheel
 SELECT slot, date_trunc('day', clock_timestamp(), 'UTC') + (slot + 1) * interval '24 hours' FROM generate_series(0, 7) AS slot;

@@ -149,22 +149,6 @@ SELECT * FROM idempotency.sweep();
 SELECT current_user = 'regress_idempotency_sweeper' AS still_the_caller;
 RESET ROLE;
 
--- A TRUNCATE trigger on a slot runs as the owner of the tables.
-CREATE TABLE seen (who name);
-CREATE FUNCTION note_truncate() RETURNS trigger LANGUAGE plpgsql AS
-$$BEGIN INSERT INTO public.seen VALUES (current_user); RETURN NULL; END$$;
-CREATE TRIGGER note AFTER TRUNCATE ON idempotency.keys_0 FOR EACH STATEMENT EXECUTE FUNCTION note_truncate();
-SELECT lay_wheel(clock_timestamp());
-SELECT outcome FROM idempotency.claim('a', 'sweep/slot', ttl => '0.1 s', lease => '0.1 s');
-SELECT end_slot(0::smallint);
-SET ROLE regress_idempotency_sweeper;
-SELECT slots_cleared FROM idempotency.sweep();
-RESET ROLE;
-SELECT who = (SELECT relowner::regrole::name FROM pg_class WHERE oid = 'idempotency.keys'::regclass) AS ran_as_owner FROM seen;
-
-DROP TRIGGER note ON idempotency.keys_0;
-DROP FUNCTION note_truncate;
-DROP TABLE seen;
 DROP OWNED BY regress_idempotency_sweeper;
 DROP ROLE regress_idempotency_sweeper;
 TRUNCATE idempotency.keys;

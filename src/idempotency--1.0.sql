@@ -6,6 +6,23 @@
 -- searched and everything in it is named in full.
 SET LOCAL search_path = pg_catalog, pg_temp;
 
+-- Who owns the schema can put objects of his own into it, and drop all of them.
+DO $$
+DECLARE
+	owner text;
+BEGIN
+	SELECT r.rolname INTO owner
+	FROM pg_namespace AS n JOIN pg_roles AS r ON r.oid = n.nspowner
+	WHERE n.nspname = 'idempotency' AND NOT r.rolsuper AND r.rolname <> current_user;
+	IF FOUND THEN
+		RAISE EXCEPTION 'schema "idempotency" belongs to another role'
+			USING ERRCODE = 'object_not_in_prerequisite_state',
+				DETAIL = format('Its owner, "%s", could drop the extension with it.', owner),
+				HINT = format('Run ALTER SCHEMA idempotency OWNER TO %I.', current_user);
+	END IF;
+END
+$$;
+
 -- ---------------------------------------------------------------------------
 -- Storage.  keyrow.c is the only C file that knows these columns, by number.
 -- ---------------------------------------------------------------------------
@@ -378,20 +395,8 @@ $$;
 -- raised with them, or a sweep in between would empty it too early.
 CREATE FUNCTION idempotency.raise_until()
 RETURNS trigger
-LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-	INSERT INTO idempotency.wheel (slot, until)
-	SELECT arrived.slot, max(arrived.expires_at)
-	FROM arrived
-	WHERE arrived.slot >= 0
-	GROUP BY arrived.slot
-	HAVING max(arrived.expires_at) >
-		(SELECT coalesce(max(w.until), '-infinity') FROM idempotency.wheel AS w WHERE w.slot = arrived.slot);
-	RETURN NULL;
-END
-$$;
+AS 'MODULE_PATHNAME', 'idempotency_raise_until'
+LANGUAGE C;
 
 COMMENT ON FUNCTION idempotency.raise_until() IS
 'trigger: keeps the until of a slot from lying before the expiry of rows that arrive by COPY or by hand';
@@ -421,6 +426,69 @@ CREATE TRIGGER use_leaf BEFORE INSERT ON idempotency.keys
 	FOR EACH ROW EXECUTE FUNCTION idempotency.use_leaf();
 ALTER TABLE idempotency.keys ENABLE ALWAYS TRIGGER use_leaf;
 
+-- What would make keys be forgotten or never be found is refused by hand.  The
+-- triggers do not fire for what a publisher sends.
+CREATE FUNCTION idempotency.refuse_change()
+RETURNS trigger
+AS 'MODULE_PATHNAME', 'idempotency_refuse_change'
+LANGUAGE C;
+
+COMMENT ON FUNCTION idempotency.refuse_change() IS
+'trigger: raises an error where a change by hand would make keys be forgotten';
+
+DO $$
+DECLARE
+	holder text;
+BEGIN
+	FOREACH holder IN ARRAY ARRAY['keys', 'keys_0', 'keys_1', 'keys_2', 'keys_3', 'keys_4', 'keys_5', 'keys_6', 'keys_7', 'keys_long'] LOOP
+		EXECUTE format('CREATE TRIGGER refuse_change BEFORE UPDATE OF scope, key, expires_at, slot, hash ON idempotency.%I FOR EACH STATEMENT EXECUTE FUNCTION idempotency.refuse_change()', holder);
+	END LOOP;
+END
+$$;
+
+CREATE TRIGGER refuse_change BEFORE DELETE OR TRUNCATE ON idempotency.wheel
+	FOR EACH STATEMENT EXECUTE FUNCTION idempotency.refuse_change();
+
+-- The statements of set_policy() and drop_policy(), which see to their arguments
+-- and to the table.  They are stored as they were parsed: no name in them is
+-- looked up again.
+CREATE FUNCTION idempotency.store_policy(
+	scope text,
+	ttl interval,
+	lease interval,
+	wait interval,
+	require_request boolean,
+	require_issued boolean,
+	min_key_length integer,
+	max_response_bytes integer,
+	cache_errors text[]
+) RETURNS void
+LANGUAGE sql VOLATILE PARALLEL UNSAFE COST 10000
+BEGIN ATOMIC
+	INSERT INTO idempotency.policy AS p (scope, ttl, lease, wait, require_request, require_issued, min_key_length, max_response_bytes, cache_errors)
+	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+	ON CONFLICT (scope) DO UPDATE SET
+		(ttl, lease, wait, require_request, require_issued, min_key_length, max_response_bytes, cache_errors) =
+		(excluded.ttl, excluded.lease, excluded.wait, excluded.require_request, excluded.require_issued,
+		 excluded.min_key_length, excluded.max_response_bytes, excluded.cache_errors);
+END;
+
+COMMENT ON FUNCTION idempotency.store_policy(text, interval, interval, interval, boolean, boolean, integer, integer, text[]) IS
+'the statement of set_policy()';
+
+CREATE FUNCTION idempotency.remove_policy(scope text)
+RETURNS boolean
+LANGUAGE sql VOLATILE PARALLEL UNSAFE COST 10000
+BEGIN ATOMIC
+	WITH dropped AS (
+		DELETE FROM idempotency.policy AS p WHERE p.scope = $1 RETURNING 1
+	)
+	SELECT EXISTS (SELECT FROM dropped);
+END;
+
+COMMENT ON FUNCTION idempotency.remove_policy(text) IS
+'the statement of drop_policy()';
+
 CREATE FUNCTION idempotency.set_policy(
 	scope text,
 	ttl interval DEFAULT NULL,
@@ -441,14 +509,9 @@ COMMENT ON FUNCTION idempotency.set_policy(text, interval, interval, interval, b
 
 CREATE FUNCTION idempotency.drop_policy(scope text)
 RETURNS boolean
-LANGUAGE sql VOLATILE PARALLEL UNSAFE COST 10000
-SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-	WITH dropped AS (
-		DELETE FROM idempotency.policy AS p WHERE p.scope = drop_policy.scope RETURNING 1
-	)
-	SELECT EXISTS (SELECT FROM dropped);
-$$;
+AS 'MODULE_PATHNAME', 'idempotency_drop_policy'
+LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 
 COMMENT ON FUNCTION idempotency.drop_policy(text) IS
 'drop the policy of a scope; returns whether there was one';
@@ -467,6 +530,14 @@ LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
 
 COMMENT ON FUNCTION idempotency.sweep(bigint) IS
 'one round of expiry: empties the slots of the wheel that are past, and deletes up to max_rows expired keys of the table keys_long';
+
+CREATE FUNCTION idempotency.empty_wheel()
+RETURNS void
+AS 'MODULE_PATHNAME', 'idempotency_empty_wheel'
+LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
+
+COMMENT ON FUNCTION idempotency.empty_wheel() IS
+'on a server that is to subscribe to another: removes the wheel that CREATE EXTENSION has laid; only while no keys are stored';
 
 CREATE FUNCTION idempotency.forget(key text, scope text DEFAULT '')
 RETURNS boolean
@@ -776,5 +847,15 @@ BEGIN
 	LOOP
 		EXECUTE command;
 	END LOOP;
+END
+$$;
+
+DO $$
+BEGIN
+	IF NOT EXISTS (SELECT FROM idempotency.stats_counters()) THEN
+		RAISE NOTICE 'library "idempotency" is not preloaded'
+			USING DETAIL = 'No worker sweeps expired keys, nothing is counted, and claims are written when they are made.',
+				HINT = 'Add it to shared_preload_libraries, or call idempotency.sweep() from a scheduler.';
+	END IF;
 END
 $$;

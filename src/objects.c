@@ -232,6 +232,22 @@ objects_members(Oid classid)
 	return members;
 }
 
+Oid
+objects_function(const char *name)
+{
+	ListCell   *cell;
+
+	foreach(cell, objects_members(ProcedureRelationId))
+	{
+		char	   *member = get_func_name(lfirst_oid(cell));
+
+		if (member != NULL && strcmp(member, name) == 0)
+			return lfirst_oid(cell);
+	}
+	not_installed();
+	return InvalidOid;
+}
+
 /* ----------------------------------------------------------------
  *		Tables and types
  * ----------------------------------------------------------------

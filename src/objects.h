@@ -59,6 +59,9 @@ extern uint64 objects_generation(void);
 /* The members of the extension that are in the given catalogue. */
 extern List *objects_members(Oid classid);
 
+/* The member of that name that is a function. */
+extern Oid	objects_function(const char *name);
+
 /*
  * Raise OBJECT_NOT_IN_PREREQUISITE_STATE if the columns of a table or composite
  * type of the extension are not of these types.  They are read by number.

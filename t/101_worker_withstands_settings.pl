@@ -46,10 +46,12 @@ run(q{CREATE SCHEMA trap;
 	CREATE FUNCTION trap.sweep(bigint) RETURNS int LANGUAGE sql AS 'SELECT 1/0'});
 
 # A trigger that writes: what the worker does is to be read-write, whatever the
-# default, and done as the owner of the tables.
+# default, and done as the owner of the tables.  It is made a member of the
+# extension, since any other would stop the sweep.
 run(q{CREATE TABLE public.seen (who name);
 	CREATE FUNCTION public.note() RETURNS trigger LANGUAGE plpgsql AS
 		$$BEGIN INSERT INTO public.seen VALUES (current_user); RETURN NULL; END$$;
+	ALTER EXTENSION idempotency ADD FUNCTION public.note();
 	CREATE TRIGGER note AFTER TRUNCATE ON idempotency.keys_0 FOR EACH STATEMENT EXECUTE FUNCTION public.note();
 	ALTER TABLE idempotency.keys_0 ENABLE ALWAYS TRIGGER note});
 

@@ -73,7 +73,7 @@ claim_some('before');
 
 on_publisher(q{CREATE PUBLICATION idempotency FOR TABLE idempotency.keys, idempotency.wheel, idempotency.policy});
 on_subscriber('CREATE EXTENSION idempotency');
-on_subscriber('TRUNCATE idempotency.wheel');
+on_subscriber('SELECT idempotency.empty_wheel()');
 my $connection = $publisher->connstr('postgres') =~ s/'//gr;
 on_subscriber("CREATE SUBSCRIPTION idempotency CONNECTION '$connection' PUBLICATION idempotency");
 $subscriber->wait_for_subscription_sync($publisher, 'idempotency');

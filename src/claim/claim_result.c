@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "catalog/pg_type.h"
 #include "claim/claim.h"
 #include "claim/complete.h"
 #include "error.h"
@@ -30,6 +31,21 @@ enum
 	RESULT_COMPLETED_AT,
 	RESULT_EXPIRES_AT,
 	RESULT_COLUMNS
+};
+
+static const Oid column_types[RESULT_COLUMNS] = {
+	[RESULT_OUTCOME] = TEXTOID,
+	[RESULT_PROCEED] = BOOLOID,
+	[RESULT_STATUS_CODE] = INT4OID,
+	[RESULT_RESOURCE_ID] = TEXTOID,
+	[RESULT_RESPONSE] = JSONBOID,
+	[RESULT_ATTEMPT] = INT4OID,
+	[RESULT_RECOVERY_POINT] = TEXTOID,
+	[RESULT_STATE] = JSONBOID,
+	[RESULT_RETRY_AFTER] = INTERVALOID,
+	[RESULT_CLAIMED_AT] = TIMESTAMPTZOID,
+	[RESULT_COMPLETED_AT] = TIMESTAMPTZOID,
+	[RESULT_EXPIRES_AT] = TIMESTAMPTZOID,
 };
 
 static const char *const outcome_names[] = {
@@ -162,6 +178,7 @@ claim_result_datum(const Claim *claim)
 
 	claim_result_values(claim, values, isnull);
 	desc = lookup_rowtype_tupdesc(objects()->claim_result_type, -1);
+	check_columns("claim_result", desc, column_types, RESULT_COLUMNS);
 	result = HeapTupleGetDatum(heap_form_tuple(desc, values, isnull));
 	ReleaseTupleDesc(desc);
 	return result;

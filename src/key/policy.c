@@ -29,7 +29,6 @@
 #include "compat.h"
 #include "error.h"
 #include "key/errorfilter.h"
-#include "executor/spi.h"
 #include "executor/tuptable.h"
 #include "guc.h"
 #include "key/keyname.h"
@@ -45,6 +44,7 @@
 #include "utils/snapmgr.h"
 
 PG_FUNCTION_INFO_V1(idempotency_set_policy);
+PG_FUNCTION_INFO_V1(idempotency_drop_policy);
 
 enum
 {
@@ -60,12 +60,25 @@ enum
 	POLICY_COLUMNS
 };
 
+static const Oid column_types[POLICY_COLUMNS] = {
+	[POLICY_SCOPE] = TEXTOID,
+	[POLICY_TTL] = INTERVALOID,
+	[POLICY_LEASE] = INTERVALOID,
+	[POLICY_WAIT] = INTERVALOID,
+	[POLICY_REQUIRE_REQUEST] = BOOLOID,
+	[POLICY_REQUIRE_ISSUED] = BOOLOID,
+	[POLICY_MIN_KEY_LENGTH] = INT4OID,
+	[POLICY_MAX_RESPONSE_BYTES] = INT4OID,
+	[POLICY_CACHE_ERRORS] = TEXTARRAYOID,
+};
+
 typedef struct StoredPolicy
 {
 	uint64		scope_hash;		/* hash key */
 	struct StoredPolicy *next;	/* of the same hash */
 	text	   *scope;
 	StatsEntry *stats;			/* NULL: not asked for yet */
+	const char *out_of_range;	/* name of a column, or NULL */
 	Datum		values[POLICY_COLUMNS];
 	bool		isnull[POLICY_COLUMNS];
 } StoredPolicy;
@@ -83,6 +96,40 @@ hash_scope(const char *scope, int length)
 	return hash_bytes_extended((const unsigned char *) scope, length, 0);
 }
 
+static bool
+in_range(const StoredPolicy *policy, int column, double least)
+{
+	double		length;
+
+	if (policy->isnull[column])
+		return true;
+	length = interval_usecs(DatumGetIntervalP(policy->values[column]));
+	return length >= least && length <= MAX_INTERVAL_USECS;
+}
+
+/*
+ * The column whose value set_policy() would have refused; NULL if there is none.
+ * The table may have been written to by hand, and its constraints may be gone.
+ */
+static const char *
+column_out_of_range(const StoredPolicy *policy)
+{
+	if (!in_range(policy, POLICY_TTL, 1))
+		return "ttl";
+	if (!in_range(policy, POLICY_LEASE, 0))
+		return "lease";
+	if (!in_range(policy, POLICY_WAIT, 0))
+		return "wait";
+	if (!policy->isnull[POLICY_MIN_KEY_LENGTH] &&
+		DatumGetInt32(policy->values[POLICY_MIN_KEY_LENGTH]) < 1)
+		return "min_key_length";
+	if (!policy->isnull[POLICY_MAX_RESPONSE_BYTES] &&
+		DatumGetInt32(policy->values[POLICY_MAX_RESPONSE_BYTES]) < 0)
+		return "max_response_bytes";
+	return NULL;
+}
+
+/* A row without a scope is nobody's policy. */
 static void
 keep_policy(TupleTableSlot *slot, TupleDesc desc)
 {
@@ -91,6 +138,8 @@ keep_policy(TupleTableSlot *slot, TupleDesc desc)
 	bool		found;
 
 	slot_getallattrs(slot);
+	if (slot->tts_isnull[POLICY_SCOPE])
+		return;
 	for (int column = 0; column < POLICY_COLUMNS; column++)
 	{
 		Form_pg_attribute attribute = TupleDescAttr(desc, column);
@@ -107,10 +156,22 @@ keep_policy(TupleTableSlot *slot, TupleDesc desc)
 	policy->scope_hash = hash_scope(VARDATA_ANY(policy->scope),
 									VARSIZE_ANY_EXHDR(policy->scope));
 	policy->stats = NULL;
+	policy->out_of_range = column_out_of_range(policy);
 
 	entry = hash_search(known, &policy->scope_hash, HASH_ENTER, &found);
 	policy->next = found ? entry->next : NULL;
 	entry->next = policy;
+}
+
+/* Open the table, and see that it is as it was made now that it is locked. */
+static Relation
+open_table(LOCKMODE mode)
+{
+	Relation	relation = table_open(objects()->policy, mode);
+
+	(void) objects();
+	check_columns("policy", RelationGetDescr(relation), column_types, POLICY_COLUMNS);
+	return relation;
 }
 
 static void
@@ -120,7 +181,7 @@ read_table(void)
 		.keysize = sizeof(uint64),
 		.entrysize = sizeof(StoredPolicy)
 	};
-	Relation	relation = table_open(objects()->policy, AccessShareLock);
+	Relation	relation = open_table(AccessShareLock);
 	TupleTableSlot *slot = table_slot_create(relation, NULL);
 	Snapshot	snapshot = RegisterSnapshot(GetCatalogSnapshot(RelationGetRelid(relation)));
 	TableScanDesc scan = begin_table_scan(relation, snapshot);
@@ -169,6 +230,12 @@ find_policy(const char *scope, int length)
 static void
 apply_policy(Policy *policy, const StoredPolicy *stored)
 {
+	if (stored->out_of_range != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("policy of scope \"%s\" is out of range", text_to_cstring(stored->scope)),
+				 errdetail("Its %s is none that set_policy() accepts.", stored->out_of_range),
+				 errhint("Replace it by idempotency.set_policy().")));
 #define SAYS(column) (!stored->isnull[column])
 #define VALUE(column) (stored->values[column])
 	if (SAYS(POLICY_TTL))
@@ -252,6 +319,28 @@ policy_of_scope(Policy *policy, const text *scope)
 }
 
 /*
+ * Run the statement of a function of SQL, with the same arguments, on a table
+ * that has no triggers but the extension's: it fires those that there are.
+ */
+static Datum
+run_statement(const char *name, FunctionCallInfo caller)
+{
+	Relation	relation = open_table(RowExclusiveLock);
+	FmgrInfo	function;
+	Datum		result;
+
+	LOCAL_FCINFO(call, POLICY_COLUMNS);
+
+	check_triggers();
+	fmgr_info(objects_function(name), &function);
+	InitFunctionCallInfoData(*call, &function, caller->nargs, InvalidOid, NULL, NULL);
+	memcpy(call->args, caller->args, caller->nargs * sizeof(NullableDatum));
+	result = FunctionCallInvoke(call);
+	table_close(relation, NoLock);
+	return result;
+}
+
+/*
  * set_policy(scope text, ttl interval, lease interval, wait interval,
  *			  require_request boolean, require_issued boolean,
  *			  min_key_length integer, max_response_bytes integer,
@@ -263,20 +352,6 @@ policy_of_scope(Policy *policy, const text *scope)
 Datum
 idempotency_set_policy(PG_FUNCTION_ARGS)
 {
-	Oid			types[POLICY_COLUMNS] = {
-		[POLICY_SCOPE] = TEXTOID,
-		[POLICY_TTL] = INTERVALOID,
-		[POLICY_LEASE] = INTERVALOID,
-		[POLICY_WAIT] = INTERVALOID,
-		[POLICY_REQUIRE_REQUEST] = BOOLOID,
-		[POLICY_REQUIRE_ISSUED] = BOOLOID,
-		[POLICY_MIN_KEY_LENGTH] = INT4OID,
-		[POLICY_MAX_RESPONSE_BYTES] = INT4OID,
-		[POLICY_CACHE_ERRORS] = TEXTARRAYOID,
-	};
-	Datum		values[POLICY_COLUMNS];
-	char		nulls[POLICY_COLUMNS + 1];
-
 	if (PG_ARGISNULL(POLICY_SCOPE))
 		ereport(ERROR,
 				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
@@ -299,19 +374,17 @@ idempotency_set_policy(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(POLICY_CACHE_ERRORS))
 		check_error_filter(PG_GETARG_ARRAYTYPE_P(POLICY_CACHE_ERRORS));
 
-	for (int column = 0; column < POLICY_COLUMNS; column++)
-	{
-		values[column] = PG_GETARG_DATUM(column);
-		nulls[column] = PG_ARGISNULL(column) ? 'n' : ' ';
-	}
-	SPI_connect();
-	if (SPI_execute_with_args("INSERT INTO idempotency.policy AS p VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) "
-							  "ON CONFLICT (scope) DO UPDATE SET "
-							  "(ttl, lease, wait, require_request, require_issued, min_key_length, max_response_bytes, cache_errors) = "
-							  "(excluded.ttl, excluded.lease, excluded.wait, excluded.require_request, excluded.require_issued, "
-							  "excluded.min_key_length, excluded.max_response_bytes, excluded.cache_errors)",
-							  POLICY_COLUMNS, types, values, nulls, false, 0) != SPI_OK_INSERT)
-		elog(ERROR, "could not store idempotency policy");
-	SPI_finish();
+	run_statement("store_policy", fcinfo);
 	PG_RETURN_VOID();
+}
+
+/*
+ * drop_policy(scope text) returns boolean
+ *
+ * Drops the policy of a scope; returns whether there was one.
+ */
+Datum
+idempotency_drop_policy(PG_FUNCTION_ARGS)
+{
+	return run_statement("remove_policy", fcinfo);
 }

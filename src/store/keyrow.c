@@ -15,11 +15,35 @@
 #include "access/htup_details.h"
 #include "access/sysattr.h"
 #include "access/xact.h"
+#include "catalog/pg_am_d.h"
+#include "catalog/pg_type.h"
 #include "compat.h"
 #include "funcapi.h"
 #include "store/keyrow.h"
 #include "utils/builtins.h"
+#include "utils/rel.h"
 #include "utils/typcache.h"
+
+static const Oid column_types[KEYS_COLUMNS] = {
+	[KEYS_SCOPE] = TEXTOID,
+	[KEYS_KEY] = TEXTOID,
+	[KEYS_FINGERPRINT] = BYTEAOID,
+	[KEYS_STATUS] = TEXTOID,
+	[KEYS_STATUS_CODE] = INT4OID,
+	[KEYS_RESOURCE_ID] = TEXTOID,
+	[KEYS_RESPONSE] = JSONBOID,
+	[KEYS_ATTEMPT] = INT4OID,
+	[KEYS_RECOVERY_POINT] = TEXTOID,
+	[KEYS_STATE] = JSONBOID,
+	[KEYS_LEASE_UNTIL] = TIMESTAMPTZOID,
+	[KEYS_CLAIMED_AT] = TIMESTAMPTZOID,
+	[KEYS_COMPLETED_AT] = TIMESTAMPTZOID,
+	[KEYS_EXPIRES_AT] = TIMESTAMPTZOID,
+	[KEYS_TTL] = INTERVALOID,
+	[KEYS_CLAIM_XID] = XIDOID,
+	[KEYS_SLOT] = INT2OID,
+	[KEYS_HASH] = UUIDOID,
+};
 
 /* Value of the column slot for keys_long. */
 #define SLOT_LONG	(-1)
@@ -49,12 +73,39 @@ status_from_text(const text *name)
 void
 keyrow_check_columns(TupleDesc desc)
 {
-	if (desc->natts != KEYS_COLUMNS)
+	check_columns("keys", desc, column_types, KEYS_COLUMNS);
+}
+
+void
+keyrow_check_index(Relation index)
+{
+	if (index->rd_rel->relam != BTREE_AM_OID || index->rd_index->indkey.values[0] != KEYS_HASH + 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("table \"idempotency.keys\" is not as this version of the extension made it"),
-				 errdetail("It has %d columns in place of %d.", desc->natts, KEYS_COLUMNS),
-				 errhint("Run ALTER EXTENSION idempotency UPDATE where a new version was installed. Keep columns of your own in another table.")));
+				 errmsg("primary key \"%s\" is not as the extension made it", RelationGetRelationName(index)),
+				 errdetail("Keys are found by their hash."),
+				 errhint("Make the column \"hash\" the primary key of the table again.")));
+}
+
+/* The value of a column that is never null; raises DATA_CORRUPTED if it is. */
+static inline Datum
+required(Datum value, bool isnull)
+{
+	if (isnull)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("a stored idempotency key lacks a value that each has"),
+				 errhint("Restore the constraints of the table \"idempotency.keys\".")));
+	return value;
+}
+
+static inline Datum
+required_of_slot(TupleTableSlot *tts, int column)
+{
+	bool		isnull;
+	Datum		value = slot_getattr(tts, column + 1, &isnull);
+
+	return required(value, isnull);
 }
 
 static inline void *
@@ -72,8 +123,8 @@ time_or_none(const Datum *values, const bool *isnull, int column)
 void
 keyrow_from_values(KeyRow *row, const Datum *values, const bool *isnull)
 {
-	row->status = status_from_text(DatumGetTextPP(values[KEYS_STATUS]));
-	row->attempt = DatumGetInt32(values[KEYS_ATTEMPT]);
+	row->status = status_from_text(DatumGetTextPP(required(values[KEYS_STATUS], isnull[KEYS_STATUS])));
+	row->attempt = DatumGetInt32(required(values[KEYS_ATTEMPT], isnull[KEYS_ATTEMPT]));
 	row->status_code = isnull[KEYS_STATUS_CODE] ? NO_STATUS_CODE :
 		DatumGetInt32(values[KEYS_STATUS_CODE]);
 	row->fingerprint = isnull[KEYS_FINGERPRINT] ? NULL :
@@ -86,7 +137,7 @@ keyrow_from_values(KeyRow *row, const Datum *values, const bool *isnull)
 	row->lease_until = time_or_none(values, isnull, KEYS_LEASE_UNTIL);
 	row->claimed_at = time_or_none(values, isnull, KEYS_CLAIMED_AT);
 	row->completed_at = time_or_none(values, isnull, KEYS_COMPLETED_AT);
-	row->expires_at = DatumGetTimestampTz(values[KEYS_EXPIRES_AT]);
+	row->expires_at = DatumGetTimestampTz(required(values[KEYS_EXPIRES_AT], isnull[KEYS_EXPIRES_AT]));
 	row->claim_xid = isnull[KEYS_CLAIM_XID] ? InvalidTransactionId :
 		DatumGetTransactionId(values[KEYS_CLAIM_XID]);
 	row->stored = true;
@@ -173,6 +224,7 @@ store_row_datum(const IdempotencyKey *key, const KeyRow *row)
 	bool		isnull[KEYS_COLUMNS];
 	Datum		result;
 
+	keyrow_check_columns(desc);
 	keyrow_values(key, row, values, isnull);
 	result = HeapTupleGetDatum(heap_form_tuple(desc, values, isnull));
 	ReleaseTupleDesc(desc);
@@ -182,9 +234,8 @@ store_row_datum(const IdempotencyKey *key, const KeyRow *row)
 bool
 keyrow_is_of(const IdempotencyKey *key, TupleTableSlot *slot)
 {
-	bool		isnull;
-	text	   *scope = DatumGetTextPP(slot_getattr(slot, KEYS_SCOPE + 1, &isnull));
-	text	   *name = DatumGetTextPP(slot_getattr(slot, KEYS_KEY + 1, &isnull));
+	text	   *scope = DatumGetTextPP(required_of_slot(slot, KEYS_SCOPE));
+	text	   *name = DatumGetTextPP(required_of_slot(slot, KEYS_KEY));
 
 	return same_text(scope, key->scope) && same_text(name, key->name);
 }
@@ -214,11 +265,9 @@ keyrow_check_key(const IdempotencyKey *key, TupleTableSlot *slot)
 void
 keyrow_key(IdempotencyKey *key, TupleTableSlot *slot)
 {
-	bool		isnull;
-
-	key->scope = DatumGetTextPCopy(slot_getattr(slot, KEYS_SCOPE + 1, &isnull));
-	key->name = DatumGetTextPCopy(slot_getattr(slot, KEYS_KEY + 1, &isnull));
-	key->hash = *DatumGetUUIDP(slot_getattr(slot, KEYS_HASH + 1, &isnull));
+	key->scope = DatumGetTextPCopy(required_of_slot(slot, KEYS_SCOPE));
+	key->name = DatumGetTextPCopy(required_of_slot(slot, KEYS_KEY));
+	key->hash = *DatumGetUUIDP(required_of_slot(slot, KEYS_HASH));
 }
 
 HeapTuple
@@ -255,7 +304,11 @@ keyrow_is_own(TupleTableSlot *slot)
 TimestampTz
 keyrow_expires_at(TupleTableSlot *slot)
 {
-	bool		isnull;
+	return DatumGetTimestampTz(required_of_slot(slot, KEYS_EXPIRES_AT));
+}
 
-	return DatumGetTimestampTz(slot_getattr(slot, KEYS_EXPIRES_AT + 1, &isnull));
+int
+keyrow_slot(TupleTableSlot *slot)
+{
+	return DatumGetInt16(required_of_slot(slot, KEYS_SLOT));
 }

@@ -40,6 +40,9 @@ enum
  */
 extern void keyrow_check_columns(TupleDesc desc);
 
+/* The same of the index that finds keys: it is one over the hash. */
+extern void keyrow_check_index(Relation index);
+
 /*
  * Read the row in the slot.  What it points to is a copy in the current memory
  * context.  The leaf is for the caller to fill in.
@@ -79,5 +82,8 @@ extern bool keyrow_is_own(TupleTableSlot *slot);
 
 /* When the row in the slot expires. */
 extern TimestampTz keyrow_expires_at(TupleTableSlot *slot);
+
+/* The value of its column slot. */
+extern int	keyrow_slot(TupleTableSlot *slot);
 
 #endif							/* IDEMPOTENCY_KEYROW_H */

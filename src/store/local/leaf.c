@@ -38,13 +38,29 @@ storeleaf_refresh(Store *store)
 	wheel_read(&store->wheel);
 }
 
+/*
+ * See that an open leaf is as it was made, once for what is known of the tables:
+ * with the leaf's lock all messages about it are known.
+ */
+static void
+check_leaf(Relation heap, int leaf)
+{
+	static uint64 checked[LEAVES];
+
+	if (checked[leaf] == objects_generation())
+		return;
+	(void) objects();
+	keyrow_check_columns(RelationGetDescr(heap));
+	checked[leaf] = objects_generation();
+}
+
 void
 storeleaf_open(Store *store, int leaf)
 {
 	if (store->heap[leaf] == NULL)
 	{
 		store->heap[leaf] = table_open(objects()->leaf[leaf], RowExclusiveLock);
-		keyrow_check_columns(RelationGetDescr(store->heap[leaf]));
+		check_leaf(store->heap[leaf], leaf);
 	}
 }
 
@@ -58,6 +74,7 @@ storeleaf_open_if_free(Store *store, int leaf)
 	if (!ConditionalLockRelationOid(relid, RowExclusiveLock))
 		return false;
 	store->heap[leaf] = table_open(relid, NoLock);
+	check_leaf(store->heap[leaf], leaf);
 	return true;
 }
 
@@ -65,7 +82,10 @@ void
 storeleaf_open_index(Store *store, int leaf)
 {
 	if (store->index[leaf] == NULL)
+	{
 		store->index[leaf] = index_open(objects()->leaf_index[leaf], RowExclusiveLock);
+		keyrow_check_index(store->index[leaf]);
+	}
 }
 
 TupleTableSlot *

@@ -390,6 +390,7 @@ local_delete(Store *store, const IdempotencyKey *key, KeyRow *row)
 		return;
 	}
 	storeleaf_open(store, row->leaf);
+	check_triggers();
 	store->written[row->leaf] = true;
 	simple_table_tuple_delete(store->heap[row->leaf],
 							  &row->tid, InvalidSnapshot);
@@ -454,6 +455,7 @@ local_write(Store *store, const IdempotencyKey *key, KeyRow *row,
 	deferred_touch(key);
 	in_place = choose_leaf(store, row);
 	check_store_in_use(store);
+	check_triggers();
 	store->written[row->leaf] = true;
 
 	if (row->claimed_here)

@@ -55,6 +55,7 @@ static void
 scan_leaf(StoreScan *scan)
 {
 	scan->heap = table_open(objects()->leaf[scan->leaf], AccessShareLock);
+	(void) objects();
 	keyrow_check_columns(RelationGetDescr(scan->heap));
 	scan->slot = table_slot_create(scan->heap, NULL);
 	if (scan->old_versions)
@@ -136,6 +137,7 @@ store_walk_resume(LongWalk *walk)
 		return false;
 	}
 	walk->heap = table_open(relid, NoLock);
+	check_triggers();
 	keyrow_check_columns(RelationGetDescr(walk->heap));
 	pages = RelationGetNumberOfBlocks(walk->heap);
 	walk->pages_left = Min(walk->pages_left, pages);

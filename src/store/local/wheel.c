@@ -116,6 +116,7 @@
 #include "access/xlog.h"
 #include "catalog/catalog.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "common/hashfn.h"
 #include "compat.h"
@@ -130,6 +131,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
+#include "utils/tuplestore.h"
 #include "store/keyrow.h"
 #include "store/local/wheel.h"
 
@@ -141,14 +143,49 @@
 #define Natts_wheel			2
 
 PG_FUNCTION_INFO_V1(idempotency_use_leaf);
+PG_FUNCTION_INFO_V1(idempotency_raise_until);
+PG_FUNCTION_INFO_V1(idempotency_empty_wheel);
+
+static const Oid column_types[Natts_wheel] = {INT2OID, TIMESTAMPTZOID};
 
 /* Its generation is 0 until the wheel is read for the first time. */
 static Wheel known;
 
+/* Open the table, and see that it is as it was made now that it is locked. */
+static Relation
+open_table(LOCKMODE mode)
+{
+	Relation	relation = table_open(objects()->wheel, mode);
+
+	(void) objects();
+	check_columns("wheel", RelationGetDescr(relation), column_types, Natts_wheel);
+	return relation;
+}
+
+/* The slot and the upper bound of a row; raises DATA_CORRUPTED for one that can't be. */
+static int
+read_row(TupleTableSlot *tts, TimestampTz *until)
+{
+	bool		no_slot;
+	bool		no_until;
+	int			slot = DatumGetInt16(slot_getattr(tts, Anum_wheel_slot, &no_slot));
+
+	*until = DatumGetTimestampTz(slot_getattr(tts, Anum_wheel_until, &no_until));
+	if (no_slot || no_until || slot < 0 || slot >= WHEEL_SLOTS)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("table \"idempotency.wheel\" has a row that is not of the wheel"),
+				 no_slot || no_until ?
+				 errdetail("The row has no slot, or no upper bound.") :
+				 errdetail("Its slot is %d; there are 0 to %d.", slot, WHEEL_SLOTS - 1),
+				 errhint("Correct the row, and restore the constraints of the table.")));
+	return slot;
+}
+
 static void
 read_table(Wheel *wheel)
 {
-	Relation	relation = table_open(objects()->wheel, AccessShareLock);
+	Relation	relation = open_table(AccessShareLock);
 	TupleTableSlot *slot = table_slot_create(relation, NULL);
 	TableScanDesc scan = begin_table_scan(relation, SnapshotSelf);
 
@@ -157,9 +194,8 @@ read_table(Wheel *wheel)
 
 	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
 	{
-		bool		isnull;
-		int16		number = DatumGetInt16(slot_getattr(slot, Anum_wheel_slot, &isnull));
-		TimestampTz until = DatumGetTimestampTz(slot_getattr(slot, Anum_wheel_until, &isnull));
+		TimestampTz until;
+		int			number = read_row(slot, &until);
 
 		if (until > wheel->until[number])
 			wheel->until[number] = until;
@@ -310,6 +346,143 @@ bool
 wheel_leaf_reaches(const Wheel *wheel, int leaf, TimestampTz expires_at)
 {
 	return leaf == LEAF_LONG || wheel->until[leaf] >= expires_at;
+}
+
+/* ----------------------------------------------------------------
+ *		Changing the table
+ * ----------------------------------------------------------------
+ */
+
+static void
+insert_row(Relation relation, int number, TimestampTz until)
+{
+	TupleTableSlot *row = MakeSingleTupleTableSlot(RelationGetDescr(relation),
+												   &TTSOpsVirtual);
+
+	memset(row->tts_isnull, false, Natts_wheel * sizeof(bool));
+	row->tts_values[Anum_wheel_slot - 1] = Int16GetDatum(number);
+	row->tts_values[Anum_wheel_until - 1] = TimestampTzGetDatum(until);
+	ExecStoreVirtualTuple(row);
+	table_tuple_insert(relation, row, GetCurrentCommandId(true), 0, NULL);
+	ExecDropSingleTupleTableSlot(row);
+}
+
+/* Delete the rows of a slot, or of all if it is negative. */
+static void
+delete_rows(Relation relation, int number)
+{
+	TupleTableSlot *row = table_slot_create(relation, NULL);
+	TableScanDesc scan = begin_table_scan(relation, SnapshotSelf);
+
+	while (table_scan_getnextslot(scan, ForwardScanDirection, row))
+	{
+		TimestampTz until;
+
+		if (number < 0 || read_row(row, &until) == number)
+			simple_table_tuple_delete(relation, &row->tts_tid, InvalidSnapshot);
+	}
+	table_endscan(scan);
+	ExecDropSingleTupleTableSlot(row);
+}
+
+/* Note the latest expiry of the rows of each slot in a transition table. */
+static void
+latest_expiries(TriggerData *trigger, TimestampTz *latest)
+{
+	TupleDesc	desc = RelationGetDescr(trigger->tg_relation);
+	TupleTableSlot *row = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
+
+	for (int slot = 0; slot < WHEEL_SLOTS; slot++)
+		latest[slot] = DT_NOBEGIN;
+	keyrow_check_columns(desc);
+	tuplestore_select_read_pointer(trigger->tg_newtable, 0);
+	tuplestore_rescan(trigger->tg_newtable);
+	while (tuplestore_gettupleslot(trigger->tg_newtable, true, false, row))
+	{
+		int			slot = keyrow_slot(row);
+
+		CHECK_FOR_INTERRUPTS();
+		if (slot >= 0 && slot < WHEEL_SLOTS)
+			latest[slot] = Max(latest[slot], keyrow_expires_at(row));
+	}
+	ExecDropSingleTupleTableSlot(row);
+}
+
+/*
+ * Statement trigger on the tables that hold keys, for rows that arrive by COPY or
+ * by hand.  The lock keeps out a turn, so that no slot is emptied between reading
+ * its upper bound and raising it.
+ */
+Datum
+idempotency_raise_until(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	TimestampTz latest[WHEEL_SLOTS];
+	Relation	relation;
+	Wheel		wheel;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || trigger->tg_newtable == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("raise_until() must be called as a trigger after an insertion, with a transition table")));
+	latest_expiries(trigger, latest);
+	relation = open_table(RowExclusiveLock);
+	read_table(&wheel);
+	for (int slot = 0; slot < WHEEL_SLOTS; slot++)
+	{
+		if (latest[slot] > wheel.until[slot])
+		{
+			insert_row(relation, slot, latest[slot]);
+			CacheInvalidateRelcache(relation);
+		}
+	}
+	CommandCounterIncrement();
+	table_close(relation, NoLock);
+	return PointerGetDatum(NULL);
+}
+
+/* Raise OBJECT_IN_USE if a leaf has been written to since it was emptied. */
+static void
+check_no_keys_stored(void)
+{
+	for (int leaf = 0; leaf < LEAVES; leaf++)
+	{
+		Relation	relation = table_open(objects()->leaf[leaf], ShareLock);
+
+		if (RelationGetNumberOfBlocks(relation) > 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_IN_USE),
+					 errmsg("idempotency keys are stored on this server"),
+					 errdetail("Without the wheel they would count as absent, and their requests could run again."),
+					 errhint("Empty the table \"idempotency.keys\" first, if its keys may be forgotten.")));
+		table_close(relation, NoLock);
+	}
+}
+
+/*
+ * empty_wheel()
+ *
+ * Removes the wheel of a server that is going to subscribe to another one's: of two
+ * rows for a slot the later counts, so that this server's own would keep what
+ * arrives from being turned.  Raises OBJECT_IN_USE if keys are stored.
+ *
+ * The locks on the leaves wait for claims that have written, and keep out others
+ * until the end of the transaction; those read the wheel again.
+ */
+Datum
+idempotency_empty_wheel(PG_FUNCTION_ARGS)
+{
+	Relation	relation;
+
+	PreventCommandIfReadOnly("idempotency.empty_wheel()");
+	check_no_keys_stored();
+	relation = open_table(ShareRowExclusiveLock);
+	check_triggers();
+	delete_rows(relation, -1);
+	CacheInvalidateRelcache(relation);
+	CommandCounterIncrement();
+	table_close(relation, NoLock);
+	PG_RETURN_VOID();
 }
 
 /* ----------------------------------------------------------------
@@ -546,6 +719,8 @@ wheel_empty_leaf(int leaf)
 	Relation	relation = table_open(relid, NoLock);
 	bool		used = RelationGetNumberOfBlocks(relation) > 0;
 
+	/* TRUNCATE would fire one. */
+	check_triggers();
 	if (used)
 		truncate_guts(list_make1(relation), list_make1_oid(relid),
 					  RelationIsLogicallyLogged(relation) ? list_make1_oid(relid) : NIL);
@@ -557,27 +732,8 @@ wheel_empty_leaf(int leaf)
 static void
 replace_rows(Relation relation, int number, TimestampTz until)
 {
-	TupleTableSlot *old = table_slot_create(relation, NULL);
-	TupleTableSlot *new = MakeSingleTupleTableSlot(RelationGetDescr(relation),
-												   &TTSOpsVirtual);
-	TableScanDesc scan = begin_table_scan(relation, SnapshotSelf);
-
-	while (table_scan_getnextslot(scan, ForwardScanDirection, old))
-	{
-		bool		isnull;
-
-		if (DatumGetInt16(slot_getattr(old, Anum_wheel_slot, &isnull)) == number)
-			simple_table_tuple_delete(relation, &old->tts_tid, InvalidSnapshot);
-	}
-	table_endscan(scan);
-
-	memset(new->tts_isnull, false, Natts_wheel * sizeof(bool));
-	new->tts_values[Anum_wheel_slot - 1] = Int16GetDatum(number);
-	new->tts_values[Anum_wheel_until - 1] = TimestampTzGetDatum(until);
-	ExecStoreVirtualTuple(new);
-	table_tuple_insert(relation, new, GetCurrentCommandId(true), 0, NULL);
-	ExecDropSingleTupleTableSlot(new);
-	ExecDropSingleTupleTableSlot(old);
+	delete_rows(relation, number);
+	insert_row(relation, number, until);
 }
 
 /*
@@ -665,7 +821,8 @@ hand_out_ticks(int (*next_slot) (const Wheel *, TimestampTz, const bool *),
 	relid = objects()->wheel;
 	if (!ConditionalLockRelationOid(relid, ShareRowExclusiveLock))
 		return 0;
-	relation = table_open(relid, NoLock);
+	relation = open_table(NoLock);
+	check_triggers();
 	read_table(&wheel);
 
 	while (handed < most && (slot = next_slot(&wheel, now, tried)) >= 0)
