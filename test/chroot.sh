@@ -83,7 +83,7 @@ make_chroot() {
 	done
 	for package; do
 		case $package in
-			postgresql-server-dev-*)
+			postgresql-server-dev-[1-9]*)
 				unpack+=("--customize-hook=chroot \"\$1\" sh -euc 'cd /var/tmp && apt-get download $package && dpkg -x ${package}_*.deb / && rm ${package}_*.deb'")
 				;;
 			*) install+=("$package") ;;

@@ -9,21 +9,8 @@
 
 set -euo pipefail
 checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-
-passed=0
-failed=0
-# check NAME COMMAND...
-check() {
-	local name=$1
-	shift
-	if "$@"; then
-		passed=$((passed + 1))
-		echo "ok: $name"
-	else
-		failed=$((failed + 1))
-		echo "FAILED: $name"
-	fi
-}
+# shellcheck source-path=SCRIPTDIR source=check.sh
+. "$checkout/test/check.sh"
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
@@ -45,5 +32,4 @@ check 'it holds what the commit holds' diff <(git -C "$scratch/one" ls-files | s
 check 'it builds, installs and works' test/throwaway-server.sh sh -c \
 	'$MAKE_EXTENSION installcheck REGRESS="contract one_effect_per_key" ISOLATION=claim_race TAP_TESTS='
 
-echo "$passed passed, $failed failed"
-[ "$failed" = 0 ]
+say_count

@@ -55,8 +55,12 @@ test-monitoring:
 test-dist:
 	test/dist.sh
 
+# In a chroot of the suite that has MAJOR, or 15.
 test-debian:
-	test/debian-package.sh
+	test/debian-package.sh $(MAJOR)
+
+test-images:
+	test/images.sh
 
 coverage:
 	COPT='--coverage -O0 -Wno-cpp' test/throwaway-server.sh -o .build/coverage \
