@@ -90,7 +90,7 @@ sub answer
 {
 	my ($payment, %changed) = @_;
 	my %p = (%$payment, %changed);
-	my $output = curl('-i', "$p{url}/payments", '-u', "$p{account}:", '--json', encode_json($p{order}),
+	my $output = curl('-i', "$p{url}/payments" . ($p{query} // ''), '-u', "$p{account}:", '--json', encode_json($p{order}),
 		defined $p{key} ? ('-H', "Idempotency-Key: $p{key}") : ());
 	my ($head, $body) = split /\r\n\r\n/, $output, 2;
 	my ($status, @headers) = split /\r\n/, $head // '';
@@ -179,6 +179,7 @@ subtest 'another request under the key is answered by 422' => sub {
 	my $payment = payment();
 	is(answer($payment)->{status}, 201, 'made');
 	is_problem(answer($payment, order => { %{ $payment->{order} }, currency => 'USD' }), 422, qr/already used/);
+	is_problem(answer($payment, query => '?dry=1'), 422, qr/already used/);
 	is_paid_once($payment);
 };
 

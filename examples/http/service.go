@@ -15,6 +15,7 @@ import (
 	"io"
 	"log"
 	"net/http"
+	"net/url"
 	"os"
 	"strconv"
 	"strings"
@@ -83,7 +84,7 @@ func (s *service) postPayment(w http.ResponseWriter, r *http.Request) {
 
 	// A client that hangs up does not stop a payment half way.
 	ctx := context.WithoutCancel(r.Context())
-	answer, err := s.pay(ctx, r.Header["Idempotency-Key"], account, o, string(body))
+	answer, err := s.pay(ctx, r, account, o, string(body))
 	if err != nil {
 		answer = refusal(err)
 	}
@@ -92,8 +93,11 @@ func (s *service) postPayment(w http.ResponseWriter, r *http.Request) {
 
 // pay claims the key, and either answers from what is stored under it or does
 // what is left to do.
-func (s *service) pay(ctx context.Context, header []string, account string, o order, request string) (reply, error) {
-	c, err := s.claim(ctx, header, "payments/"+account, request)
+func (s *service) pay(ctx context.Context, r *http.Request, account string, o order, body string) (reply, error) {
+	if len(r.Header["Idempotency-Key"]) > 1 {
+		return problem(400, "There are several Idempotency-Key headers", "Send one."), nil
+	}
+	c, err := s.claim(ctx, r, "payments/"+url.PathEscape(account), body)
 	if err != nil {
 		return reply{}, err
 	}
@@ -140,17 +144,20 @@ func (s *service) pay(ctx context.Context, header []string, account string, o or
 	return reply{}, fmt.Errorf("unknown recovery point %q", c.recoveryPoint)
 }
 
-// claim commits: from here on the lease keeps the key.
-func (s *service) claim(ctx context.Context, header []string, scope, request string) (c claim, err error) {
+// claim commits: from here on the lease keeps the key.  The request that is
+// compared is method, path, query and body.
+func (s *service) claim(ctx context.Context, r *http.Request, scope, body string) (c claim, err error) {
 	c.scope = scope
 	var state string
 	err = s.db.QueryRow(ctx, `
 		SELECT key, outcome, coalesce(status_code, 0), coalesce(resource_id, ''), coalesce(response::text, ''),
 		       coalesce(attempt, 0), coalesce(recovery_point, ''), coalesce(state::text, '{}'),
 		       coalesce(ceil(extract(epoch FROM retry_after)), 0)::integer
-		FROM idempotency.parse_header(array_to_string(nullif($1::text[], '{}'), ', '), strict => true) AS key,
-		     idempotency.claim(key, $2, $3::jsonb, lease => make_interval(secs => $4))`,
-		header, scope, request, s.lease.Seconds()).
+		FROM idempotency.parse_header(nullif($1, ''), strict => true) AS key,
+		     idempotency.claim(key => key, scope => $2, wait => '0', lease => make_interval(secs => $3),
+		                       request => jsonb_build_object('method', $4::text, 'path', $5::text, 'query', $6::text,
+		                                                     'body', $7::text::jsonb))`,
+		r.Header.Get("Idempotency-Key"), scope, s.lease.Seconds(), r.Method, r.URL.EscapedPath(), r.URL.RawQuery, body).
 		Scan(&c.key, &c.outcome, &c.statusCode, &c.resourceID, &c.response,
 			&c.attempt, &c.recoveryPoint, &state, &c.retryAfter)
 	if err == nil {
@@ -159,11 +166,11 @@ func (s *service) claim(ctx context.Context, header []string, scope, request str
 	return c, err
 }
 
-// checkpoint keeps how far this attempt came, and renews its lease, which would
-// else become the default one.
+// checkpoint keeps how far this attempt came, and renews its lease.
 func (s *service) checkpoint(ctx context.Context, db execer, c claim, phase string) error {
 	_, err := db.Exec(ctx, `
-		SELECT idempotency.checkpoint($1, $2, $3, $4::jsonb, $5, lease => make_interval(secs => $6))`,
+		SELECT idempotency.checkpoint(key => $1, scope => $2, recovery_point => $3, state => $4::jsonb, attempt => $5,
+		                              lease => make_interval(secs => $6))`,
 		c.key, c.scope, phase, encode(c.state), c.attempt, s.lease.Seconds())
 	return err
 }
@@ -219,7 +226,8 @@ func (s *service) charge(ctx context.Context, c claim, o order) (charge string, 
 	// Nobody knows whether the card was charged.  The claim stays, and its
 	// recovery point; a short lease lets the next request find out soon.
 	log.Printf("no answer from the processor for payment %d: %v", c.state.Payment, err)
-	_, err = s.db.Exec(context.WithoutCancel(ctx), `SELECT idempotency.heartbeat($1, $2, $3, lease => '1 second')`,
+	_, err = s.db.Exec(context.WithoutCancel(ctx), `
+		SELECT idempotency.heartbeat(key => $1, scope => $2, attempt => $3, lease => '1 second')`,
 		c.key, c.scope, c.attempt)
 	answer = problem(503, "The card processor does not answer", "Send the same request again.")
 	answer.retryAfter = 1
@@ -237,7 +245,9 @@ func (s *service) finish(ctx context.Context, c claim) (answer reply, err error)
 		if err != nil {
 			return err
 		}
-		_, err = tx.Exec(ctx, `SELECT idempotency.complete($1, $2, $3::jsonb, $4, $5, $6)`,
+		_, err = tx.Exec(ctx, `
+			SELECT idempotency.complete(key => $1, scope => $2, response => $3::jsonb, resource_id => $4,
+			                            status_code => $5, attempt => $6)`,
 			c.key, c.scope, answer.body, answer.resourceID, answer.status, c.attempt)
 		return err
 	})
@@ -255,14 +265,21 @@ func (s *service) decline(ctx context.Context, c claim, reason string) (answer r
 		}
 		return tx.QueryRow(ctx, `
 			SELECT problem::text FROM (SELECT $3::jsonb) AS p (problem),
-			idempotency.fail($1, $2, problem, $4, $5, $6)`,
+			idempotency.fail(key => $1, scope => $2, response => problem, resource_id => $4, status_code => $5, attempt => $6)`,
 			c.key, c.scope, answer.body, answer.resourceID, answer.status, c.attempt).Scan(&answer.body)
 	})
 	return answer, err
 }
 
-// refusal says to the client what an error says.  The extension's SQLSTATEs end
-// in the HTTP status, and their details say what to do.
+// caused has the status of an error that the client has caused.  Any other one is
+// the service's own.
+var caused = map[string]int{
+	"IK400": 400, "IK409": 409, "IK412": 412, "IK413": 413, "IK422": 422,
+	// Of a body that jsonb can't hold.
+	"22P02": 400, "22P05": 400, "22021": 400, "22003": 400, "54001": 400,
+}
+
+// refusal says to the client what an error says, whose details say what to do.
 func refusal(err error) reply {
 	var e *pgconn.PgError
 	switch {
@@ -271,8 +288,8 @@ func refusal(err error) reply {
 		answer := problem(409, "A request with this Idempotency-Key is outstanding", "Send it again later.")
 		answer.retryAfter = 1
 		return answer
-	case errors.As(err, &e) && strings.HasPrefix(e.Code, "IK"):
-		status, _ := strconv.Atoi(e.Code[2:])
+	case errors.As(err, &e) && caused[e.Code] != 0:
+		status := caused[e.Code]
 		return problem(status, e.Message, strings.TrimSpace(e.Detail+" "+e.Hint))
 	default:
 		log.Print(err)
