@@ -45,3 +45,31 @@ SET idempotency.max_response_size = '1kB';
 SELECT outcome, length(response #>> '{}') FROM idempotency.claim('allowed', 'response_too_large');
 RESET idempotency.max_response_size;
 SELECT count(*) AS row_count, count(DISTINCT key) AS keys FROM idempotency.keys WHERE scope = 'response_too_large';
+
+-- resource_id counts with the response, recovery_point with the state
+SELECT idempotency.set_policy('response_too_large/small', max_response_bytes => 100);
+BEGIN;
+SELECT outcome FROM idempotency.claim('small', 'response_too_large/small', lease => '1 minute');
+SAVEPOINT before;
+SELECT idempotency.complete('small', 'response_too_large/small', resource_id => repeat('r', 101));
+ROLLBACK TO before;
+SELECT idempotency.complete('small', 'response_too_large/small', to_jsonb(repeat('x', 42)), repeat('r', 51));
+ROLLBACK TO before;
+SELECT idempotency.fail('small', 'response_too_large/small', to_jsonb(repeat('x', 42)), repeat('r', 51));
+ROLLBACK TO before;
+SELECT idempotency.checkpoint('small', 'response_too_large/small', repeat('p', 101));
+ROLLBACK TO before;
+SELECT idempotency.checkpoint('small', 'response_too_large/small', repeat('p', 51), to_jsonb(repeat('x', 42)));
+ROLLBACK TO before;
+SELECT idempotency.complete_many('{small}', 'response_too_large/small', resource_ids => ARRAY[repeat('r', 101)]);
+ROLLBACK TO before;
+SELECT idempotency.checkpoint('small', 'response_too_large/small', repeat('p', 50), to_jsonb(repeat('x', 42)));
+SELECT idempotency.complete('small', 'response_too_large/small', to_jsonb(repeat('x', 42)), repeat('r', 50));
+COMMIT;
+CREATE FUNCTION with_long_id(request jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT jsonb_build_object('id', repeat('r', 60)) $$;
+SELECT idempotency.execute('executed', 'response_too_large/small', 'with_long_id');
+-- what issue() keeps for itself is not bounded by it
+SELECT idempotency.set_policy('', max_response_bytes => 0);
+SELECT length(idempotency.issue('response_too_large', 'cart'));
+SELECT idempotency.drop_policy('');
+SELECT idempotency.drop_policy('response_too_large/small');

@@ -154,9 +154,9 @@ check_request_given(const Claim *claim)
 		ereport(ERROR,
 				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
 				 errmsg("request is missing for idempotency key \"%s\"",
-						text_to_cstring(claim->key.name)),
+						key_in_message(claim->key.name)),
 				 errdetail("The policy of scope \"%s\" requires one.",
-						   text_to_cstring(claim->key.scope)),
+						   scope_in_message(claim->key.scope)),
 				 errhint("Pass the payload of the request as jsonb.")));
 }
 
@@ -168,9 +168,9 @@ check_key_issued(const Claim *claim)
 		ereport(ERROR,
 				(errcode(idempotency_sqlstate(HTTP_NOT_FOUND)),
 				 errmsg("idempotency key \"%s\" was not issued",
-						text_to_cstring(claim->key.name)),
+						key_in_message(claim->key.name)),
 				 errdetail("The policy of scope \"%s\" requires keys that issue() handed out and that have not expired.",
-						   text_to_cstring(claim->key.scope)),
+						   scope_in_message(claim->key.scope)),
 				 errhint("Call issue() and use the key that it returns.")));
 }
 
@@ -230,6 +230,13 @@ take(Claim *claim, Store *store, Verdict verdict, const Probe *probe,
 	 */
 	if (verdict == VERDICT_FREE && probe->found && row.status != KEY_IN_PROGRESS)
 		row.attempt = 0;
+	if (row.attempt == PG_INT32_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("idempotency key \"%s\" has no attempts left",
+						key_in_message(claim->key.name)),
+				 errdetail("A further attempt could not be told from an earlier one."),
+				 errhint("Use another key.")));
 	row.attempt++;
 	if (verdict != VERDICT_RECOVER)
 	{

@@ -43,7 +43,7 @@ no_such_claim(const HeldKey *held, const char *detail)
 	ereport(ERROR,
 			(errcode(idempotency_sqlstate(HTTP_NOT_FOUND)),
 			 errmsg("no claim of idempotency key \"%s\" is in progress",
-					text_to_cstring(held->key.name)),
+					key_in_message(held->key.name)),
 			 errdetail_internal("%s", detail),
 			 errhint("Claim the key first, with the same key and scope, and end the claim once.")));
 }
@@ -68,14 +68,14 @@ owned_claim(const HeldKey *held, int32 attempt)
 		ereport(ERROR,
 				(errcode(idempotency_sqlstate(HTTP_ATTEMPT_REQUIRED)),
 				 errmsg("attempt is required for idempotency key \"%s\"",
-						text_to_cstring(held->key.name)),
+						key_in_message(held->key.name)),
 				 errdetail("The claim was made in an earlier transaction."),
 				 errhint("Pass the attempt that claim() returned.")));
 	if (attempt != NO_ATTEMPT && attempt != row->attempt)
 		ereport(ERROR,
 				(errcode(idempotency_sqlstate(HTTP_LOCKED)),
 				 errmsg("idempotency key \"%s\" is owned by another attempt",
-						text_to_cstring(held->key.name)),
+						key_in_message(held->key.name)),
 				 errdetail("Attempt %d does not own the key, the present attempt is %d.",
 						   attempt, row->attempt),
 				 errhint("Stop this work; another owner does it. Make leases longer or call heartbeat() more often where this is frequent.")));
@@ -132,19 +132,30 @@ attempt_from_arg(FunctionCallInfo fcinfo, int arg)
 	return PG_ARGISNULL(arg) ? NO_ATTEMPT : checked_attempt(PG_GETARG_INT32(arg));
 }
 
-/* Raise IK413 where a value, toasted or not, is larger than the policy allows. */
-static void
-check_size(Jsonb *json, const char *name, const Policy *policy)
+/* Bytes of a value, toasted or not. */
+static Size
+size_of(const void *value)
 {
-	Size		size;
+	return value == NULL ? 0 : toast_raw_datum_size(PointerGetDatum(value)) - VARHDRSZ;
+}
 
-	if (json == NULL)
-		return;
-	size = toast_raw_datum_size(PointerGetDatum(json)) - VARHDRSZ;
+/*
+ * Raise IK413 where response and resource id, or state and recovery point, are
+ * larger together than the policy allows.  A row never has both pairs.
+ */
+static void
+check_size(const Jsonb *json, const char *json_name,
+		   const text *string, const char *string_name, const Policy *policy)
+{
+	Size		size = size_of(json) + size_of(string);
+
 	if (size > policy->max_response_bytes)
 		ereport(ERROR,
 				(errcode(idempotency_sqlstate(HTTP_TOO_LARGE)),
-				 errmsg("%s is too large", name),
+				 errmsg("%s is too large", json != NULL ? json_name : string_name),
+				 json != NULL && string != NULL ?
+				 errdetail("With its %s it has %zu bytes, the most allowed is %zu.",
+						   string_name, size, policy->max_response_bytes) :
 				 errdetail("It has %zu bytes, the most allowed is %zu.",
 						   size, policy->max_response_bytes),
 				 errhint("Store what is needed to build it again, or raise idempotency.max_response_size.")));
@@ -183,7 +194,10 @@ complete_key(const IdempotencyKey *key, Completion *completion,
 	KeyRow	   *row = &held.row;
 
 	hold_key(&held, key, store);
-	check_size(completion->response, "response", &held.policy);
+	/* What issue() stores for itself, no policy of the caller's bounds. */
+	if (!scope_is_reserved(key->scope))
+		check_size(completion->response, "response", completion->resource_id, "resource_id",
+				   &held.policy);
 	owned_claim(&held, completion->attempt);
 
 	/* The reply to an earlier call may have been lost. */
@@ -396,7 +410,7 @@ idempotency_checkpoint(PG_FUNCTION_ARGS)
 	owned_claim_in_progress(&held, attempt);
 	held.row.recovery_point = stored_value_from_arg(fcinfo, 2);
 	held.row.state = stored_value_from_arg(fcinfo, 3);
-	check_size(held.row.state, "state", &held.policy);
+	check_size(held.row.state, "state", held.row.recovery_point, "recovery_point", &held.policy);
 	renew_lease(&held, lease);
 	write_held_key(&held);
 	store_close(&store);

@@ -106,7 +106,7 @@ command_function(const char *command)
 	ereport(ERROR,
 			(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
 			 errmsg("command \"%s\" is not a function of jsonb that returns jsonb",
-					command),
+					key_in_message(cstring_to_text(command))),
 			 errhint("Name a function such as one created by CREATE FUNCTION pay(request jsonb) RETURNS jsonb.")));
 }
 
@@ -333,7 +333,7 @@ idempotency_once(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(idempotency_sqlstate(HTTP_CONFLICT)),
 				 errmsg("idempotency key \"%s\" is in progress",
-						text_to_cstring(claim.key.name)),
+						key_in_message(claim.key.name)),
 				 !claim.row_known ?
 				 errdetail("It is not known yet whether the other transaction commits.") :
 				 claim.row.own ?
@@ -344,7 +344,7 @@ idempotency_once(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(idempotency_sqlstate(HTTP_UNPROCESSABLE)),
 				 errmsg("idempotency key \"%s\" was used with a request",
-						text_to_cstring(claim.key.name)),
+						key_in_message(claim.key.name)),
 				 errdetail("The key was claimed by claim() or execute(), whose request once() does not have."),
 				 errhint("Use a scope of its own for each operation.")));
 	PG_RETURN_BOOL(claim.outcome != OUTCOME_REPLAY);

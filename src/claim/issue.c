@@ -151,7 +151,7 @@ record_is_busy(const Request *request)
 	ereport(ERROR,
 			(errcode(idempotency_sqlstate(HTTP_CONFLICT)),
 			 errmsg("another transaction is issuing the key of \"%s\"",
-					text_to_cstring(request->subject)),
+					key_in_message(request->subject)),
 			 errdetail("It has not ended within the time that the policy lets a claim wait."),
 			 errhint("Ask again; end the transaction that issues a key at once, or raise idempotency.default_wait.")));
 }

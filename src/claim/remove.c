@@ -221,7 +221,7 @@ idempotency_erase(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(idempotency_sqlstate(HTTP_CONFLICT)),
 				 errmsg("idempotency key \"%s\" is in progress",
-						text_to_cstring(key.name)),
+						key_in_message(key.name)),
 				 errdetail("There is no result yet to be erased."),
 				 errhint("Try again once the claim has ended, or forget the key.")));
 	if (holds_live_row(&held) &&

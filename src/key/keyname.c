@@ -26,6 +26,7 @@
 #include "guc.h"
 #include "key/keyname.h"
 #include "key/utf8.h"
+#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 
 /* Stored hashes depend on these two; they never change. */
@@ -34,6 +35,9 @@
 
 /* Bytes of a UUID of version 7 that tell the time. */
 #define UUID7_TIME_LEN	6
+
+/* Bytes of a key that a message shows. */
+#define KEY_SHOWN		255
 
 PG_FUNCTION_INFO_V1(idempotency_key_hash);
 
@@ -125,8 +129,8 @@ hash_key(IdempotencyKey *key)
 		memcpy(key->hash.data, time, UUID7_TIME_LEN);
 }
 
-static bool
-is_reserved(const text *scope)
+bool
+scope_is_reserved(const text *scope)
 {
 	Size		length = strlen(RESERVED_SCOPE);
 
@@ -148,7 +152,7 @@ check_scope(const text *scope)
 				 errhint("The key comes first, the scope second, and the request or response third; execute() takes key, scope, command and request.")));
 
 	/* What issue() stores for a scope has a scope that is longer by its prefix. */
-	if (is_reserved(scope))
+	if (scope_is_reserved(scope))
 		limit += strlen(RESERVED_SCOPE);
 	if (length > limit)
 		ereport(ERROR,
@@ -238,13 +242,33 @@ check_new_key_length(const IdempotencyKey *key, int min_length)
 void
 check_scope_not_reserved(const text *scope)
 {
-	if (is_reserved(scope))
+	if (scope_is_reserved(scope))
 		ereport(ERROR,
 				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
 				 errmsg("scope of the idempotency key is reserved"),
 				 errdetail("Scopes that begin with \"%s\" belong to issue().",
 						   RESERVED_SCOPE),
 				 errhint("Use the scope that was passed to issue().")));
+}
+
+static const char *
+first_bytes(const text *value, int most)
+{
+	int			length = VARSIZE_ANY_EXHDR(value);
+
+	return pnstrdup(VARDATA_ANY(value), pg_mbcliplen(VARDATA_ANY(value), length, most));
+}
+
+const char *
+key_in_message(const text *name)
+{
+	return first_bytes(name, KEY_SHOWN);
+}
+
+const char *
+scope_in_message(const text *scope)
+{
+	return first_bytes(scope, SCOPE_LENGTH_LIMIT);
 }
 
 text *

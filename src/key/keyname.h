@@ -33,7 +33,10 @@ typedef struct IdempotencyKey
  */
 extern void check_scope(const text *scope);
 
-/* Raise IK400 where the scope is one that begins with RESERVED_SCOPE. */
+/* Whether the scope is one that begins with RESERVED_SCOPE. */
+extern bool scope_is_reserved(const text *scope);
+
+/* Raise IK400 where it is. */
 extern void check_scope_not_reserved(const text *scope);
 
 /*
@@ -57,6 +60,10 @@ extern uint64 key_lock_bits(const pg_uuid_t *hash);
 extern void check_new_key_length(const IdempotencyKey *key, int min_length);
 extern void check_key_not_too_long(const text *name);
 extern void check_known_key_length(const IdempotencyKey *key);
+
+/* A key's name or a scope for a message, which shows its first bytes at most. */
+extern const char *key_in_message(const text *name);
+extern const char *scope_in_message(const text *scope);
 
 /* An argument of type text, NULL where it is NULL. */
 extern text *text_from_arg(FunctionCallInfo fcinfo, int arg);

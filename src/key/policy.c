@@ -9,7 +9,8 @@
  * settings where none has.
  *
  * A backend keeps the whole table in memory, so that a claim looks up at most
- * one entry for each '/' of its scope, and none where there is no policy.  A
+ * two entries for each '/' of its scope, and none where there is no policy.  The
+ * hash of a prefix is that of the next shorter one, carried on.  A
  * trigger on the table announces changes as relcache messages, on commit and
  * to all backends; they are accepted before each look-up.  The table is read
  * with a snapshot taken for it: a policy is in force from its commit on,
@@ -34,6 +35,7 @@
 #include "key/keyname.h"
 #include "objects.h"
 #include "key/policy.h"
+#include "miscadmin.h"
 #include "interval.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
@@ -90,10 +92,32 @@ static uint64 known_generation = 0;
 /* Where no policy covers a scope. */
 static StatsEntry *stats_without_policy = NULL;
 
+/*
+ * The next longer prefix at which a policy may end: before or behind a '/', or
+ * with the scope.  Its hash, which is that of the shorter one before.
+ */
+static int
+next_prefix(const char *scope, int length, int prefix, uint64 *hash)
+{
+	int			next = prefix + 1;
+
+	while (next < length && scope[next] != '/' && scope[next - 1] != '/')
+		next++;
+	*hash = hash_bytes_extended((const unsigned char *) scope + prefix, next - prefix, *hash);
+	return next;
+}
+
 static uint64
 hash_scope(const char *scope, int length)
 {
-	return hash_bytes_extended((const unsigned char *) scope, length, 0);
+	uint64		hash = 0;
+
+	for (int prefix = 0; prefix < length;)
+	{
+		CHECK_FOR_INTERRUPTS();
+		prefix = next_prefix(scope, length, prefix, &hash);
+	}
+	return hash;
 }
 
 static bool
@@ -212,9 +236,8 @@ read_table(void)
 }
 
 static StoredPolicy *
-find_policy(const char *scope, int length)
+find_policy(const char *scope, int length, uint64 hash)
 {
-	uint64		hash = hash_scope(scope, length);
 	StoredPolicy *entry = hash_search(known, &hash, HASH_FIND, NULL);
 
 	for (StoredPolicy *policy = entry ? entry->next : NULL; policy; policy = policy->next)
@@ -279,6 +302,7 @@ policy_of_scope(Policy *policy, const text *scope)
 {
 	const char *bytes = VARDATA_ANY(scope);
 	int			length = VARSIZE_ANY_EXHDR(scope);
+	uint64		hash = 0;
 	StoredPolicy *longest = NULL;
 
 	policy->ttl = default_ttl;
@@ -301,19 +325,17 @@ policy_of_scope(Policy *policy, const text *scope)
 	}
 
 	/* From the shortest prefix to the scope itself: the longer overrule. */
-	for (int prefix = 0; prefix <= length && known != NULL; prefix++)
+	for (int prefix = 0; known != NULL; prefix = next_prefix(bytes, length, prefix, &hash))
 	{
-		StoredPolicy *stored;
+		StoredPolicy *stored = find_policy(bytes, prefix, hash);
 
-		if (prefix != 0 && prefix != length &&
-			bytes[prefix] != '/' && bytes[prefix - 1] != '/')
-			continue;
-		stored = find_policy(bytes, prefix);
 		if (stored != NULL)
 		{
 			apply_policy(policy, stored);
 			longest = stored;
 		}
+		if (prefix == length)
+			break;
 	}
 	policy->stats = stats_of_policy(longest);
 }

@@ -77,7 +77,7 @@ write_held_key(HeldKey *held)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNIQUE_VIOLATION),
 				 errmsg("idempotency key \"%s\" is stored already",
-						text_to_cstring(held->key.name)),
+						key_in_message(held->key.name)),
 				 errdetail("Its row was put there, or removed, by hand."),
 				 errhint("Begin again: the call is then answered by that row.")));
 	unlock_held_key(held);

@@ -252,7 +252,7 @@ keyrow_check_same(const IdempotencyKey *key, bool same)
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("two idempotency keys have the same hash"),
 				 errdetail("The hash of key \"%s\" of scope \"%s\" is stored for another key.",
-						   text_to_cstring(key->name), text_to_cstring(key->scope)),
+						   key_in_message(key->name), scope_in_message(key->scope)),
 				 errhint("Retry with another key.")));
 }
 
@@ -260,6 +260,16 @@ void
 keyrow_check_key(const IdempotencyKey *key, TupleTableSlot *slot)
 {
 	keyrow_check_same(key, keyrow_is_of(key, slot));
+}
+
+void
+keyrow_hash(IdempotencyKey *key, TupleTableSlot *slot)
+{
+	bool		isnull;
+
+	key->scope = NULL;
+	key->name = NULL;
+	key->hash = *DatumGetUUIDP(slot_getattr(slot, KEYS_HASH + 1, &isnull));
 }
 
 void

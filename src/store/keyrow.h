@@ -68,6 +68,9 @@ extern void keyrow_check_key(const IdempotencyKey *key, TupleTableSlot *slot);
 /* The same where the caller has compared scope and key. */
 extern void keyrow_check_same(const IdempotencyKey *key, bool same);
 
+/* The key of the row in the slot as far as its lock needs it: the hash alone. */
+extern void keyrow_hash(IdempotencyKey *key, TupleTableSlot *slot);
+
 /* A copy of the key of the row in the slot. */
 extern void keyrow_key(IdempotencyKey *key, TupleTableSlot *slot);
 

@@ -199,7 +199,7 @@ tenant_of_scope(const DistributedTable *table, const text *scope)
 	if (begin == 0 || begin == end)
 		ereport(ERROR,
 				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
-				 errmsg("scope \"%s\" names no tenant", text_to_cstring(scope)),
+				 errmsg("scope \"%s\" names no tenant", scope_in_message(scope)),
 				 errdetail("Keys are stored with their tenant, which is what follows the last \"/\" of the scope."),
 				 errhint("Use a scope such as \"payments/42\".")));
 	name = pnstrdup(bytes + begin, end - begin);
