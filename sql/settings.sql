@@ -60,6 +60,19 @@ RESET idempotency.default_wait;
 SHOW idempotency.default_ttl;
 SHOW idempotency.default_lease;
 
+-- a number takes a unit, but zero
+SET idempotency.default_ttl = '60';
+SET idempotency.default_ttl = 60;
+SET idempotency.default_ttl = ' 1.5 ';
+SET idempotency.default_ttl = '1e6';
+SET idempotency.default_lease = '-60';
+SET idempotency.default_wait = '5';
+SET idempotency.default_wait = 0;
+SET idempotency.default_wait = '0.0';
+RESET idempotency.default_wait;
+SET idempotency.wheel_tick = '3600';
+SHOW idempotency.wheel_tick;
+
 -- what a call may not ask for, a setting may not either
 SET idempotency.default_ttl = '6000 years';
 SET idempotency.default_ttl = '-6000 years';

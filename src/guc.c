@@ -15,6 +15,7 @@
 
 #include <ctype.h>
 #include <limits.h>
+#include <math.h>
 
 #include "error.h"
 #include "guc.h"
@@ -62,6 +63,27 @@ static const struct config_enum_entry stores[] = {
 };
 
 /*
+ * Whether the text is a number other than zero, without a unit.  The settings of
+ * the server take such for milliseconds, an interval for seconds.
+ */
+static bool
+lacks_unit(const char *text)
+{
+	char	   *end;
+	double		number = strtod(text, &end);
+
+	/* Nor is a word such as infinity a number that lacks one. */
+	if (number == 0 || isinf(number) || isnan(number))
+		return false;
+	while (isspace((unsigned char) *end))
+		end++;
+	if (*end != '\0')
+		return false;
+	GUC_check_errhint("Give the number a unit, as in \"60 s\".");
+	return true;
+}
+
+/*
  * Read an interval as interval_in() does, but report a bad one by returning
  * false: a check hook must not raise an error.
  */
@@ -76,6 +98,8 @@ parse_interval(const char *text, Interval *result)
 	int			dtype;
 	int			error;
 
+	if (lacks_unit(text))
+		return false;
 	error = ParseDateTime(text, buffer, sizeof(buffer), field, ftype,
 						  MAXDATEFIELDS, &nfields);
 	if (error == 0)

@@ -37,6 +37,7 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_database.h"
+#include "commands/dbcommands.h"
 #include "commands/extension.h"
 #include "compat.h"
 #include "guc.h"
@@ -64,6 +65,9 @@
 
 /* The worker begins nothing new after this time. */
 #define WORKER_TIME_MS		1000
+
+/* The launcher ends a worker that takes longer than this. */
+#define WORKER_LIMIT_MS		20000
 
 /* The longest wait for a lock, where deadlock_timeout is not shorter. */
 #define WORKER_LOCK_WAIT_MS	500
@@ -108,6 +112,40 @@ register_launcher(void)
  * ----------------------------------------------------------------
  */
 
+/* Workers that did not end when they were told to. */
+typedef struct Overdue
+{
+	Oid			database;
+	BackgroundWorkerHandle *handle;
+} Overdue;
+
+static List *overdue = NIL;
+
+/* Log the names in the setting that fit no database, once for each value of it. */
+static void
+report_unknown_databases(void)
+{
+	static char *reported = NULL;
+	char	   *names;
+	List	   *list;
+	ListCell   *cell;
+
+	if (reported != NULL && strcmp(reported, sweep_databases) == 0)
+		return;
+	if (reported != NULL)
+		pfree(reported);
+	reported = MemoryContextStrdup(TopMemoryContext, sweep_databases);
+	names = pstrdup(sweep_databases);
+	(void) SplitIdentifierString(names, ',', &list);
+	foreach(cell, list)
+	{
+		if (!OidIsValid(get_database_oid(lfirst(cell), true)))
+			ereport(LOG,
+					(errmsg("database \"%s\" in idempotency.sweep_databases does not exist", (char *) lfirst(cell)),
+					 errhint("Names are folded to lower case unless they are quoted.")));
+	}
+}
+
 /* Whether the setting names the database, or none. */
 static bool
 is_wanted(const char *name)
@@ -137,6 +175,7 @@ list_targets(MemoryContext context)
 
 	StartTransactionCommand();
 	(void) GetTransactionSnapshot();
+	report_unknown_databases();
 	relation = table_open(DatabaseRelationId, AccessShareLock);
 	scan = table_beginscan_catalog(relation, 0, NULL);
 	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
@@ -162,13 +201,85 @@ list_targets(MemoryContext context)
 	return targets;
 }
 
-/* Start a worker and wait for its end.  Returns false where none can start. */
+/* Wait for a worker's end, for so long at most; returns whether it has ended. */
+static bool
+worker_ends(BackgroundWorkerHandle *handle, int ms)
+{
+	TimestampTz limit = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ms);
+
+	for (;;)
+	{
+		long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), limit);
+		pid_t		pid;
+		BgwHandleStatus status;
+
+		CHECK_FOR_INTERRUPTS();
+		status = GetBackgroundWorkerPid(handle, &pid);
+		if (status == BGWH_POSTMASTER_DIED)
+			proc_exit(1);
+		if (status == BGWH_STOPPED || left <= 0)
+			return status == BGWH_STOPPED;
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 left, WAIT_EVENT_BGWORKER_SHUTDOWN);
+		ResetLatch(MyLatch);
+	}
+}
+
+/* Whether a worker of the database is still there that should have ended. */
+static bool
+has_overdue_worker(Oid database)
+{
+	ListCell   *cell;
+
+	foreach(cell, overdue)
+	{
+		Overdue    *worker = lfirst(cell);
+
+		if (worker->database != database)
+			continue;
+		if (!worker_ends(worker->handle, 0))
+			return true;
+		overdue = foreach_delete_current(overdue, cell);
+		pfree(worker->handle);
+		pfree(worker);
+	}
+	return false;
+}
+
+/* End a worker that takes too long; one that does not heed that is left alone. */
+static void
+end_worker(const Target *target, BackgroundWorkerHandle *handle)
+{
+	ereport(LOG,
+			(errmsg("ending the worker that sweeps expired idempotency keys of database \"%s\"", target->name),
+			 errdetail("It has not ended after %d seconds.", WORKER_LIMIT_MS / 1000)));
+	TerminateBackgroundWorker(handle);
+	if (worker_ends(handle, WORKER_TIME_MS))
+		pfree(handle);
+	else
+	{
+		MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
+		Overdue    *worker = palloc(sizeof(Overdue));
+
+		worker->database = target->oid;
+		worker->handle = handle;
+		overdue = lappend(overdue, worker);
+		MemoryContextSwitchTo(caller);
+	}
+}
+
+/*
+ * Start a worker and wait for its end, which one database does not delay for the
+ * others for ever.  Returns false where none can start.
+ */
 static bool
 sweep_database(const Target *target)
 {
 	BackgroundWorker worker;
 	BackgroundWorkerHandle *handle;
 
+	if (has_overdue_worker(target->oid))
+		return true;
 	describe_worker(&worker, "idempotency_worker_main");
 	worker.bgw_flags |= WORKER_GIVES_WAY;
 	worker.bgw_restart_time = BGW_NEVER_RESTART;
@@ -183,9 +294,10 @@ sweep_database(const Target *target)
 				 errhint("You might need to increase max_worker_processes.")));
 		return false;
 	}
-	if (WaitForBackgroundWorkerShutdown(handle) == BGWH_POSTMASTER_DIED)
-		proc_exit(1);
-	pfree(handle);
+	if (worker_ends(handle, WORKER_LIMIT_MS))
+		pfree(handle);
+	else
+		end_worker(target, handle);
 	return true;
 }
 
