@@ -115,6 +115,7 @@ typedef struct Store
 	Relation	heap[LEAVES];
 	Relation	index[LEAVES];
 	struct IndexInfo *index_info[LEAVES];
+	LOCKMODE	lock[LEAVES];	/* under which it was opened */
 	bool		written[LEAVES];
 	TupleTableSlot *read_slot;
 	TupleTableSlot *write_slot;

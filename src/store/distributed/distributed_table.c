@@ -33,6 +33,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/resowner.h"
 #include "utils/syscache.h"
 
 #define ONE_TENANT		DISTRIBUTED_KEYS "_one_tenant"
@@ -123,11 +124,15 @@ check_table(Oid relid)
 
 /*
  * Lock the table, so that undistribute() waits for who uses it.  Whoever has
- * waited for undistribute() finds it gone, or made anew.
+ * waited for undistribute() finds it gone, or made again.  The lock belongs to the
+ * transaction, whose rows it guards, and not to the portal that runs the caller.
  */
 static Oid
 lock_table(void)
 {
+	ResourceOwner caller = CurrentResourceOwner;
+
+	CurrentResourceOwner = CurTransactionResourceOwner;
 	for (;;)
 	{
 		Oid			relid = objects()->distributed_keys;
@@ -140,7 +145,10 @@ lock_table(void)
 					 errhint("Retry the transaction.")));
 		LockRelationOid(relid, AccessShareLock);
 		if (objects()->distributed_keys == relid)
+		{
+			CurrentResourceOwner = caller;
 			return relid;
+		}
 		UnlockRelationOid(relid, AccessShareLock);
 	}
 }

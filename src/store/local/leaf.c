@@ -7,9 +7,28 @@
  * of the call, which may probe and write it several times; a batch is one
  * call.
  *
- * Locks: RowExclusiveLock on each leaf and index that is open; let go with it
- * where nothing was written, kept to the end of the transaction where something
- * was, so that no leaf is emptied under an uncommitted row.
+ * Locks: RowExclusiveLock on each leaf and index that is open; released with it
+ * if nothing was written, kept to the end of the transaction if something was,
+ * so that no leaf is emptied under an uncommitted row.  They belong to the
+ * (sub)transaction that writes, as its rows do, and not to the portal that runs
+ * the caller: a cursor that fails in a later subtransaction loses what belongs to
+ * its portal, while the rows that earlier fetches wrote stay.
+ *
+ * A leaf whose slot is past is opened for reading, under AccessShareLock: there
+ * may be a row of a transaction that runs on.  That lock is refused while
+ * somebody has the leaf locked altogether, and while somebody queues for that.  The first
+ * may be a turn; nothing in that leaf counts then, and a claim does not wait for
+ * it (W2).  Everything else is waited for, as for a leaf that is not past:
+ *
+ *		claim of K by A			LOCK TABLE by C		claim of K by B
+ *		write K into S
+ *		(S passes)				lock S: waits
+ *													look into S: refused, since C
+ *													  queues; no turn has S
+ *													lock S: waits behind C
+ *		commit					lock granted
+ *								commit
+ *													finds K
  *
  *-------------------------------------------------------------------------
  */
@@ -18,11 +37,13 @@
 #include "access/genam.h"
 #include "access/table.h"
 #include "access/tableam.h"
+#include "access/xlog.h"
 #include "store/keyrow.h"
 #include "nodes/execnodes.h"
 #include "storage/lmgr.h"
 #include "store/local/leaf.h"
 #include "utils/rel.h"
+#include "utils/resowner.h"
 
 void
 store_open_local(Store *store)
@@ -54,28 +75,80 @@ check_leaf(Relation heap, int leaf)
 	checked[leaf] = objects_generation();
 }
 
+/* Have a leaf open under a lock that is held already. */
+static void
+open_locked(Store *store, int leaf, Oid relid, LOCKMODE lock)
+{
+	store->heap[leaf] = table_open(relid, NoLock);
+	store->lock[leaf] = lock;
+	check_leaf(store->heap[leaf], leaf);
+}
+
 void
 storeleaf_open(Store *store, int leaf)
 {
 	if (store->heap[leaf] == NULL)
 	{
-		store->heap[leaf] = table_open(objects()->leaf[leaf], RowExclusiveLock);
-		check_leaf(store->heap[leaf], leaf);
+		Oid			relid = objects()->leaf[leaf];
+		ResourceOwner caller = CurrentResourceOwner;
+
+		CurrentResourceOwner = CurTransactionResourceOwner;
+		LockRelationOid(relid, RowExclusiveLock);
+		open_locked(store, leaf, relid, RowExclusiveLock);
+		CurrentResourceOwner = caller;
 	}
 }
 
 bool
 storeleaf_open_if_free(Store *store, int leaf)
 {
-	Oid			relid = objects()->leaf[leaf];
+	if (store->heap[leaf] == NULL)
+	{
+		Oid			relid = objects()->leaf[leaf];
+		ResourceOwner caller = CurrentResourceOwner;
 
-	if (store->heap[leaf] != NULL)
-		return true;
-	if (!ConditionalLockRelationOid(relid, RowExclusiveLock))
-		return false;
-	store->heap[leaf] = table_open(relid, NoLock);
-	check_leaf(store->heap[leaf], leaf);
-	return true;
+		CurrentResourceOwner = CurTransactionResourceOwner;
+		if (ConditionalLockRelationOid(relid, RowExclusiveLock))
+			open_locked(store, leaf, relid, RowExclusiveLock);
+		CurrentResourceOwner = caller;
+	}
+	return store->heap[leaf] != NULL;
+}
+
+bool
+storeleaf_open_past(Store *store, int leaf)
+{
+	if (store->heap[leaf] == NULL)
+	{
+		Oid			relid = objects()->leaf[leaf];
+		ResourceOwner caller = CurrentResourceOwner;
+
+		CurrentResourceOwner = CurTransactionResourceOwner;
+		if (ConditionalLockRelationOid(relid, AccessShareLock))
+			open_locked(store, leaf, relid, AccessShareLock);
+		else if (!RecoveryInProgress() && !wheel_is_turning(leaf))
+		{
+			LockRelationOid(relid, AccessShareLock);
+			open_locked(store, leaf, relid, AccessShareLock);
+		}
+		CurrentResourceOwner = caller;
+	}
+	return store->heap[leaf] != NULL;
+}
+
+void
+storeleaf_write(Store *store, int leaf)
+{
+	storeleaf_open(store, leaf);
+	if (store->lock[leaf] != RowExclusiveLock)
+	{
+		ResourceOwner caller = CurrentResourceOwner;
+
+		CurrentResourceOwner = CurTransactionResourceOwner;
+		LockRelationOid(RelationGetRelid(store->heap[leaf]), RowExclusiveLock);
+		CurrentResourceOwner = caller;
+	}
+	store->written[leaf] = true;
 }
 
 void
@@ -83,8 +156,12 @@ storeleaf_open_index(Store *store, int leaf)
 {
 	if (store->index[leaf] == NULL)
 	{
-		store->index[leaf] = index_open(objects()->leaf_index[leaf], RowExclusiveLock);
+		ResourceOwner caller = CurrentResourceOwner;
+
+		CurrentResourceOwner = CurTransactionResourceOwner;
+		store->index[leaf] = index_open(objects()->leaf_index[leaf], store->lock[leaf]);
 		keyrow_check_index(store->index[leaf]);
+		CurrentResourceOwner = caller;
 	}
 }
 
@@ -118,12 +195,15 @@ storeleaf_write_slot(Store *store, int leaf)
 void
 storeleaf_close(Store *store, int leaf)
 {
-	LOCKMODE	lock = store->written[leaf] ? NoLock : RowExclusiveLock;
+	LOCKMODE	lock = store->written[leaf] ? NoLock : store->lock[leaf];
+	ResourceOwner caller = CurrentResourceOwner;
 
+	CurrentResourceOwner = CurTransactionResourceOwner;
 	if (store->index[leaf] != NULL)
 		index_close(store->index[leaf], lock);
 	if (store->heap[leaf] != NULL)
 		table_close(store->heap[leaf], lock);
+	CurrentResourceOwner = caller;
 	if (store->index_info[leaf] != NULL)
 		pfree(store->index_info[leaf]);
 	store->index[leaf] = NULL;

@@ -11,21 +11,27 @@
 #include "store/store.h"
 
 /*
- * Have a leaf open.  Raises OBJECT_NOT_IN_PREREQUISITE_STATE where its columns
- * are not those that this library knows.
+ * Have a leaf open.  Raises OBJECT_NOT_IN_PREREQUISITE_STATE if its columns are
+ * not those that this library knows.
  */
 extern void storeleaf_open(Store *store, int leaf);
 
-/*
- * The same without waiting.  False where somebody has locked the leaf against
- * writing; then no transaction in progress has written to it.
- */
+/* The same without waiting; false if the leaf is locked against writers. */
 extern bool storeleaf_open_if_free(Store *store, int leaf);
+
+/*
+ * Have a leaf whose slot is past open for reading.  False if it is being turned;
+ * then no transaction in progress has written to it.
+ */
+extern bool storeleaf_open_past(Store *store, int leaf);
+
+/* Have a leaf open for writing, locked to the end of the transaction. */
+extern void storeleaf_write(Store *store, int leaf);
 
 /* Have the index of an open leaf open. */
 extern void storeleaf_open_index(Store *store, int leaf);
 
-/* Let go of a leaf before the call ends. */
+/* Close a leaf before the call ends. */
 extern void storeleaf_close(Store *store, int leaf);
 
 /* store_refresh() and store_close() of the local store. */

@@ -102,7 +102,7 @@ supersedes(const KeyRow *row, bool replaced,
  * whose owners are told apart by the attempt as long as their rows are there.
  * The sweeper is not waited for: it has the lock only where no such
  * transaction is, and in a moment no such row.  Nor is it kept waiting: a slot
- * that is past is let go at once, as the sweeper needs an instant in which no
+ * that is past is closed at once, as the sweeper needs an instant in which no
  * claim looks into it.  (A row found there may have values out of line.)
  */
 static bool
@@ -120,7 +120,7 @@ probe_leaf(Store *store, int leaf, const IdempotencyKey *key,
 	/* An empty slot of the wheel costs no more than this. */
 	if (store->wheel.unused[leaf])
 		return false;
-	if (past && !storeleaf_open_if_free(store, leaf))
+	if (past && !storeleaf_open_past(store, leaf))
 		return false;
 	storeleaf_open(store, leaf);
 	storeleaf_open_index(store, leaf);
@@ -389,9 +389,8 @@ local_delete(Store *store, const IdempotencyKey *key, KeyRow *row)
 		deferred_end();
 		return;
 	}
-	storeleaf_open(store, row->leaf);
+	storeleaf_write(store, row->leaf);
 	check_triggers();
-	store->written[row->leaf] = true;
 	simple_table_tuple_delete(store->heap[row->leaf],
 							  &row->tid, InvalidSnapshot);
 	CommandCounterIncrement();
@@ -456,7 +455,7 @@ local_write(Store *store, const IdempotencyKey *key, KeyRow *row,
 	in_place = choose_leaf(store, row);
 	check_store_in_use(store);
 	check_triggers();
-	store->written[row->leaf] = true;
+	storeleaf_write(store, row->leaf);
 
 	if (row->claimed_here)
 		row->claim_xid = GetTopTransactionId();
@@ -478,7 +477,7 @@ local_write(Store *store, const IdempotencyKey *key, KeyRow *row,
 	 */
 	if (written && !in_place && before.stored)
 	{
-		store->written[before.leaf] = true;
+		storeleaf_write(store, before.leaf);
 		simple_table_tuple_delete(store->heap[before.leaf], &before.tid,
 								  InvalidSnapshot);
 	}

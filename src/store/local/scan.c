@@ -51,6 +51,7 @@
 #include "store/store.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
 static void
@@ -123,29 +124,55 @@ store_scan_end(StoreScan *scan)
 /* Most pages that are read before the walk is paused. */
 #define WALK_PAGES	1000
 
+/* The lock belongs to the transaction, as in leaf.c. */
+static bool
+open_walked_leaf(LongWalk *walk)
+{
+	Oid			relid = objects()->leaf[walk->leaf];
+	ResourceOwner caller = CurrentResourceOwner;
+	bool		locked;
+
+	CurrentResourceOwner = CurTransactionResourceOwner;
+	locked = ConditionalLockRelationOid(relid, RowExclusiveLock);
+	if (locked)
+	{
+		walk->heap = table_open(relid, NoLock);
+		check_triggers();
+		keyrow_check_columns(RelationGetDescr(walk->heap));
+	}
+	CurrentResourceOwner = caller;
+	return locked;
+}
+
+static void
+close_walked_leaf(LongWalk *walk, LOCKMODE lock)
+{
+	ResourceOwner caller = CurrentResourceOwner;
+
+	CurrentResourceOwner = CurTransactionResourceOwner;
+	table_close(walk->heap, lock);
+	CurrentResourceOwner = caller;
+}
+
 bool
 store_walk_resume(LongWalk *walk)
 {
-	Oid			relid = objects()->leaf[walk->leaf];
 	BlockNumber pages;
 	ItemPointerData from;
 	ItemPointerData to;
 
 	if (walk->pages_left == 0)
 		return false;
-	if (!ConditionalLockRelationOid(relid, RowExclusiveLock))
+	if (!open_walked_leaf(walk))
 	{
 		walk->pages_left = 0;
 		return false;
 	}
-	walk->heap = table_open(relid, NoLock);
-	check_triggers();
-	keyrow_check_columns(RelationGetDescr(walk->heap));
 	pages = RelationGetNumberOfBlocks(walk->heap);
 	walk->pages_left = Min(walk->pages_left, pages);
 	if (walk->pages_left == 0)
 	{
-		table_close(walk->heap, RowExclusiveLock);
+		close_walked_leaf(walk, RowExclusiveLock);
 		return false;
 	}
 	if (!walk->begun)
@@ -199,7 +226,7 @@ store_walk_pause(LongWalk *walk)
 {
 	table_endscan(walk->scan);
 	ExecDropSingleTupleTableSlot(walk->slot);
-	table_close(walk->heap, walk->deleted ? NoLock : RowExclusiveLock);
+	close_walked_leaf(walk, walk->deleted ? NoLock : RowExclusiveLock);
 	if (walk->deleted)
 		CommandCounterIncrement();
 }

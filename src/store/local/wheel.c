@@ -129,6 +129,7 @@
 #include "storage/sinval.h"
 #include "utils/inval.h"
 #include "utils/rel.h"
+#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
@@ -150,6 +151,16 @@ static const Oid column_types[Natts_wheel] = {INT2OID, TIMESTAMPTZOID};
 
 /* Its generation is 0 until the wheel is read for the first time. */
 static Wheel known;
+
+/* The transaction of this backend that has last turned the slot. */
+static TransactionId turned_by[WHEEL_SLOTS];
+
+static bool
+turned_here(int slot)
+{
+	return TransactionIdIsValid(turned_by[slot]) &&
+		TransactionIdEquals(turned_by[slot], GetTopTransactionIdIfAny());
+}
 
 /* Open the table, and see that it is as it was made now that it is locked. */
 static Relation
@@ -182,8 +193,14 @@ read_row(TupleTableSlot *tts, TimestampTz *until)
 	return slot;
 }
 
+/*
+ * Read the table.  Others believe in the wheel as it is committed, and so must
+ * whoever is about to write: a row in a slot that the same transaction has turned
+ * would lie in a slot that is past for everybody else, and locked as during any
+ * turn, so that nobody would look for it.  Only a sweep asks for such slots, too.
+ */
 static void
-read_table(Wheel *wheel)
+read_table(Wheel *wheel, bool own_turns)
 {
 	Relation	relation = open_table(AccessShareLock);
 	TupleTableSlot *slot = table_slot_create(relation, NULL);
@@ -197,7 +214,7 @@ read_table(Wheel *wheel)
 		TimestampTz until;
 		int			number = read_row(slot, &until);
 
-		if (until > wheel->until[number])
+		if (until > wheel->until[number] && (own_turns || !turned_here(number)))
 			wheel->until[number] = until;
 	}
 	table_endscan(scan);
@@ -253,7 +270,7 @@ wheel_read(Wheel *wheel)
 		/* A message that arrives meanwhile makes the next call read again. */
 		uint64		seen = objects_generation();
 
-		read_table(&known);
+		read_table(&known, false);
 		find_unused(&known);
 		known.generation = seen;
 	}
@@ -427,7 +444,7 @@ idempotency_raise_until(PG_FUNCTION_ARGS)
 				 errmsg("raise_until() must be called as a trigger after an insertion, with a transition table")));
 	latest_expiries(trigger, latest);
 	relation = open_table(RowExclusiveLock);
-	read_table(&wheel);
+	read_table(&wheel, true);
 	for (int slot = 0; slot < WHEEL_SLOTS; slot++)
 	{
 		if (latest[slot] > wheel.until[slot])
@@ -686,6 +703,34 @@ lock_all_of_leaf(Oid relid, List **locked)
 	return done;
 }
 
+/*
+ * Whoever turns a slot has locked the wheel's table first, and holds both locks to
+ * the end of its transaction.  Somebody who has locked the leaf by hand has not.
+ */
+bool
+wheel_is_turning(int leaf)
+{
+	LOCKTAG		tag;
+	VirtualTransactionId *holders;
+	VirtualTransactionId *turners;
+	int			holder_count;
+	int			turner_count;
+
+	SET_LOCKTAG_RELATION(tag, MyDatabaseId, objects()->leaf[leaf]);
+	holders = GetLockConflicts(&tag, AccessShareLock, &holder_count);
+	SET_LOCKTAG_RELATION(tag, MyDatabaseId, objects()->wheel);
+	turners = GetLockConflicts(&tag, RowExclusiveLock, &turner_count);
+	for (int i = 0; i < holder_count; i++)
+	{
+		for (int j = 0; j < turner_count; j++)
+		{
+			if (VirtualTransactionIdEquals(holders[i], turners[j]))
+				return true;
+		}
+	}
+	return false;
+}
+
 List *
 wheel_lock_leaf(int leaf)
 {
@@ -799,7 +844,9 @@ take_empty_slot(int slot, int *cleared)
 
 /*
  * Hand up to the given number of slots another range of time: those that the
- * first function names, one after the other, if the second can take them.
+ * first function names, one after the other, if the second can take them.  Locks
+ * belong to the transaction, as its changes do, and not to the portal that runs
+ * the caller, which a cursor that fails may lose sooner.
  */
 static int
 hand_out_ticks(int (*next_slot) (const Wheel *, TimestampTz, const bool *),
@@ -812,6 +859,7 @@ hand_out_ticks(int (*next_slot) (const Wheel *, TimestampTz, const bool *),
 	Oid			relid;
 	Relation	relation;
 	int			slot;
+	ResourceOwner caller = CurrentResourceOwner;
 
 	/* In most rounds there is nothing to do, and nothing is locked. */
 	wheel_read(&wheel);
@@ -819,11 +867,15 @@ hand_out_ticks(int (*next_slot) (const Wheel *, TimestampTz, const bool *),
 		return 0;
 
 	relid = objects()->wheel;
+	CurrentResourceOwner = CurTransactionResourceOwner;
 	if (!ConditionalLockRelationOid(relid, ShareRowExclusiveLock))
+	{
+		CurrentResourceOwner = caller;
 		return 0;
+	}
 	relation = open_table(NoLock);
 	check_triggers();
-	read_table(&wheel);
+	read_table(&wheel, true);
 
 	while (handed < most && (slot = next_slot(&wheel, now, tried)) >= 0)
 	{
@@ -833,11 +885,13 @@ hand_out_ticks(int (*next_slot) (const Wheel *, TimestampTz, const bool *),
 			continue;
 		wheel.until[slot] = free_tick(&wheel, next_tick(now));
 		replace_rows(relation, slot, wheel.until[slot]);
+		turned_by[slot] = GetTopTransactionId();
 		CacheInvalidateRelcache(relation);
 		CommandCounterIncrement();
 		handed++;
 	}
 	table_close(relation, NoLock);
+	CurrentResourceOwner = caller;
 	return handed;
 }
 

@@ -81,6 +81,12 @@ extern int	wheel_turn(int most, int *cleared);
 extern int	wheel_lay(int most);
 
 /*
+ * Whether another transaction is turning the slot: it has the leaf locked
+ * altogether, and has found it free of others' uncommitted rows.
+ */
+extern bool wheel_is_turning(int leaf);
+
+/*
  * Lock a leaf, to the end of the transaction, for being emptied: all of it at
  * once, or, where any part of it is in use, nothing.  Never waits.  Returns what
  * was locked, or NIL.
