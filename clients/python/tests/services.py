@@ -254,6 +254,8 @@ class DjangoService(Service):
     def __init__(self):
         from django.conf import settings
 
+        if settings.configured:
+            return
         parameters = psycopg.conninfo.conninfo_to_dict(URL)
         settings.configure(
             ALLOWED_HOSTS=["*"],

@@ -209,6 +209,31 @@ def test_an_error_of_the_work_is_not_answered(run, call):
     assert "idempotency" in str(raised.value)
 
 
+def test_a_claim_that_the_work_gives_back_is_a_fault(run, call):
+    # IK404, which is not for the client.
+    def work(execute):
+        execute(f"SELECT idempotency.release('k', '{call.scope}')")
+        return Answer(201)
+
+    with pytest.raises(Exception) as raised:
+        run(call, work)
+    assert pg_idempotency.core.sqlstate(pg_idempotency.core.database_error(raised.value)) == "IK404"
+
+
+def test_callers_and_operations_do_not_share_scopes():
+    def scope(operation, caller):
+        request = {"method": "POST", "path": "/", "query": "", "headers": [], "content_type": None, "body": b""}
+        return pg_idempotency.http.http_call(operation, caller, **request).scope
+
+    assert scope("payments", "a") == "payments/a"
+    assert scope("payments", "a/b") != scope("payments/a", "b")
+    assert scope("payments", "a/b") != scope("payments", "a%2Fb")
+    assert scope("payments", 0) == "payments/0"
+    for nobody in ("", None):
+        with pytest.raises(ValueError):
+            scope("payments", nobody)
+
+
 def test_a_transaction_that_has_begun_is_refused(call):
     with pytest.raises(RuntimeError):
         with_psycopg(call, not_called, lambda connection: connection.execute("BEGIN"))

@@ -1,5 +1,7 @@
 """What every framework over every driver keeps."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from unittest import mock
 from uuid import uuid4
@@ -168,11 +170,20 @@ def test_a_commit_in_between_has_no_effect(service, customer, how):
 def test_a_duplicate_is_sent_away_while_the_first_is_at_work(service, customer):
     with psycopg.connect(URL, **UNPREPARED) as owner:
         owner.execute("SELECT idempotency.claim(key => 'k', scope => %s)", [f"payments/{customer}"])
+        start = time.monotonic()
         answer = service.send("k", customer)
         assert answer.status == 409
         assert int(answer.headers["retry-after"]) >= 1
+        assert time.monotonic() - start < 2, "a duplicate holds a connection"
         owner.rollback()
     assert service.send("k", customer).status == 201
+
+
+def test_fifty_requests_at_once_are_all_answered(service, customer):
+    with ThreadPoolExecutor(50) as threads:
+        answers = list(threads.map(lambda n: service.send(f"k{n}", customer), range(50)))
+    assert {answer.status for answer in answers} == {201}
+    assert payments(customer) == 50
 
 
 def test_a_claim_that_somebody_left_with_a_lease_is_not_taken_over(service, customer):

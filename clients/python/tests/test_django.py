@@ -1,0 +1,47 @@
+"""What run() over Django keeps beyond the others."""
+
+from uuid import uuid4
+
+import pytest
+from services import SERVICES
+
+from pg_idempotency import Answer, Call
+
+
+@pytest.fixture(scope="module", autouse=True)
+def project():
+    SERVICES["django"]()
+
+
+def test_the_transaction_is_the_outermost_one():
+    from django.db import connections, transaction
+
+    from pg_idempotency.django import run
+
+    call = Call("k", f"payments/{uuid4()}")
+    assert run(call, lambda: Answer(201)).status == 201
+    with pytest.raises(RuntimeError), transaction.atomic():
+        run(call, lambda: Answer(201))
+    connections.close_all()
+
+
+def test_work_that_has_asked_for_a_rollback_is_undone_and_its_answer_stored():
+    # As Django REST framework does when it answers an exception.
+    from django.db import connection, connections, transaction
+
+    from pg_idempotency.django import run
+
+    call = Call("k", f"payments/{uuid4()}")
+
+    def work():
+        with connection.cursor() as cursor:
+            cursor.execute("INSERT INTO payments (customer, amount) VALUES (%s, 5)", [call.scope])
+        transaction.set_rollback(True)
+        return Answer(402)
+
+    assert run(call, work).status == 402
+    assert run(call, work).replayed
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM payments WHERE customer = %s", [call.scope])
+        assert cursor.fetchone() == (0,)
+    connections.close_all()
