@@ -100,7 +100,7 @@ library=${library:-$("$PG_CONFIG" --pkglibdir)}/idempotency.so
 # build_mutant PATCH
 build_mutant() {
 	rm -rf "$scratch/mutant"
-	cp -Rp .. "$scratch/mutant"
+	cp -Rp ../.. "$scratch/mutant"
 	patch -s -p1 -d "$scratch/mutant" <"$1" || { echo "$1 does not apply any more"; return 1; }
 	(cd "$scratch/mutant" && "${make_extension[@]}") || return
 	cp "$scratch/mutant/idempotency.so" "$library.new"
