@@ -5,7 +5,7 @@
 #	bench/all.sh		what "make bench" measures
 #	bench/all.sh large	what takes longer: 20 million keys, a million
 #				transactions of one backend, a million keys purged,
-#				the size on disk over twenty ticks
+#				WAL by kind of key, the size on disk over twenty ticks
 #
 # Runs in the surroundings that test/throwaway-server.sh makes.
 
@@ -40,6 +40,8 @@ if [ "${1:-}" = large ]; then
 	./memory.sh
 	progress 'purge, and the size on disk'
 	./purge.sh >"$RESULTS/purge.txt"
+	progress 'WAL by kind of key'
+	./wal.sh >"$RESULTS/wal.txt"
 	# It exits with 1 where the size is not flat.
 	./disk.sh >"$RESULTS/disk.txt" || true
 	exit

@@ -495,6 +495,7 @@ def expiry():
              "time. Where they go to `keys_long`, expired keys are deleted there: at the rate that the defaults allow, 10,000 a "
              "minute, or as many as are claimed in that second, so that the work of deleting them is in the figure, too:"),
             ("purge", LARGE, "A million keys of a scope that is purged:"),
+            ("wal", LARGE, "Claims and completions of 10,000 new keys among 2 million, right after a checkpoint, by kind of key:"),
             ("disk", LARGE, "Keys that are remembered for a tick and a half, under steady load; the first four ticks fill the wheel:")):
         listed = listing(f"{name}.txt", directory)
         if listed:

@@ -120,6 +120,9 @@ SELECT length(idempotency.parse_header('"' || repeat('k', 255) || '"'));
 SELECT length(idempotency.parse_header('"' || repeat('\\', 255) || '"'));
 SELECT code, message, detail FROM refused('"' || repeat('k', 256) || '"');
 SELECT code, message, detail FROM refused(repeat('k', 256));
+-- so has the header, parameters included
+SELECT idempotency.parse_header('"k"' || repeat(';p', 32766));
+SELECT code, message, detail FROM refused('"k";' || repeat(';p', 32767));
 SET idempotency.max_key_length = 7;
 SELECT code, message, detail FROM refused('"8e03978e"');
 RESET idempotency.max_key_length;

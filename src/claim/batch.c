@@ -235,7 +235,10 @@ idempotency_claim_many(PG_FUNCTION_ARGS)
 	slot = MakeSingleTupleTableSlot(result->setDesc, &TTSOpsMinimalTuple);
 	tuplesort_performsort(sort);
 	while (tuplesort_gettupleslot(sort, true, false, slot, NULL))
+	{
+		CHECK_FOR_INTERRUPTS();
 		tuplestore_puttupleslot(result->setResult, slot);
+	}
 	ExecDropSingleTupleTableSlot(slot);
 	tuplesort_end(sort);
 	MemoryContextDelete(per_element);

@@ -28,6 +28,9 @@ PG_FUNCTION_INFO_V1(idempotency_request_key);
 #define HEADERS_SETTING	"request.headers"
 #define HEADER_NAME		"idempotency-key"
 
+/* More than any server takes for a header; reading it can't be interrupted. */
+#define HEADER_LENGTH_LIMIT	(64 * 1024)
+
 #define SEND_A_KEY_HINT \
 	errhint("Send the key as a string: Idempotency-Key: \"8e03978e-40d5-43dd-bc93-6894a57f9324\".")
 
@@ -54,9 +57,18 @@ header_is_empty(void)
 static text *
 key_of_header(const char *header, Size length, bool strict)
 {
-	text	   *name = palloc(VARHDRSZ + length);
-	HeaderKey	parsed = parse_key_header(header, length, strict, VARDATA(name));
+	text	   *name;
+	HeaderKey	parsed;
 
+	if (length > HEADER_LENGTH_LIMIT)
+		ereport(ERROR,
+				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
+				 errmsg("Idempotency-Key header is too long"),
+				 errdetail("It has %zu bytes, the most allowed is %d.",
+						   length, HEADER_LENGTH_LIMIT),
+				 SEND_A_KEY_HINT));
+	name = palloc(VARHDRSZ + length);
+	parsed = parse_key_header(header, length, strict, VARDATA(name));
 	if (parsed.fault == HEADER_BLANK)
 		header_is_empty();
 	if (parsed.fault != HEADER_OK)

@@ -23,6 +23,7 @@
 #include "error.h"
 #include "fmgr.h"
 #include "key/utf8.h"
+#include "miscadmin.h"
 #include "port/pg_bswap.h"
 #include "utils/builtins.h"
 #include "utils/uuid.h"
@@ -31,6 +32,23 @@ PG_FUNCTION_INFO_V1(idempotency_derive);
 
 #define UUID_VERSION	0x80	/* version 8, in the upper half of byte 6 */
 #define UUID_VARIANT	0x80	/* in the upper two bits of byte 8 */
+
+/* In pieces, between which it can be interrupted. */
+static int
+hash_bytes_in_pieces(pg_cryptohash_ctx *context, const char *bytes, Size length)
+{
+	while (length > 0)
+	{
+		Size		piece = Min(length, 1024 * 1024);
+
+		CHECK_FOR_INTERRUPTS();
+		if (pg_cryptohash_update(context, (const uint8 *) bytes, piece) < 0)
+			return -1;
+		bytes += piece;
+		length -= piece;
+	}
+	return 0;
+}
 
 static void
 hash_pair(const text *key, const text *purpose, uint8 digest[PG_SHA256_DIGEST_LENGTH])
@@ -44,8 +62,8 @@ hash_pair(const text *key, const text *purpose, uint8 digest[PG_SHA256_DIGEST_LE
 
 	if (pg_cryptohash_init(context) < 0 ||
 		pg_cryptohash_update(context, (const uint8 *) &length, sizeof(length)) < 0 ||
-		pg_cryptohash_update(context, (const uint8 *) key_bytes, key_length) < 0 ||
-		pg_cryptohash_update(context, (const uint8 *) purpose_bytes, purpose_length) < 0 ||
+		hash_bytes_in_pieces(context, key_bytes, key_length) < 0 ||
+		hash_bytes_in_pieces(context, purpose_bytes, purpose_length) < 0 ||
 		pg_cryptohash_final(context, digest, PG_SHA256_DIGEST_LENGTH) < 0)
 		elog(ERROR, "could not compute %s hash: %s", "SHA-256",
 			 pg_cryptohash_error(context));

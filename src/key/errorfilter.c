@@ -14,6 +14,7 @@
 #include "compat.h"
 #include "error.h"
 #include "key/errorfilter.h"
+#include "miscadmin.h"
 
 static int
 filter_entries(const ArrayType *filter, Datum **entries, bool **isnull)
@@ -48,6 +49,7 @@ check_error_filter(const ArrayType *filter)
 	{
 		const char *entry = DatumGetPointer(entries[i]);
 
+		CHECK_FOR_INTERRUPTS();
 		if (isnull[i] || !is_sqlstate_part(VARDATA_ANY(entry), VARSIZE_ANY_EXHDR(entry)))
 			ereport(ERROR,
 					(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
@@ -75,6 +77,7 @@ stores_error(const ArrayType *filter, int sqlerrcode)
 	{
 		const char *entry = DatumGetPointer(entries[i]);
 
+		CHECK_FOR_INTERRUPTS();
 		/* A policy that was written into its table is unchecked. */
 		if (!isnull[i] &&
 			is_sqlstate_part(VARDATA_ANY(entry), VARSIZE_ANY_EXHDR(entry)) &&

@@ -256,7 +256,7 @@ apply_policy(Policy *policy, const StoredPolicy *stored)
 	if (stored->out_of_range != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("policy of scope \"%s\" is out of range", text_to_cstring(stored->scope)),
+				 errmsg("policy of scope \"%s\" is out of range", scope_in_message(stored->scope)),
 				 errdetail("Its %s is none that set_policy() accepts.", stored->out_of_range),
 				 errhint("Replace it by idempotency.set_policy().")));
 #define SAYS(column) (!stored->isnull[column])
