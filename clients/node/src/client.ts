@@ -7,7 +7,7 @@ export interface RetryOptions {
   deadline?: number;
   /** Milliseconds for one try. */
   timeout?: number;
-  /** Milliseconds: the upper bounds of the first pause, and of any. */
+  /** Milliseconds: the upper bounds of the first pause, and of any. What is left of the deadline has to be more for another try. */
   pause?: number;
   longestPause?: number;
   fetch?: typeof globalThis.fetch;
@@ -45,10 +45,11 @@ export async function fetchOnce(
   init: RequestInit = {},
   { key = newKey(), deadline = 60_000, timeout = 10_000, pause = 200, longestPause = 10_000, fetch = globalThis.fetch }: RetryOptions = {},
 ): Promise<Response> {
-  if (init.body instanceof ReadableStream) throw new TypeError('a stream can not be sent twice');
-  const headers = new Headers(init.headers);
+  // Throws for what no retry will mend; and a form, or a stream, is the same bytes each time.
+  const request = new Request(url, init);
+  const body = request.body && await request.arrayBuffer();
+  const headers = new Headers(request.headers);
   headers.set('Idempotency-Key', `"${key.replace(/["\\]/g, '\\$&')}"`);
-  new Request(url, { ...init, headers }); // throws for what no retry will mend
 
   const end = Date.now() + deadline;
   for (let tries = 0; ; tries++) {
@@ -57,7 +58,7 @@ export async function fetchOnce(
     let response: Response | undefined;
     let failure: unknown;
     try {
-      response = await fetch(url, { ...init, headers, signal });
+      response = await fetch(url, { ...init, headers, body, signal });
       if (isFinal(response)) return response;
     } catch (error) {
       init.signal?.throwIfAborted();
@@ -66,7 +67,7 @@ export async function fetchOnce(
 
     const jitter = Math.random() * Math.min(longestPause, pause * 2 ** tries);
     const wait = ((response && retryAfter(response)) ?? 0) + jitter;
-    if (Date.now() + wait >= end) {
+    if (Date.now() + wait + pause > end) {
       if (response) return response;
       throw failure;
     }

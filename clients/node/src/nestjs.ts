@@ -7,9 +7,10 @@
 // The handler's status and headers are those of Nest: @HttpCode(), @Header(), @Res({ passthrough: true }).
 
 import {
-  applyDecorators, createParamDecorator, HttpException, Inject, SetMetadata, UseInterceptors,
+  createParamDecorator, HttpException, Inject, SetMetadata,
   type CallHandler, type DynamicModule, type ExecutionContext, type FactoryProvider, type NestInterceptor,
 } from '@nestjs/common';
+import { APP_INTERCEPTOR } from '@nestjs/core';
 import { from, lastValueFrom, type Observable } from 'rxjs';
 
 import { Abort, STORED_HEADERS, type Database, type Options, respond } from './core.js';
@@ -23,28 +24,32 @@ export interface Settings extends Options<any> {
   database: Database<any>;
 }
 
+/** To be imported once. */
 export class IdempotencyModule {
   static forRootAsync(
     { imports, ...settings }: Pick<DynamicModule, 'imports'> & Pick<FactoryProvider<Settings>, 'inject' | 'useFactory'>,
   ): DynamicModule {
-    const provider = { provide: SETTINGS, ...settings };
-    return { module: IdempotencyModule, global: true, imports, providers: [provider], exports: [SETTINGS] };
+    const providers = [{ provide: SETTINGS, ...settings }, { provide: APP_INTERCEPTOR, useClass: IdempotencyInterceptor }];
+    return { module: IdempotencyModule, imports, providers };
   }
 }
 
+// A global one, so that what other interceptors make of a result is in the answer
+// that is stored: a ClassSerializerInterceptor, for one, leaves out secrets.
 class IdempotencyInterceptor implements NestInterceptor {
   constructor(private readonly settings: Settings) {}
 
   intercept(context: ExecutionContext, next: CallHandler): Observable<unknown> {
-    return from(this.answered(context, next));
+    const operation = Reflect.getMetadata(OPERATION, context.getHandler());
+    return operation === undefined ? next.handle() : from(this.answered(operation, context, next));
   }
 
-  private async answered(context: ExecutionContext, next: CallHandler) {
+  private async answered(operation: string, context: ExecutionContext, next: CallHandler) {
     const request = context.switchToHttp().getRequest();
     const response = context.switchToHttp().getResponse();
     const { database, ...options } = this.settings;
     const answer = await respond(
-      database, Reflect.getMetadata(OPERATION, context.getHandler()), request,
+      database, operation, request,
       incoming(request.raw ?? request, request.originalUrl, request.body), options,
       async (tx) => {
         request[TRANSACTION] = tx;
@@ -69,8 +74,7 @@ const refusal = (error: unknown): never => {
 
 Inject(SETTINGS)(IdempotencyInterceptor, undefined, 0);
 
-export const Idempotent = (operation: string) =>
-  applyDecorators(SetMetadata(OPERATION, operation), UseInterceptors(IdempotencyInterceptor));
+export const Idempotent = (operation: string) => SetMetadata(OPERATION, operation);
 
 /** The transaction, as the database of the settings hands it out. */
 export const Tx = createParamDecorator((_: unknown, context: ExecutionContext) =>

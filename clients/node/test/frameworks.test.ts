@@ -5,11 +5,15 @@ import 'reflect-metadata';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 
-import { Body, Controller, Delete, HttpCode, HttpException, Module, Post, Res } from '@nestjs/common';
+import {
+  Body, Controller, Delete, HttpCode, HttpException, Module, Post, Res, type INestApplication, type Type,
+} from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
+import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
 import express from 'express';
 import fastify from 'fastify';
 import type { PoolClient } from 'pg';
+import { map } from 'rxjs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
 import { Abort } from '../src/core.js';
@@ -61,10 +65,10 @@ const fastifyService = async () => {
   return { port: (app.server.address() as AddressInfo).port, close: () => app.close() };
 };
 
-const nestService = async () => {
+const nestService = async (start: (app: Type) => Promise<INestApplication>) => {
   class Payments {
     async pay(tx: PoolClient, response: any, body: { amount: number }) {
-      const made = await insert(tx, callerOf(response.req.headers.authorization), body.amount);
+      const made = await insert(tx, callerOf((response.req ?? response.request).headers.authorization), body.amount);
       response.header('Location', `/payments/${made.id}`);
       return made;
     }
@@ -99,7 +103,8 @@ const nestService = async () => {
     })],
     controllers: [Payments],
   })(App);
-  const app = await NestFactory.create(App, { logger: false });
+  const app = await start(App);
+  app.useGlobalInterceptors({ intercept: (_, next) => next.handle().pipe(map((body) => body && { ...body, serialized: true })) });
   await app.listen(0, '127.0.0.1');
   return { port: (app.getHttpServer().address() as AddressInfo).port, close: () => app.close() };
 };
@@ -109,8 +114,10 @@ afterAll(() => pool.end());
 describe.each([
   ['Express', expressService],
   ['Fastify', fastifyService],
-  ['NestJS', nestService],
-])('%s', (_, start) => {
+  ['NestJS', () => nestService((app) => NestFactory.create(app, { logger: false }))],
+  ['NestJS on Fastify', () =>
+    nestService((app) => NestFactory.create<NestFastifyApplication>(app, new FastifyAdapter(), { logger: false }))],
+])('%s', (name, start) => {
   let service: Awaited<ReturnType<typeof start>>;
   const customer = newCustomer();
   beforeAll(async () => { service = await start(); });
@@ -135,6 +142,11 @@ describe.each([
     expect(second.headers.get('content-type')).toMatch(/^application\/json/);
     expect(await second.text()).toBe(await first.text());
     expect([first, second].map(({ headers }) => headers.get('idempotent-replayed'))).toEqual([null, 'true']);
+  });
+
+  test.runIf(name.startsWith('NestJS'))('stores what other interceptors make of a result', async () => {
+    const key = crypto.randomUUID();
+    for (const response of [await send(key), await send(key)]) expect(await response.json()).toMatchObject({ serialized: true });
   });
 
   test('refuses the key for another path, query or body', async () => {
