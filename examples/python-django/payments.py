@@ -4,6 +4,7 @@ import json
 
 from django.db import models
 from django.http import JsonResponse
+from django.views.decorators.csrf import csrf_exempt
 
 from pg_idempotency.django import idempotent
 
@@ -22,6 +23,7 @@ def customer(request):
     return request.headers["Authorization"].removeprefix("Bearer ")
 
 
+@csrf_exempt  # for clients that are no browsers
 @idempotent("payments", caller=customer)
 def pay(request):
     payment = Payment.objects.create(customer=customer(request), amount=json.loads(request.body)["amount"])

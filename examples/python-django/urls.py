@@ -10,7 +10,7 @@ from pg_idempotency.django import idempotent
 
 @idempotent("payments", caller=customer)
 def pay_and_fail(request, how):
-    answer = pay.__wrapped__(request)
+    answer = pay.__wrapped__.__wrapped__(request)
     if how == "commit":
         connection.cursor().execute("COMMIT")
         return answer
