@@ -70,13 +70,13 @@ SELECT idempotency.grant_usage('regress_distribute_app');
 CREATE SCHEMA traps AUTHORIZATION regress_distribute_app;
 SET ROLE regress_distribute_app;
 SET idempotency.store = 'local';
--- An application may use it and neither read it nor move it.
+-- An application may use it, and read and write it, and not move it.
 SELECT outcome, response FROM idempotency.claim('key', 'payments/1', '{"amount": 1}');
 SELECT key FROM idempotency.distributed_keys;
 SELECT idempotency.distribute('payments');
 SELECT idempotency.undistribute();
 SELECT idempotency.upgrade_store();
--- What runs as the table's owner looks up nothing in the caller's search path.
+-- Nothing is looked up in the caller's search path.
 SET search_path = traps;
 CREATE FUNCTION trap(uuid, uuid) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'trapped'; END $$;
 CREATE FUNCTION trap(text, text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'trapped'; END $$;
@@ -90,18 +90,40 @@ SELECT idempotency.complete('trapped', 'payments/1', attempt => 1);
 SELECT outcome FROM idempotency.claim('trapped', 'payments/1');
 RESET search_path;
 RESET ROLE;
--- Where it is granted, the caller is the one who writes.
-GRANT SELECT, INSERT, UPDATE, DELETE ON idempotency.distributed_keys TO regress_distribute_app;
-CREATE FUNCTION who() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE WARNING 'written by the caller: %', current_user = 'regress_distribute_app'; RETURN new; END $$;
-CREATE TRIGGER who BEFORE INSERT ON idempotency.distributed_keys FOR EACH ROW EXECUTE FUNCTION who();
-SET ROLE regress_distribute_app;
-SELECT outcome FROM idempotency.claim('granted', 'payments/1');
-RESET ROLE;
-REVOKE SELECT ON idempotency.distributed_keys FROM regress_distribute_app;
+-- Statements run as the caller, who needs the privileges on the table.
+REVOKE DELETE ON idempotency.distributed_keys FROM regress_distribute_app;
 SET ROLE regress_distribute_app;
 SELECT outcome FROM idempotency.claim('not granted', 'payments/1');
 RESET ROLE;
+SELECT idempotency.grant_usage('regress_distribute_app');
+SET ROLE regress_distribute_app;
+SELECT outcome FROM idempotency.claim('granted', 'payments/1');
+SELECT current_user, current_setting('search_path');
+RESET ROLE;
+-- A trigger of somebody else is not run; nor is one that is created meanwhile.
+CREATE FUNCTION who() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE WARNING 'ran as %', current_user; RETURN new; END $$;
+CREATE TRIGGER who BEFORE INSERT ON idempotency.distributed_keys FOR EACH ROW EXECUTE FUNCTION who();
+SELECT outcome FROM idempotency.claim('triggered', 'payments/1');
+SELECT key FROM idempotency.lookup('granted', 'payments/1');
+SELECT idempotency.sweep();
 DROP TRIGGER who ON idempotency.distributed_keys;
+-- The table counts by its owner, in a schema that is in no other hands.
+BEGIN;
+ALTER TABLE idempotency.distributed_keys OWNER TO regress_distribute_app;
+SELECT key FROM idempotency.lookup('granted', 'payments/1');
+ROLLBACK;
+BEGIN;
+ALTER SCHEMA idempotency OWNER TO regress_distribute_app;
+\set VERBOSITY terse
+SELECT key FROM idempotency.lookup('granted', 'payments/1');
+\set VERBOSITY default
+ROLLBACK;
+BEGIN;
+ALTER SCHEMA idempotency RENAME TO idempotency_renamed;
+SELECT key FROM idempotency_renamed.lookup('granted', 'payments/1');
+SELECT outcome FROM idempotency_renamed.claim('renamed', 'payments/1');
+ROLLBACK;
+SELECT key FROM idempotency.lookup('granted', 'payments/1');
 
 -- Two keys that share the hash are an error, never a wrong answer.
 INSERT INTO idempotency.distributed_keys (tenant, scope, key, status, attempt, expires_at, hash, row_version)

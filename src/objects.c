@@ -420,7 +420,7 @@ schema_is_safe(const Objects *found)
 /*
  * The table of the distributed store is no member, so it is known by its name and
  * counts by its owner.  Statements reach it by name: while the schema is in the
- * hands of somebody who may give that name to another table, there is none.
+ * hands of somebody who may give that name to another table, none is sent.
  */
 static Oid
 find_distributed_keys(const Objects *found)
@@ -433,9 +433,17 @@ find_distributed_keys(const Objects *found)
 		return InvalidOid;
 	relation = (Form_pg_class) GETSTRUCT(tuple);
 	if (relation->relowner != found->owner || relation->relkind != RELKIND_RELATION ||
-		relation->relpersistence != RELPERSISTENCE_PERMANENT || !schema_is_safe(found))
+		relation->relpersistence != RELPERSISTENCE_PERMANENT)
 		relid = InvalidOid;
 	ReleaseSysCache(tuple);
+	if (OidIsValid(relid) && !schema_is_safe(found))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("schema of extension \"idempotency\" belongs to a role that could put another table in the place of \"%s\"",
+						DISTRIBUTED_KEYS),
+				 errhint("Run ALTER SCHEMA %s OWNER TO %s.",
+						 quote_identifier(get_namespace_name(found->schema)),
+						 quote_identifier(GetUserNameFromId(found->owner, true)))));
 	return relid;
 }
 

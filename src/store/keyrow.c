@@ -87,9 +87,8 @@ keyrow_check_index(Relation index)
 				 errhint("Make the column \"hash\" the primary key of the table again.")));
 }
 
-/* The value of a column that is never null; raises DATA_CORRUPTED if it is. */
-static inline Datum
-required(Datum value, bool isnull)
+Datum
+keyrow_required(Datum value, bool isnull)
 {
 	if (isnull)
 		ereport(ERROR,
@@ -105,7 +104,7 @@ required_of_slot(TupleTableSlot *tts, int column)
 	bool		isnull;
 	Datum		value = slot_getattr(tts, column + 1, &isnull);
 
-	return required(value, isnull);
+	return keyrow_required(value, isnull);
 }
 
 static inline void *
@@ -123,8 +122,8 @@ time_or_none(const Datum *values, const bool *isnull, int column)
 void
 keyrow_from_values(KeyRow *row, const Datum *values, const bool *isnull)
 {
-	row->status = status_from_text(DatumGetTextPP(required(values[KEYS_STATUS], isnull[KEYS_STATUS])));
-	row->attempt = DatumGetInt32(required(values[KEYS_ATTEMPT], isnull[KEYS_ATTEMPT]));
+	row->status = status_from_text(DatumGetTextPP(keyrow_required(values[KEYS_STATUS], isnull[KEYS_STATUS])));
+	row->attempt = DatumGetInt32(keyrow_required(values[KEYS_ATTEMPT], isnull[KEYS_ATTEMPT]));
 	row->status_code = isnull[KEYS_STATUS_CODE] ? NO_STATUS_CODE :
 		DatumGetInt32(values[KEYS_STATUS_CODE]);
 	row->fingerprint = isnull[KEYS_FINGERPRINT] ? NULL :
@@ -137,7 +136,7 @@ keyrow_from_values(KeyRow *row, const Datum *values, const bool *isnull)
 	row->lease_until = time_or_none(values, isnull, KEYS_LEASE_UNTIL);
 	row->claimed_at = time_or_none(values, isnull, KEYS_CLAIMED_AT);
 	row->completed_at = time_or_none(values, isnull, KEYS_COMPLETED_AT);
-	row->expires_at = DatumGetTimestampTz(required(values[KEYS_EXPIRES_AT], isnull[KEYS_EXPIRES_AT]));
+	row->expires_at = DatumGetTimestampTz(keyrow_required(values[KEYS_EXPIRES_AT], isnull[KEYS_EXPIRES_AT]));
 	row->claim_xid = isnull[KEYS_CLAIM_XID] ? InvalidTransactionId :
 		DatumGetTransactionId(values[KEYS_CLAIM_XID]);
 	row->stored = true;

@@ -43,6 +43,9 @@ extern void keyrow_check_columns(TupleDesc desc);
 /* The same of the index that finds keys: it is one over the hash. */
 extern void keyrow_check_index(Relation index);
 
+/* The value of a column that is never null; raises DATA_CORRUPTED if it is. */
+extern Datum keyrow_required(Datum value, bool isnull);
+
 /*
  * Read the row in the slot.  What it points to is a copy in the current memory
  * context.  The leaf is for the caller to fill in.

@@ -18,9 +18,11 @@
  * Two rounds at once do no harm: one of them turns the wheel (wheel.c), and a
  * row is deleted by whichever comes first.
  *
- * The work is done as the owner of the tables, whoever was granted the right
- * to start it: a TRUNCATE trigger that somebody has put on a slot gets no
- * privileges but those of the role that could put it there.
+ * In the tables of the extension the work is done as their owner, whoever was
+ * granted the right to start it, in a security-restricted operation: should code
+ * of somebody else run here after all, by an index for instance, it gets no
+ * privileges but those of the role that could put it there.  In the table of the
+ * distributed store it is done as the caller (statement.c).
  *
  *-------------------------------------------------------------------------
  */
@@ -42,19 +44,6 @@ PG_FUNCTION_INFO_V1(idempotency_sweep);
 
 /* Rows that are deleted in one piece. */
 #define ROWS_IN_A_STEP	500
-
-static Oid
-owner_of(Oid relid)
-{
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-	Oid			owner;
-
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for relation %u", relid);
-	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-	ReleaseSysCache(tuple);
-	return owner;
-}
 
 void
 sweep_begin(Sweep *sweep, int64 max_rows)
@@ -179,12 +168,10 @@ sweep_step(Sweep *sweep)
 	bool		more;
 
 	GetUserIdAndSecContext(&caller, &context);
-	SetUserIdAndSecContext(owner_of(objects()->wheel),
-						   context | SECURITY_RESTRICTED_OPERATION);
-	more = turn_slot(sweep) || delete_rows(sweep) || delete_distributed_rows(sweep) ||
-		lay_slot(sweep);
+	SetUserIdAndSecContext(objects()->owner, context | SECURITY_RESTRICTED_OPERATION);
+	more = turn_slot(sweep) || delete_rows(sweep) || lay_slot(sweep);
 	SetUserIdAndSecContext(caller, context);
-	return more;
+	return more || delete_distributed_rows(sweep);
 }
 
 /*

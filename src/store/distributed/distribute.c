@@ -28,6 +28,7 @@
 #include "error.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -48,15 +49,37 @@ run_command(const char *command)
 		elog(ERROR, "could not run: %s", command);
 }
 
+/* Lock the tables of the local store, by their OIDs; returns whether they hold live keys. */
 static bool
-has_live_keys(const char *table)
+local_store_has_live_keys(void)
+{
+	TimestampTz now;
+	StoreScan	scan;
+	IdempotencyKey key;
+	KeyRow		row;
+	TransactionId writer;
+	bool		found = false;
+
+	LockRelationOid(objects()->keys, ExclusiveLock);
+	for (int leaf = 0; leaf < LEAVES; leaf++)
+		LockRelationOid(objects()->leaf[leaf], ExclusiveLock);
+	now = GetCurrentTimestamp();
+	store_scan_begin(&scan, 0, LEAVES - 1, false);
+	while (!found && store_scan_next(&scan, &key, &row, &writer))
+		found = row.expires_at > now;
+	store_scan_end(&scan);
+	return found;
+}
+
+static bool
+distributed_store_has_live_keys(const char *table)
 {
 	char	   *query = psprintf("SELECT FROM %s WHERE expires_at OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp() LIMIT 1", table);
 	bool		found;
 
 	PushActiveSnapshot(GetLatestSnapshot());
 	if (SPI_execute(query, true, 1) != SPI_OK_SELECT)
-		elog(ERROR, "could not read \"%s\"", table);
+		elog(ERROR, "could not read %s", table);
 	found = SPI_processed > 0;
 	PopActiveSnapshot();
 	return found;
@@ -69,7 +92,7 @@ check_table_exists(void)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("there is no distributed store of idempotency keys"),
-				 errdetail("The table \"%s\" does not exist.", DISTRIBUTED_TABLE),
+				 errdetail("The table \"%s\" does not exist.", DISTRIBUTED_KEYS),
 				 errhint("Call idempotency.distribute() to make it.")));
 }
 
@@ -143,15 +166,11 @@ check_business_is_here(Oid business, const CitusTable *citus)
 				 errhint("Distribute it with create_distributed_table(), or name a table that is.")));
 }
 
-/* Let nobody but the owner have a privilege, whatever the default privileges. */
+/* Run the commands that a query returns. */
 static void
-revoke_privileges(void)
+run_commands_of(const char *query)
 {
-	run_command("REVOKE ALL ON TABLE " DISTRIBUTED_TABLE " FROM PUBLIC");
-	if (SPI_execute("SELECT pg_catalog.format('REVOKE ALL ON TABLE " DISTRIBUTED_TABLE " FROM %s', grantee::pg_catalog.regrole) "
-					"FROM pg_catalog.pg_class AS c, pg_catalog.aclexplode(c.relacl) AS a "
-					"WHERE c.oid OPERATOR(pg_catalog.=) '" DISTRIBUTED_TABLE "'::pg_catalog.regclass "
-					"AND a.grantee OPERATOR(pg_catalog.<>) c.relowner GROUP BY grantee", false, 0) == SPI_OK_SELECT)
+	if (SPI_execute(query, false, 0) == SPI_OK_SELECT)
 	{
 		SPITupleTable *commands = SPI_tuptable;
 		uint64		count = SPI_processed;
@@ -161,24 +180,59 @@ revoke_privileges(void)
 	}
 }
 
+/*
+ * Let those have privileges on the table who may claim keys, and nobody else but
+ * its owner, whatever the default privileges.
+ */
 static void
+set_privileges(const char *name, Oid relid)
+{
+	run_command(psprintf("REVOKE ALL ON TABLE %s FROM PUBLIC", name));
+	run_commands_of(psprintf("SELECT pg_catalog.format('REVOKE ALL ON TABLE %%s FROM %%s', %s, grantee::pg_catalog.regrole) "
+							 "FROM pg_catalog.pg_class AS c, pg_catalog.aclexplode(c.relacl) AS a "
+							 "WHERE c.oid OPERATOR(pg_catalog.=) %u "
+							 "AND a.grantee OPERATOR(pg_catalog.<>) c.relowner GROUP BY grantee",
+							 quote_literal_cstr(name), relid));
+	run_commands_of(psprintf("SELECT pg_catalog.format('GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE %%s TO %%s', %s, grantee::pg_catalog.regrole) "
+							 "FROM pg_catalog.pg_proc AS p, pg_catalog.aclexplode(p.proacl) AS a "
+							 "WHERE p.oid OPERATOR(pg_catalog.=) %u AND a.grantee OPERATOR(pg_catalog.<>) 0::pg_catalog.oid "
+							 "AND a.grantee OPERATOR(pg_catalog.<>) p.proowner GROUP BY grantee",
+							 quote_literal_cstr(name), objects_function("claim")));
+}
+
+/* Make the table; returns its name, with its schema. */
+static char *
 make_table(const char *tenant_type, bool one_tenant)
 {
-	run_command(create_table_command(tenant_type, one_tenant));
-	run_command("CREATE INDEX " DISTRIBUTED_KEYS "_expires_at ON " DISTRIBUTED_TABLE " (expires_at)");
-	run_command("COMMENT ON TABLE " DISTRIBUTED_TABLE " IS "
-				"'every stored idempotency key, made by idempotency.distribute(); it does not belong to the extension'");
-	revoke_privileges();
+	char	   *name = quote_qualified_identifier(get_namespace_name(objects()->schema), DISTRIBUTED_KEYS);
+
+	run_command(create_table_command(name, tenant_type, one_tenant));
+	run_command(psprintf("CREATE INDEX " DISTRIBUTED_KEYS "_expires_at ON %s (expires_at)", name));
+	run_command(psprintf("COMMENT ON TABLE %s IS "
+						 "'every stored idempotency key, made by idempotency.distribute(); it does not belong to the extension'", name));
+	return name;
 }
 
 static void
-distribute_table(Oid business)
+distribute_table(const char *name, Oid business)
 {
-	char	   *name = quote_qualified_identifier(get_namespace_name(get_rel_namespace(business)),
-												  get_rel_name(business));
+	run_command(psprintf("SELECT pg_catalog.create_distributed_table(%s, 'tenant', colocate_with := %s)",
+						 quote_literal_cstr(name), quote_literal_cstr(object_name(business))));
+}
 
-	run_command(psprintf("SELECT pg_catalog.create_distributed_table('" DISTRIBUTED_TABLE "', 'tenant', colocate_with := %s)",
-						 quote_literal_cstr(name)));
+/* See that what was made counts: the next claim looks it up as this does. */
+static Oid
+made_table(const char *name)
+{
+	Oid			relid = objects()->distributed_keys;
+
+	if (!OidIsValid(relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table %s would not count as the store of idempotency keys", name),
+				 errdetail("Its owner does not own the tables of the extension."),
+				 errhint("Give the tables back to the role that installed the extension, by ALTER TABLE .. OWNER TO.")));
+	return relid;
 }
 
 /*
@@ -196,6 +250,7 @@ idempotency_distribute(PG_FUNCTION_ARGS)
 	CitusTable	citus;
 	bool		one_tenant;
 	char	   *tenant_type = "pg_catalog.text";
+	char	   *name;
 
 	PreventCommandIfReadOnly("idempotency.distribute()");
 	if (PG_ARGISNULL(0))
@@ -208,7 +263,7 @@ idempotency_distribute(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_TABLE),
 				 errmsg("there is a distributed store of idempotency keys already"),
-				 errdetail("The table \"%s\" exists.", DISTRIBUTED_TABLE),
+				 errdetail("The table \"%s\" exists.", DISTRIBUTED_KEYS),
 				 errhint("Call idempotency.undistribute() first to make it anew.")));
 	describe_citus_table(&citus, business);
 	if (citus.distribution_column == NULL)
@@ -222,16 +277,16 @@ idempotency_distribute(PG_FUNCTION_ARGS)
 		tenant_type = type_of_distribution_column(business, citus.distribution_column);
 
 	SPI_connect();
-	run_command("LOCK TABLE idempotency.keys IN EXCLUSIVE MODE");
-	if (has_live_keys("idempotency.keys"))
+	if (local_store_has_live_keys())
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("idempotency keys are remembered in the local store"),
 				 errdetail("They would be forgotten, and their requests could run again."),
 				 errhint("Wait until they have expired while nothing is claimed, or purge() the scopes that may be forgotten.")));
-	make_table(tenant_type, one_tenant);
+	name = make_table(tenant_type, one_tenant);
 	if (citus.distribution_column != NULL)
-		distribute_table(business);
+		distribute_table(name, business);
+	set_privileges(name, made_table(name));
 	SPI_finish();
 	PG_RETURN_VOID();
 }
@@ -251,17 +306,20 @@ idempotency_distribute(PG_FUNCTION_ARGS)
 Datum
 idempotency_undistribute(PG_FUNCTION_ARGS)
 {
+	char	   *name;
+
 	PreventCommandIfReadOnly("idempotency.undistribute()");
 	check_table_exists();
+	name = object_name(objects()->distributed_keys);
 	SPI_connect();
-	run_command("LOCK TABLE " DISTRIBUTED_TABLE " IN ACCESS EXCLUSIVE MODE");
-	if (has_live_keys(DISTRIBUTED_TABLE))
+	run_command(psprintf("LOCK TABLE %s IN ACCESS EXCLUSIVE MODE", name));
+	if (distributed_store_has_live_keys(name))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("idempotency keys are remembered in the distributed store"),
 				 errdetail("They would be forgotten, and their requests could run again."),
 				 errhint("Wait until they have expired while nothing is claimed, or purge() the scopes that may be forgotten.")));
-	run_command("DROP TABLE " DISTRIBUTED_TABLE);
+	run_command(psprintf("DROP TABLE %s", name));
 	SPI_finish();
 	PG_RETURN_VOID();
 }

@@ -165,8 +165,10 @@ probe_from_results(const Statement *statement, const IdempotencyKey *key, Probe 
 	if (!probe->found)
 		return;
 	keyrow_check_same(key,
-					  same_text(DatumGetTextPP(statement->results[KEYS_SCOPE]), key->scope) &&
-					  same_text(DatumGetTextPP(statement->results[KEYS_KEY]), key->name));
+					  same_text(DatumGetTextPP(keyrow_required(statement->results[KEYS_SCOPE],
+															   statement->result_isnull[KEYS_SCOPE])), key->scope) &&
+					  same_text(DatumGetTextPP(keyrow_required(statement->results[KEYS_KEY],
+															   statement->result_isnull[KEYS_KEY])), key->name));
 	distributed_row(&probe->row, statement->results, statement->result_isnull);
 }
 

@@ -55,9 +55,9 @@ delete_scope(const DistributedTable *table, const text *scope, const char *live,
 {
 	Oid			types[] = {table->tenant_type, TEXTOID, TIMESTAMPTZOID};
 	Datum		values[] = {tenant_of_scope(table, scope), PointerGetDatum(scope), TimestampTzGetDatum(now)};
-	char	   *command = psprintf("DELETE FROM " DISTRIBUTED_TABLE
+	char	   *command = psprintf("DELETE FROM %s"
 								   " WHERE tenant OPERATOR(pg_catalog.=) $1 AND scope OPERATOR(pg_catalog.=) $2"
-								   " AND expires_at OPERATOR(pg_catalog.%s) $3", live);
+								   " AND expires_at OPERATOR(pg_catalog.%s) $3", table->name, live);
 
 	if (SPI_execute_with_args(command, 3, types, values, NULL, false, 0) != SPI_OK_DELETE)
 		elog(ERROR, "could not purge a scope");
@@ -67,17 +67,16 @@ delete_scope(const DistributedTable *table, const text *scope, const char *live,
 int64
 distributed_purge(const text *scope)
 {
-	const DistributedTable *table = distributed_table();
+	const DistributedTable *table = distributed_table(RowExclusiveLock);
 	TimestampTz now = GetCurrentTimestamp();
 	int64		purged;
-	Oid			role;
-	int			context;
+	int			nest_level;
 
 	SPI_connect();
-	become_user_of_table(table, &role, &context);
+	nest_level = begin_as_caller(table);
 	purged = delete_scope(table, scope, ">", now);
 	(void) delete_scope(table, scope, "<=", now);
-	SetUserIdAndSecContext(role, context);
+	end_as_caller(nest_level);
 	SPI_finish();
 	return purged;
 }
@@ -97,30 +96,30 @@ visit_tuple(HeapTuple tuple, TupleDesc desc, VisitRow visit, void *argument)
 
 	heap_deform_tuple(tuple, desc, values, isnull);
 	distributed_row(&row, values, isnull);
-	key.scope = DatumGetTextPP(values[KEYS_SCOPE]);
-	key.name = DatumGetTextPP(values[KEYS_KEY]);
-	key.hash = *DatumGetUUIDP(values[KEYS_HASH]);
+	key.scope = DatumGetTextPP(keyrow_required(values[KEYS_SCOPE], isnull[KEYS_SCOPE]));
+	key.name = DatumGetTextPP(keyrow_required(values[KEYS_KEY], isnull[KEYS_KEY]));
+	key.hash = *DatumGetUUIDP(keyrow_required(values[KEYS_HASH], isnull[KEYS_HASH]));
 	visit(&key, &row, argument);
 }
 
 void
 distributed_unfinished(TimestampTz now, VisitRow visit, void *argument)
 {
-	const DistributedTable *table = distributed_table();
+	const DistributedTable *table = distributed_table(AccessShareLock);
 	Oid			type = TIMESTAMPTZOID;
 	Datum		value = TimestampTzGetDatum(now);
 	StringInfoData sql;
 	Portal		cursor;
-	Oid			role;
-	int			context;
+	int			nest_level;
 
 	initStringInfo(&sql);
 	appendStringInfoString(&sql, "SELECT ");
 	append_results(&sql);
-	appendStringInfoString(&sql, " FROM " DISTRIBUTED_TABLE
-						   " WHERE status OPERATOR(pg_catalog.=) 'in_progress' AND expires_at OPERATOR(pg_catalog.>) $1");
+	appendStringInfo(&sql, " FROM %s"
+					 " WHERE status OPERATOR(pg_catalog.=) 'in_progress' AND expires_at OPERATOR(pg_catalog.>) $1",
+					 table->name);
 	SPI_connect();
-	become_user_of_table(table, &role, &context);
+	nest_level = begin_as_caller(table);
 	cursor = SPI_cursor_open_with_args(NULL, sql.data, 1, &type, &value, NULL, false,
 									   CURSOR_OPT_NO_SCROLL);
 	for (;;)
@@ -136,7 +135,7 @@ distributed_unfinished(TimestampTz now, VisitRow visit, void *argument)
 		SPI_freetuptable(SPI_tuptable);
 	}
 	SPI_cursor_close(cursor);
-	SetUserIdAndSecContext(role, context);
+	end_as_caller(nest_level);
 	SPI_finish();
 }
 
@@ -165,9 +164,10 @@ delete_expired(void *argument)
 
 	SPI_connect();
 	pass_on_lock_timeout(expired->table, expired->lock_timeout);
-	if (SPI_execute_with_args("DELETE FROM " DISTRIBUTED_TABLE
-							  " WHERE tenant OPERATOR(pg_catalog.=) $1 AND hash OPERATOR(pg_catalog.=) ANY ($2)"
-							  " AND expires_at OPERATOR(pg_catalog.<=) $3",
+	if (SPI_execute_with_args(psprintf("DELETE FROM %s"
+									   " WHERE tenant OPERATOR(pg_catalog.=) $1 AND hash OPERATOR(pg_catalog.=) ANY ($2)"
+									   " AND expires_at OPERATOR(pg_catalog.<=) $3",
+									   expired->table->name),
 							  3, types, values, NULL, false, 0) != SPI_OK_DELETE)
 		elog(ERROR, "could not delete expired idempotency keys");
 	expired->deleted += SPI_processed;
@@ -213,24 +213,23 @@ distributed_delete_expired(TimestampTz now, int64 most, int64 *deleted)
 	pg_uuid_t	highest;
 	Oid			types[] = {TIMESTAMPTZOID, UUIDOID, UUIDOID};
 	Datum		values[] = {TimestampTzGetDatum(now), UUIDPGetDatum(&lowest), UUIDPGetDatum(&highest)};
-	Expired		expired = {.table = distributed_table(),.now = now};
+	Expired		expired = {.table = distributed_table(RowExclusiveLock),.now = now};
 	char	   *query;
 	SPITupleTable *tenants;
 	uint64		tenant_count;
-	Oid			role;
-	int			context;
+	int			nest_level;
 
 	if (!citus_is_coordinator())
 		return false;
 	own_versions(&lowest, &highest);
 	SPI_connect();
-	become_user_of_table(expired.table, &role, &context);
+	nest_level = begin_as_caller(expired.table);
 	query = psprintf("SELECT tenant, pg_catalog.array_agg(hash) FROM "
-					 "(SELECT tenant, hash FROM " DISTRIBUTED_TABLE
+					 "(SELECT tenant, hash FROM %s"
 					 " WHERE expires_at OPERATOR(pg_catalog.<=) $1"
 					 " AND (row_version OPERATOR(pg_catalog.<) $2 OR row_version OPERATOR(pg_catalog.>) $3)"
 					 " LIMIT " INT64_FORMAT ") AS expired GROUP BY tenant",
-					 most);
+					 expired.table->name, most);
 	if (SPI_execute_with_args(query, 3, types, values, NULL, false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read expired idempotency keys");
 	tenants = SPI_tuptable;
@@ -244,7 +243,7 @@ distributed_delete_expired(TimestampTz now, int64 most, int64 *deleted)
 		expired.hashes = DatumGetArrayTypeP(SPI_getbinval(tenants->vals[i], tenants->tupdesc, 2, &isnull));
 		delete_of_tenant(&expired);
 	}
-	SetUserIdAndSecContext(role, context);
+	end_as_caller(nest_level);
 	SPI_finish();
 	*deleted += expired.deleted;
 	return expired.deleted == most;

@@ -116,7 +116,7 @@ check_table(Oid relid)
 		if (column->name != NULL && !has_column(relid, column))
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("table \"%s\" is not as this version of the extension makes it", DISTRIBUTED_TABLE),
+					 errmsg("table \"%s\" is not as this version of the extension makes it", DISTRIBUTED_KEYS),
 					 errdetail("It has no column \"%s\" of the type that is expected.", column->name),
 					 errhint("Call idempotency.upgrade_store() where a new version was installed.")));
 	}
@@ -124,15 +124,11 @@ check_table(Oid relid)
 
 /*
  * Lock the table, so that undistribute() waits for who uses it.  Whoever has
- * waited for undistribute() finds it gone, or made again.  The lock belongs to the
- * transaction, whose rows it guards, and not to the portal that runs the caller.
+ * waited for undistribute() finds it gone, or made anew.
  */
 static Oid
-lock_table(void)
+lock_table(LOCKMODE mode)
 {
-	ResourceOwner caller = CurrentResourceOwner;
-
-	CurrentResourceOwner = CurTransactionResourceOwner;
 	for (;;)
 	{
 		Oid			relid = objects()->distributed_keys;
@@ -143,33 +139,22 @@ lock_table(void)
 					 errmsg("idempotency keys are stored elsewhere since a moment ago"),
 					 errdetail("idempotency.undistribute() has been committed meanwhile."),
 					 errhint("Retry the transaction.")));
-		LockRelationOid(relid, AccessShareLock);
+		LockRelationOid(relid, mode);
 		if (objects()->distributed_keys == relid)
-		{
-			CurrentResourceOwner = caller;
 			return relid;
-		}
-		UnlockRelationOid(relid, AccessShareLock);
+		UnlockRelationOid(relid, mode);
 	}
 }
 
-static Oid
-owner_of(Oid relid)
-{
-	Relation	relation = table_open(relid, NoLock);
-	Oid			owner = relation->rd_rel->relowner;
-
-	table_close(relation, NoLock);
-	return owner;
-}
-
 const DistributedTable *
-distributed_table(void)
+distributed_table(LOCKMODE mode)
 {
 	static DistributedTable known;
 	static uint64 known_generation = 0;
-	Oid			relid = lock_table();
+	Oid			relid = lock_table(mode);
 
+	if (mode > AccessShareLock)
+		check_triggers();
 	if (known_generation != objects_generation())
 	{
 		/* A message that arrives meanwhile makes the next call look again. */
@@ -178,12 +163,13 @@ distributed_table(void)
 
 		check_table(relid);
 		found.relid = relid;
-		found.owner = owner_of(relid);
+		strlcpy(found.name, object_name(relid), sizeof(found.name));
 		found.tenant_type = type_of_column(relid, columns[DISTRIBUTED_TENANT].name);
 		found.one_tenant = OidIsValid(get_relation_constraint_oid(relid, ONE_TENANT, true));
 		found.on_citus = citus_is_here();
 		found.made = known.made;
-		if (found.relid != known.relid || found.tenant_type != known.tenant_type)
+		if (found.relid != known.relid || found.tenant_type != known.tenant_type ||
+			strcmp(found.name, known.name) != 0)
 			found.made++;
 		known = found;
 		known_generation = seen;
@@ -318,12 +304,12 @@ append_results(StringInfo sql)
 
 /* There is room on each page so that completing a key is a heap-only update. */
 char *
-create_table_command(const char *tenant_type, bool one_tenant)
+create_table_command(const char *name, const char *tenant_type, bool one_tenant)
 {
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	appendStringInfo(&sql, "CREATE TABLE %s (%s %s NOT NULL", DISTRIBUTED_TABLE,
+	appendStringInfo(&sql, "CREATE TABLE %s (%s %s NOT NULL", name,
 					 columns[DISTRIBUTED_TENANT].name, tenant_type);
 	for (int number = 0; number < DISTRIBUTED_TENANT; number++)
 	{
@@ -355,7 +341,7 @@ add_column_commands(Oid relid, List **added)
 			continue;
 		*added = lappend(*added, unconstify(char *, column->name));
 		commands = lappend(commands,
-						   psprintf("ALTER TABLE %s ADD COLUMN %s %s%s", DISTRIBUTED_TABLE, column->name,
+						   psprintf("ALTER TABLE %s ADD COLUMN %s %s%s", object_name(relid), column->name,
 									format_type_be_qualified(column->type),
 									column->required ? " NOT NULL" : ""));
 	}

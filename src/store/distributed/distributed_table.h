@@ -10,8 +10,7 @@
 
 #include "store/keyrow.h"
 #include "lib/stringinfo.h"
-
-#define DISTRIBUTED_TABLE	"idempotency." DISTRIBUTED_KEYS
+#include "storage/lockdefs.h"
 
 /*
  * Its columns by number: those of keys, of which claim_xid and slot don't exist
@@ -31,7 +30,7 @@ enum
 typedef struct DistributedTable
 {
 	Oid			relid;
-	Oid			owner;
+	char		name[2 * (2 * NAMEDATALEN + 2)];	/* quoted, with its schema */
 	Oid			tenant_type;
 	bool		one_tenant;		/* the tenant is '', whatever the scope */
 	bool		on_citus;
@@ -40,13 +39,14 @@ typedef struct DistributedTable
 } DistributedTable;
 
 /*
- * The table as of now, locked against undistribute() to the end of the
- * transaction.  Good until objects_generation() rises.  Raises
+ * The table as of now, locked to the end of the transaction: in AccessShareLock
+ * against undistribute(), in RowExclusiveLock against CREATE TRIGGER, too, by who
+ * is going to write.  Good until objects_generation() rises.  Raises
  * OBJECT_NOT_IN_PREREQUISITE_STATE where it has not the columns that this
  * version of the library knows, and T_R_SERIALIZATION_FAILURE where it has
  * just been removed.
  */
-extern const DistributedTable *distributed_table(void);
+extern const DistributedTable *distributed_table(LOCKMODE mode);
 
 /* The tenant of a scope.  Raises IK400 where it names none. */
 extern Datum tenant_of_scope(const DistributedTable *table, const text *scope);
@@ -78,7 +78,7 @@ extern void append_results(StringInfo sql);
 #define DISTRIBUTED_RESULTS		(DISTRIBUTED_CLAIM_VERSION + 1)
 
 /* The commands that make the table, or the columns that it has not. */
-extern char *create_table_command(const char *tenant_type, bool one_tenant);
+extern char *create_table_command(const char *name, const char *tenant_type, bool one_tenant);
 extern List *add_column_commands(Oid relid, List **added);
 
 #endif							/* IDEMPOTENCY_DISTRIBUTED_TABLE_H */

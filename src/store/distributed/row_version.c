@@ -95,7 +95,8 @@ distributed_row(KeyRow *row, const Datum *results, const bool *isnull)
 {
 	keyrow_from_values(row, results, isnull);
 	row->leaf = LEAF_LONG;
-	row->version = *DatumGetUUIDP(results[DISTRIBUTED_VERSION]);
+	row->version = *DatumGetUUIDP(keyrow_required(results[DISTRIBUTED_VERSION],
+												  isnull[DISTRIBUTED_VERSION]));
 	row->own = is_own_version(&row->version);
 	if (isnull[DISTRIBUTED_CLAIM_VERSION])
 		memset(&row->claim_version, 0, sizeof(pg_uuid_t));

@@ -5,8 +5,9 @@
  *	  for how long they wait.
  *
  * They go through SPI, with plans that are kept, so that Citus can send them
- * where the row is.  Nothing in them depends on a search path: where they run
- * with more privileges than their caller has, no operator of his may be called.
+ * where the row is.  They run with a search path of our own, under which all that
+ * they name is found in pg_catalog: Citus has types and operators read by other
+ * servers, by names that depend on the path.
  *
  * Waits.  A statement that meets a row on which another transaction is at work
  * waits for it inside the executor, on whatever server the row is.  So its
@@ -25,11 +26,11 @@
  * that are open and those it opens later.  It is set back right after the
  * statement, so that no other inherits it: one more round trip.
  *
- * Privileges.  Who was granted SELECT, INSERT, UPDATE and DELETE on the table is
- * the one who reads and writes it; for all others it is the table's owner, as
- * applications have no right to the keys.  Citus has one transaction write to
- * what is colocated as one role only: there, who claims and writes in one
- * transaction needs the privileges (doc/scaling.md).
+ * Privileges.  Statements run as their caller, who has been granted SELECT, INSERT,
+ * UPDATE and DELETE on the table: grant_usage().  To run them as the table's owner
+ * was ruled out on Citus, where other servers would do as that role whatever this
+ * one sends; and Citus has one transaction write to what is colocated as one role
+ * only, which is the one that writes the rows that the keys protect.
  *
  *-------------------------------------------------------------------------
  */
@@ -54,9 +55,9 @@ static SPIPlanPtr plans[STATEMENTS];
 static uint64 plans_made = 0;
 
 static void
-append_insert(StringInfo sql, ColumnSet set)
+append_insert(StringInfo sql, const char *table, ColumnSet set)
 {
-	appendStringInfoString(sql, "INSERT INTO " DISTRIBUTED_TABLE " (");
+	appendStringInfo(sql, "INSERT INTO %s (", table);
 	append_column_names(sql, set);
 	appendStringInfoString(sql, ") VALUES (");
 	append_parameters(sql, set);
@@ -64,9 +65,9 @@ append_insert(StringInfo sql, ColumnSet set)
 }
 
 static void
-append_update(StringInfo sql, ColumnSet set)
+append_update(StringInfo sql, const char *table, ColumnSet set)
 {
-	appendStringInfoString(sql, "UPDATE " DISTRIBUTED_TABLE " SET ");
+	appendStringInfo(sql, "UPDATE %s SET ", table);
 	append_assignments(sql, set);
 	appendStringInfoString(sql, " WHERE ");
 	appendStringInfo(sql, HASH_IS_GIVEN);
@@ -74,7 +75,7 @@ append_update(StringInfo sql, ColumnSet set)
 }
 
 static char *
-statement_text(StatementKind kind)
+statement_text(const char *table, StatementKind kind)
 {
 	StringInfoData sql;
 
@@ -82,20 +83,20 @@ statement_text(StatementKind kind)
 	switch (kind)
 	{
 		case STATEMENT_CLAIM:
-			append_insert(&sql, COLUMNS_CLAIM);
+			append_insert(&sql, table, COLUMNS_CLAIM);
 			break;
 		case STATEMENT_INSERT:
-			append_insert(&sql, COLUMNS_ALL);
+			append_insert(&sql, table, COLUMNS_ALL);
 			break;
 		case STATEMENT_END:
-			append_update(&sql, COLUMNS_END);
+			append_update(&sql, table, COLUMNS_END);
 			break;
 		case STATEMENT_UPDATE:
-			append_update(&sql, COLUMNS_ALL);
+			append_update(&sql, table, COLUMNS_ALL);
 			break;
 		case STATEMENT_SEIZE:
-			appendStringInfo(&sql, "UPDATE " DISTRIBUTED_TABLE " SET row_version = $%d WHERE ",
-							 DISTRIBUTED_VERSION + 1);
+			appendStringInfo(&sql, "UPDATE %s SET row_version = $%d WHERE ",
+							 table, DISTRIBUTED_VERSION + 1);
 			appendStringInfo(&sql, HASH_IS_GIVEN);
 			appendStringInfoString(&sql, " RETURNING ");
 			append_results(&sql);
@@ -103,11 +104,11 @@ statement_text(StatementKind kind)
 		case STATEMENT_PROBE:
 			appendStringInfoString(&sql, "SELECT ");
 			append_results(&sql);
-			appendStringInfoString(&sql, " FROM " DISTRIBUTED_TABLE " WHERE ");
+			appendStringInfo(&sql, " FROM %s WHERE ", table);
 			appendStringInfo(&sql, HASH_IS_GIVEN);
 			break;
 		case STATEMENT_DELETE:
-			appendStringInfoString(&sql, "DELETE FROM " DISTRIBUTED_TABLE " WHERE ");
+			appendStringInfo(&sql, "DELETE FROM %s WHERE ", table);
 			appendStringInfo(&sql, HASH_IS_GIVEN);
 			break;
 		case STATEMENTS:
@@ -139,22 +140,36 @@ plan_of(const Statement *statement)
 		Oid			types[DISTRIBUTED_PARAMETERS];
 
 		parameter_types(table, types);
-		plan = SPI_prepare(statement_text(statement->kind), DISTRIBUTED_PARAMETERS, types);
+		plan = SPI_prepare(statement_text(table->name, statement->kind), DISTRIBUTED_PARAMETERS, types);
 		if (plan == NULL || SPI_keepplan(plan) != 0)
-			elog(ERROR, "could not prepare a statement on \"%s\"", DISTRIBUTED_TABLE);
+			elog(ERROR, "could not prepare a statement on %s", table->name);
 		plans[statement->kind] = plan;
 	}
 	return plan;
 }
 
-void
-become_user_of_table(const DistributedTable *table, Oid *role, int *context)
+int
+begin_as_caller(const DistributedTable *table)
 {
 	AclMode		needed = ACL_SELECT | ACL_INSERT | ACL_UPDATE | ACL_DELETE;
+	int			nest_level;
 
-	GetUserIdAndSecContext(role, context);
-	if (pg_class_aclmask(table->relid, *role, needed, ACLMASK_ALL) != needed)
-		SetUserIdAndSecContext(table->owner, *context | SECURITY_LOCAL_USERID_CHANGE);
+	if (pg_class_aclmask(table->relid, GetUserId(), needed, ACLMASK_ALL) != needed)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for table %s", DISTRIBUTED_KEYS),
+				 errdetail("Statements on the keys that idempotency.distribute() has moved run with their caller's own privileges."),
+				 errhint("Call idempotency.grant_usage() for the role, which gives it what it needs.")));
+	nest_level = NewGUCNestLevel();
+	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	return nest_level;
+}
+
+void
+end_as_caller(int nest_level)
+{
+	AtEOXact_GUC(true, nest_level);
 }
 
 /* On this server and those that the transaction reaches. */
@@ -239,8 +254,7 @@ work_on_statement(void *argument)
 	bool		by_timer = ended_by_timer(statement->table, work->lock_timeout);
 	SPIPlanPtr	plan;
 	char		nulls[DISTRIBUTED_PARAMETERS];
-	Oid			role;
-	int			context;
+	int			nest_level;
 	int			result;
 
 	for (int number = 0; number < DISTRIBUTED_PARAMETERS; number++)
@@ -248,14 +262,14 @@ work_on_statement(void *argument)
 	SPI_connect();
 	if (!by_timer)
 		pass_on_lock_timeout(statement->table, work->lock_timeout);
-	become_user_of_table(statement->table, &role, &context);
+	nest_level = begin_as_caller(statement->table);
 	plan = plan_of(statement);
 	result = by_timer ?
 		execute_with_timer(plan, statement, nulls, LockTimeout) :
 		SPI_execute_plan(plan, statement->values, nulls, false, 0);
-	SetUserIdAndSecContext(role, context);
+	end_as_caller(nest_level);
 	if (result < 0)
-		elog(ERROR, "could not run a statement on \"%s\": %s", DISTRIBUTED_TABLE,
+		elog(ERROR, "could not run a statement on %s: %s", statement->table->name,
 			 SPI_result_code_string(result));
 	statement->rows = SPI_processed;
 	if (SPI_tuptable != NULL && statement->rows > 0)
@@ -273,7 +287,7 @@ work_on_statement(void *argument)
 void
 begin_statement(Statement *statement, StatementKind kind, const IdempotencyKey *key)
 {
-	statement->table = distributed_table();
+	statement->table = distributed_table(kind == STATEMENT_PROBE ? AccessShareLock : RowExclusiveLock);
 	statement->kind = kind;
 	memset(statement->isnull, true, sizeof(statement->isnull));
 	set_parameter(statement, KEYS_HASH, UUIDPGetDatum(&key->hash));

@@ -52,11 +52,12 @@ extern void set_parameter(Statement *statement, int number, Datum value);
 extern bool run_statement(Statement *statement, const WaitLimit *limit, StatsEntry *stats);
 
 /*
- * Become the role as which statements on the table run: the caller, where he has
- * all privileges on it that they need, else its owner.  To be undone with
- * SetUserIdAndSecContext().
+ * Begin to run statements on the table: see that the caller may, and let no search
+ * path of his have a say.  Raises INSUFFICIENT_PRIVILEGE.  Returns what the end
+ * takes.
  */
-extern void become_user_of_table(const DistributedTable *table, Oid *role, int *context);
+extern int	begin_as_caller(const DistributedTable *table);
+extern void end_as_caller(int nest_level);
 
 /*
  * Have the servers that a statement reaches use the session's lock_timeout as

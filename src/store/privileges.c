@@ -8,6 +8,11 @@
  * are members of the extension: the schema may hold functions of the same names
  * that are not.
  *
+ * Where keys are distributed, statements on them run as the caller (statement.c),
+ * who needs the privileges on their table.  Citus passes those on to all nodes, and
+ * USAGE too, but not EXECUTE on the functions of an extension: on each node that
+ * applications connect to it is given by a call there.
+ *
  * The commands run with the caller's own privileges, so that the right to call
  * these functions is no right to grant anything.
  *
@@ -21,6 +26,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "objects.h"
+#include "store/citus.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/regproc.h"
@@ -70,8 +76,14 @@ change_usage(FunctionCallInfo fcinfo, const char *verb, const char *preposition)
 	suffix = psprintf("%s %s", preposition,
 					  quote_identifier(GetUserNameFromId(PG_GETARG_OID(0), false)));
 	SPI_connect();
-	run_command(psprintf("%s USAGE ON SCHEMA %s %s", verb,
-						 quote_identifier(get_namespace_name(objects()->schema)), suffix));
+	if (citus_is_coordinator())
+	{
+		run_command(psprintf("%s USAGE ON SCHEMA %s %s", verb,
+							 quote_identifier(get_namespace_name(objects()->schema)), suffix));
+		if (OidIsValid(objects()->distributed_keys))
+			run_command(psprintf("%s SELECT, INSERT, UPDATE, DELETE ON TABLE %s %s", verb,
+								 object_name(objects()->distributed_keys), suffix));
+	}
 	foreach(cell, objects_members(ProcedureRelationId))
 	{
 		if (is_for_applications(lfirst_oid(cell)))
