@@ -9,7 +9,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $node = PostgreSQL::Test::Cluster->new('primary');
-$node->init(extra => [ '--locale=C', '--encoding=UTF8' ]);
+$node->init(allows_streaming => 'logical', extra => [ '--locale=C', '--encoding=UTF8' ]);
 $node->start;
 
 # Pure ASCII, what every encoding here has, and objects whose keys are in another
@@ -87,5 +87,20 @@ for my $database (grep { $_ ne 'utf8' } sort keys %encoding)
 	carry('utf8', "into_$database");
 	holds_keys("into_$database", "UTF8 into $database");
 }
+
+# A subscriber finds by the hash which row has changed.
+create('subscriber', 'UTF8');
+$node->safe_psql('latin1', "CREATE PUBLICATION idempotency FOR TABLE idempotency.keys, idempotency.wheel, idempotency.policy;");
+$node->safe_psql('latin1', "SELECT pg_create_logical_replication_slot('encodings', 'pgoutput')");
+$node->safe_psql('latin1', "SELECT idempotency.claim($key, 'changed', lease => '1 hour') FROM generate_series(7, 7) AS n");
+my $connection = $node->connstr('latin1') =~ s/'//gr;
+$node->safe_psql('subscriber', "CREATE EXTENSION idempotency; SELECT idempotency.empty_wheel()");
+$node->safe_psql('subscriber', "CREATE SUBSCRIPTION encodings CONNECTION '$connection' PUBLICATION idempotency WITH (create_slot = false)");
+$node->wait_for_subscription_sync($node, 'encodings', 'subscriber');
+$node->safe_psql('latin1', "SELECT idempotency.complete($key, 'changed', '{}', attempt => 1) FROM generate_series(7, 7) AS n");
+$node->wait_for_catchup('encodings');
+is($node->safe_psql('subscriber', "SELECT status FROM generate_series(7, 7) AS n, idempotency.lookup($key, 'changed')"),
+	'completed', 'a subscriber of another encoding has what changed');
+$node->safe_psql('subscriber', 'DROP SUBSCRIPTION encodings');
 
 done_testing();
