@@ -61,7 +61,6 @@ export async function fetchOnce(
       response = await fetch(url, { ...init, headers, body, signal });
       if (isFinal(response)) return response;
     } catch (error) {
-      init.signal?.throwIfAborted();
       failure = error;
     }
 
@@ -72,7 +71,7 @@ export async function fetchOnce(
       throw failure;
     }
     await response?.body?.cancel();
-    await sleep(wait, init.signal ?? undefined);
+    await sleep(wait, init.signal ?? undefined); // throws if the caller has ended it
   }
 }
 

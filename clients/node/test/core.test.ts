@@ -43,7 +43,9 @@ describe('a duplicate', () => {
       return pay(tx);
     });
     await inside;
+    const sent = performance.now();
     expect(await send(payment(key, 5))).toMatchObject({ status: 409, headers: { 'retry-after': '1' } });
+    expect(performance.now() - sent).toBeLessThan(2000);
     finish();
     expect((await first).status).toBe(201);
     expect(await paymentsOf(customer)).toBe(1);

@@ -3,6 +3,7 @@
 import 'reflect-metadata';
 
 import { once } from 'node:events';
+import { request } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
 import {
@@ -184,7 +185,12 @@ describe.each([
 
   test('refuses a second key, a body that nothing reads, and one that is no JSON of PostgreSQL', async () => {
     const key = crypto.randomUUID();
-    expect((await send(key, { headers: { 'idempotency-key': 'one, two' } })).status).toBe(400);
+    const joined = request(`http://127.0.0.1:${service.port}/payments`, {
+      method: 'POST', headers: { Authorization: `Bearer ${customer}`, 'Idempotency-Key': ['"one', 'two"'] },
+    }).end();
+    const [answer] = await once(joined, 'response');
+    expect(answer.statusCode).toBe(400);
+    answer.resume();
     expect([400, 415]).toContain((await send(key, { type: 'text/csv', body: 'amount\n5' })).status);
     expect((await send(key, { body: '{"amount": "\\u0000"}' })).status).toBe(400);
     expect((await send(key, { body: '{"amount": NaN}' })).status).toBe(400);
