@@ -40,6 +40,8 @@ full=$(sed -nE '/^   "version"/s/.*: "(.*)".*/\1/p' META.json)
 	grep -qF "  \"version\": \"$full\"," clients/node/package.json || echo "clients/node/package.json has another version than $full"
 	grep -qFx "version = \"$full\"" clients/python/pyproject.toml || echo "clients/python/pyproject.toml has another version than $full"
 	sed -n 1p debian/changelog | grep -qF "($full-" || echo "debian/changelog begins with another version than $full"
+	grep -q "^Version:[[:space:]]*$full$" doc/packages/idempotency.spec || echo "doc/packages/idempotency.spec is of another version than $full"
+	grep -q "idempotency:$full-" doc/packages/Dockerfile.cloudnative-pg || echo "doc/packages/Dockerfile.cloudnative-pg names another version than $full"
 } | none 'the version is the same everywhere'
 
 # What is in the directories of tests is a test.

@@ -60,9 +60,10 @@ check 'the package builds' dpkg-buildpackage -us -uc
 file=$(echo ../"${package}"_*.deb)
 contents=$(dpkg-deb -c "$file")
 for wanted in "lib/postgresql/$major/lib/idempotency.so" "share/postgresql/$major/extension/idempotency.control" \
-	"share/postgresql/$major/extension/idempotency--1.0.sql" "share/doc/$package/copyright" "share/doc/$package/doc/reference.md"; do
+	"share/doc/$package/copyright" "share/doc/$package/doc/reference.md"; do
 	check "the package has $wanted" grep -q " ./usr/$wanted" <<<"$contents"
 done
+check 'the package has all scripts' diff <(grep -o 'idempotency--.*\.sql$' <<<"$contents" | sort) <(cd src && ls idempotency--*.sql)
 # There is no mail address of the maintainers yet, the suite may be older than the
 # policy that the package obeys, and the tarball has debian/ too.
 check 'lintian has nothing else to say' lintian --fail-on error,warning --allow-root \

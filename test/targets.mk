@@ -59,6 +59,9 @@ test-dist:
 test-debian:
 	test/debian-package.sh $(MAJOR)
 
+test-rpm:
+	test/rpm.sh
+
 test-images:
 	test/images.sh
 
