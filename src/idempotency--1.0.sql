@@ -550,8 +550,7 @@ COMMENT ON FUNCTION idempotency.forget(text, text) IS
 CREATE FUNCTION idempotency.purge(scope text)
 RETURNS bigint
 AS 'MODULE_PATHNAME', 'idempotency_purge'
-LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000
-SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
 
 COMMENT ON FUNCTION idempotency.purge(text) IS
 'remove every key of a scope; returns how many there were';

@@ -36,6 +36,7 @@
 #include "objects.h"
 #include "key/policy.h"
 #include "miscadmin.h"
+#include "miscadmin.h"
 #include "interval.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
@@ -350,6 +351,8 @@ run_statement(const char *name, FunctionCallInfo caller)
 	Relation	relation = open_table(RowExclusiveLock);
 	FmgrInfo	function;
 	Datum		result;
+	Oid			role;
+	int			security;
 
 	LOCAL_FCINFO(call, POLICY_COLUMNS);
 
@@ -357,7 +360,10 @@ run_statement(const char *name, FunctionCallInfo caller)
 	fmgr_info(objects_function(name), &function);
 	InitFunctionCallInfoData(*call, &function, caller->nargs, InvalidOid, NULL, NULL);
 	memcpy(call->args, caller->args, caller->nargs * sizeof(NullableDatum));
+	GetUserIdAndSecContext(&role, &security);
+	SetUserIdAndSecContext(role, security | SECURITY_RESTRICTED_OPERATION);
 	result = FunctionCallInvoke(call);
+	SetUserIdAndSecContext(role, security);
 	table_close(relation, NoLock);
 	return result;
 }

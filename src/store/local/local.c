@@ -285,7 +285,11 @@ insert_index_entry(Store *store, int leaf, const IdempotencyKey *key,
 						store->index_info[leaf]);
 }
 
-/* Enter the row into the other indexes of its leaf, where there are any. */
+/*
+ * Enter the row into the other indexes of its leaf, where there are any.  Their
+ * expressions may call anything; it gets the privileges of the table's owner, who
+ * made the index, and not the caller's.
+ */
 static void
 enter_other_indexes(Store *store, int leaf, TupleTableSlot *slot,
 					ItemPointer tid, bool only_summaries)
@@ -295,12 +299,16 @@ enter_other_indexes(Store *store, int leaf, TupleTableSlot *slot,
 	EState	   *estate;
 	ExprContext *context;
 	ListCell   *cell;
+	Oid			caller;
+	int			security;
 
 	if (list_length(indexes) == 1)
 	{
 		list_free(indexes);
 		return;
 	}
+	GetUserIdAndSecContext(&caller, &security);
+	SetUserIdAndSecContext(objects()->owner, security | SECURITY_RESTRICTED_OPERATION);
 	estate = CreateExecutorState();
 	context = GetPerTupleExprContext(estate);
 	context->ecxt_scantuple = slot;
@@ -329,6 +337,7 @@ enter_other_indexes(Store *store, int leaf, TupleTableSlot *slot,
 	}
 	FreeExecutorState(estate);
 	list_free(indexes);
+	SetUserIdAndSecContext(caller, security);
 }
 
 /* Insert into the row's leaf.  Returns false, with nothing left, on conflict. */
