@@ -9,5 +9,5 @@ SELECT key FROM idempotency.lookup('key', 'altered_keys');
 ROLLBACK TO before;
 SELECT count(*) FROM idempotency.in_flight;
 ROLLBACK;
-SELECT outcome FROM idempotency.claim('key', 'altered_keys');
+SELECT outcome FROM idempotency.claim('key', 'altered_keys', lease => '1 minute');
 DELETE FROM idempotency.keys WHERE scope = 'altered_keys';

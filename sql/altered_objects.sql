@@ -2,7 +2,7 @@
 -- somebody has altered is refused, whichever path opens it first.
 \set VERBOSITY terse
 CREATE ROLE regress_idempotency_owner;
-SELECT outcome FROM idempotency.claim('past', 'altered', ttl => '1 day');
+SELECT outcome FROM idempotency.claim('past', 'altered', ttl => '1 day', lease => '1 minute');
 SELECT idempotency.complete('past', 'altered', '1', attempt => 1);
 
 -- columns that were added, and a row in a slot that is past
@@ -75,7 +75,7 @@ SELECT outcome FROM idempotency.claim('past', 'altered');
 ROLLBACK;
 BEGIN;
 ALTER TABLE idempotency.keys_long DROP CONSTRAINT keys_long_hash, ADD PRIMARY KEY (key);
-SELECT outcome FROM idempotency.claim('far', 'altered', ttl => '100 days');
+SELECT outcome FROM idempotency.claim('far', 'altered', ttl => '100 days', lease => '1 minute');
 ROLLBACK;
 
 -- what indexes an array in memory

@@ -15,7 +15,7 @@ EXCEPTION WHEN OTHERS THEN
 END $$;
 
 BEGIN;
-SELECT outcome FROM idempotency.claim('here', 'attempt_required');
+SELECT outcome FROM idempotency.claim('here', 'attempt_required', lease => '1 minute');
 SELECT idempotency.heartbeat('here', 'attempt_required') > clock_timestamp() AS renewed;
 SELECT idempotency.checkpoint('here', 'attempt_required', 'step');
 SAVEPOINT inner_transaction;
@@ -24,7 +24,7 @@ ROLLBACK TO inner_transaction;
 SELECT idempotency.complete('here', 'attempt_required');
 COMMIT;
 
-SELECT outcome, attempt FROM idempotency.claim('later', 'attempt_required');
+SELECT outcome, attempt FROM idempotency.claim('later', 'attempt_required', lease => '1 minute');
 CALL pg_temp.show_error($$ SELECT idempotency.complete('later', 'attempt_required') $$);
 CALL pg_temp.show_error($$ SELECT idempotency.fail('later', 'attempt_required') $$);
 CALL pg_temp.show_error($$ SELECT idempotency.release('later', 'attempt_required') $$);

@@ -1,6 +1,6 @@
 -- What would make keys be forgotten, or never be found, is refused by hand; what
 -- the extension's functions and a publisher do is not.
-SELECT outcome FROM idempotency.claim('k', 'by hand', '1');
+SELECT outcome FROM idempotency.claim('k', 'by hand', '1', lease => '1 minute');
 SELECT idempotency.complete('k', 'by hand', '"result"', attempt => 1);
 UPDATE idempotency.keys SET expires_at = expires_at + interval '1 day';
 UPDATE idempotency.keys_0 SET slot = 1 WHERE false;

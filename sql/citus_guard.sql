@@ -8,7 +8,7 @@ CREATE DATABASE regress_idempotency_citus_guard;
 \c regress_idempotency_citus_guard
 SET client_min_messages = warning;
 CREATE EXTENSION idempotency;
-SELECT outcome FROM idempotency.claim('before', 'citus_guard');
+SELECT outcome FROM idempotency.claim('before', 'citus_guard', lease => '1 minute');
 
 SET allow_system_table_mods = on;
 CREATE TABLE pg_catalog.pg_dist_node (groupid integer, isactive boolean, shouldhaveshards boolean, noderole text);
@@ -20,7 +20,7 @@ GRANT SELECT ON pg_catalog.pg_dist_node, pg_catalog.pg_dist_partition, pg_catalo
 
 -- One that holds shards, and some that don't count.
 INSERT INTO pg_dist_node VALUES (1, true, true, 'primary'), (0, true, false, 'primary'), (1, true, true, 'secondary'), (2, false, true, 'primary');
-SELECT outcome FROM idempotency.claim('one', 'citus_guard');
+SELECT outcome FROM idempotency.claim('one', 'citus_guard', lease => '1 minute');
 -- A second one: Citus announces the change as any of its table.
 INSERT INTO pg_dist_node VALUES (3, true, true, 'primary');
 SET allow_system_table_mods = on;
@@ -32,7 +32,7 @@ SELECT idempotency.complete('one', 'citus_guard', attempt => 1);
 -- The sweeper goes on.
 SELECT rows_deleted FROM idempotency.sweep();
 SET idempotency.store = 'local';
-SELECT outcome FROM idempotency.claim('two', 'citus_guard');
+SELECT outcome FROM idempotency.claim('two', 'citus_guard', lease => '1 minute');
 SELECT idempotency.purge('citus_guard');
 RESET idempotency.store;
 

@@ -1,17 +1,17 @@
 -- claim_many() and complete_many() do for each of many keys what claim() and
 -- complete() do for one.
-SELECT outcome, attempt FROM idempotency.claim('done', 'many', '1');
+SELECT outcome, attempt FROM idempotency.claim('done', 'many', '1', lease => '1 minute');
 SELECT idempotency.complete('done', 'many', '{"id": 7}', '7', 202, 1);
-SELECT outcome FROM idempotency.claim('failed', 'many');
+SELECT outcome FROM idempotency.claim('failed', 'many', lease => '1 minute');
 SELECT idempotency.fail('failed', 'many', '"reason"', status_code => 402, attempt => 1);
 SELECT outcome FROM idempotency.claim('leased', 'many', lease => '1 hour');
 SELECT outcome FROM idempotency.claim('run out', 'many', lease => '1 us');
 SELECT idempotency.checkpoint('run out', 'many', 'charged', '{"charge": 1}', 1, '1 us');
-SELECT outcome FROM idempotency.claim('released', 'many', '1');
+SELECT outcome FROM idempotency.claim('released', 'many', '1', lease => '1 minute');
 SELECT idempotency.release('released', 'many', 1);
 SELECT outcome FROM idempotency.claim('expired', 'many', '1', ttl => '1 us', lease => '1 us');
 SELECT pg_sleep(0.001);
-SELECT outcome FROM idempotency.claim('erased', 'many', '1');
+SELECT outcome FROM idempotency.claim('erased', 'many', '1', lease => '1 minute');
 SELECT idempotency.complete('erased', 'many', '"secret"', attempt => 1);
 SELECT idempotency.erase('erased', 'many');
 
@@ -38,7 +38,7 @@ SELECT array_agg(attname::text ORDER BY attnum) = (
 FROM (SELECT 'ord'::name AS attname, -2 AS attnum UNION ALL SELECT 'key', -1 UNION ALL
 	SELECT attname, attnum FROM pg_attribute WHERE attrelid = 'idempotency.claim_result'::regclass) AS c;
 SELECT count(*) AS different
-FROM idempotency.claim_many('{new}', 'many', '{1}') AS m, idempotency.claim('new', 'many', '1') AS c
+FROM idempotency.claim_many('{new}', 'many', '{1}', lease => '1 minute') AS m, idempotency.claim('new', 'many', '1', lease => '1 minute') AS c
 WHERE (m.outcome, m.proceed, m.status_code, m.resource_id, m.response, m.attempt, m.recovery_point, m.state, m.retry_after, m.claimed_at, m.completed_at, m.expires_at) IS DISTINCT FROM c;
 
 -- nothing to do, and nothing of what may be left out
@@ -61,9 +61,9 @@ SELECT key, expires_at - claimed_at AS ttl FROM idempotency.claim_many('{ttl, lo
 ROLLBACK;
 
 -- in ordinary statements
-SELECT count(*) FROM idempotency.claim_many('{x, y, z}', 'many/where') AS c WHERE c.proceed;
+SELECT count(*) FROM idempotency.claim_many('{x, y, z}', 'many/where', lease => '1 minute') AS c WHERE c.proceed;
 SELECT key, outcome FROM idempotency.claim_many('{x, y, w}', 'many/where', lease => '1 hour') AS c ORDER BY ord DESC LIMIT 2;
-SELECT (SELECT count(*) FROM idempotency.claim_many(ARRAY['row ' || n], 'many/where') WHERE proceed) FROM generate_series(1, 3) AS n;
+SELECT (SELECT count(*) FROM idempotency.claim_many(ARRAY['row ' || n], 'many/where', lease => '1 minute') WHERE proceed) FROM generate_series(1, 3) AS n;
 
 -- completing again
 SELECT idempotency.complete_many('{x, y}', 'many/where', '{1, 2}', attempts => '{1, 1}');
@@ -156,6 +156,6 @@ COMMIT;
 SELECT key, status FROM idempotency.keys WHERE scope = 'many/savepoint' ORDER BY key;
 
 -- in the list of a SELECT
-SELECT (c).ord, (c).outcome FROM (SELECT idempotency.claim_many('{listed 1, listed 2}', 'many') AS c OFFSET 0) AS l;
+SELECT (c).ord, (c).outcome FROM (SELECT idempotency.claim_many('{listed 1, listed 2}', 'many', lease => '1 minute') AS c OFFSET 0) AS l;
 
 SELECT count(*) - count(DISTINCT (scope, key)) AS keys_stored_twice FROM idempotency.keys WHERE scope LIKE 'many%' AND expires_at > clock_timestamp();

@@ -67,7 +67,7 @@ CALL pg_temp.show_error($$ SELECT idempotency.complete('nothing', 'completing_ag
 COMMIT;
 
 -- the same of failures
-SELECT outcome FROM idempotency.claim('failed', 'completing_again');
+SELECT outcome FROM idempotency.claim('failed', 'completing_again', lease => '1 minute');
 SELECT idempotency.fail('failed', 'completing_again', '"declined"', status_code => 402, attempt => 1);
 SELECT idempotency.fail('failed', 'completing_again', '"declined"', status_code => 402, attempt => 1);
 CALL pg_temp.show_error($$ SELECT idempotency.complete('failed', 'completing_again', '"declined"', status_code => 402, attempt => 1) $$);
@@ -75,7 +75,7 @@ CALL pg_temp.show_error($$ SELECT idempotency.fail('failed', 'completing_again',
 SELECT outcome, status_code, response FROM idempotency.claim('failed', 'completing_again');
 
 -- a response that was stored out of line
-SELECT outcome FROM idempotency.claim('large', 'completing_again');
+SELECT outcome FROM idempotency.claim('large', 'completing_again', lease => '1 minute');
 SELECT idempotency.complete('large', 'completing_again',
 							(SELECT jsonb_agg(md5(n::text) ORDER BY n) FROM generate_series(1, 10000) AS n), attempt => 1);
 SELECT idempotency.complete('large', 'completing_again',

@@ -28,7 +28,6 @@ SHOW idempotency.max_key_length;
 SHOW idempotency.max_response_size;
 SHOW idempotency.sqlstate_prefix;
 SELECT current_setting('idempotency.default_ttl')::interval AS ttl,
-	   current_setting('idempotency.default_lease')::interval AS lease,
 	   current_setting('idempotency.default_wait')::interval AS wait,
 	   pg_size_bytes(current_setting('idempotency.max_response_size')) AS response_bytes;
 SELECT name, context, vartype, unit, min_val, boot_val
@@ -73,7 +72,7 @@ ROLLBACK;
 
 -- PostgreSQL expands (f(..)).* into one call per column: only the first of
 -- them claims.
-CREATE TEMPORARY TABLE expanded AS SELECT (idempotency.claim('expanded', 'contract')).*;
+CREATE TEMPORARY TABLE expanded AS SELECT (idempotency.claim('expanded', 'contract', lease => '1 minute')).*;
 SELECT outcome, proceed, status_code, attempt FROM expanded;
-CREATE TEMPORARY TABLE called_once AS SELECT * FROM idempotency.claim('called once', 'contract');
+CREATE TEMPORARY TABLE called_once AS SELECT * FROM idempotency.claim('called once', 'contract', lease => '1 minute');
 SELECT outcome, proceed, status_code, attempt FROM called_once;

@@ -18,7 +18,7 @@ WHERE c.relnamespace = 'idempotency'::regnamespace AND c.relkind IN ('r', 'p', '
 	AND has_table_privilege('regress idempotency reader', c.oid, privilege);
 
 SET ROLE "regress idempotency reader";
-SELECT outcome FROM idempotency.claim('key', 'default privileges');
+SELECT outcome FROM idempotency.claim('key', 'default privileges', lease => '1 minute');
 SELECT idempotency.complete('key', 'default privileges', attempt => 1);
 SELECT idempotency.once('once', 'default privileges');
 SELECT idempotency.issue('default privileges', 'subject') IS NOT NULL AS issued;

@@ -31,7 +31,7 @@ FROM (SELECT idempotency.derive('key-' || n, 'purpose-' || m) AS key
 	  FROM generate_series(1, 100) AS n, generate_series(1, 100) AS m) AS derived;
 
 -- A derived key can be claimed, and derived from again.
-SELECT outcome FROM idempotency.claim(idempotency.derive('derive-1', 'charge'), 'derive');
+SELECT outcome FROM idempotency.claim(idempotency.derive('derive-1', 'charge'), 'derive', lease => '1 minute');
 SELECT idempotency.derive(idempotency.derive('derive-1', 'charge'), 'refund')
 	<> idempotency.derive('derive-1', 'refund') AS differs;
 

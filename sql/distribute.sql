@@ -34,7 +34,7 @@ SELECT outcome FROM idempotency.claim('key', 'payments/1');
 SELECT idempotency.distribute('payments');
 \echo :LAST_ERROR_SQLSTATE
 ROLLBACK;
-SELECT outcome FROM idempotency.claim('key', 'payments/1');
+SELECT outcome FROM idempotency.claim('key', 'payments/1', lease => '1 minute');
 SELECT idempotency.distribute('payments');
 SET session_replication_role = replica;
 UPDATE idempotency.keys SET expires_at = clock_timestamp();
@@ -51,7 +51,7 @@ FROM pg_class AS c WHERE oid = 'idempotency.distributed_keys'::regclass;
 
 -- From its commit on it is where keys are, for a session that has used the
 -- other store before; once is enough.
-SELECT outcome FROM idempotency.claim('key', 'payments/1', '{"amount": 1}');
+SELECT outcome FROM idempotency.claim('key', 'payments/1', '{"amount": 1}', lease => '1 minute');
 SELECT key, status, tenant FROM idempotency.distributed_keys;
 SELECT idempotency.complete('key', 'payments/1', '"done"', attempt => 1);
 SELECT outcome, response FROM idempotency.claim('key', 'payments/1', '{"amount": 1}');
@@ -84,7 +84,7 @@ CREATE OPERATOR = (FUNCTION = trap, LEFTARG = uuid, RIGHTARG = uuid);
 CREATE OPERATOR = (FUNCTION = trap, LEFTARG = text, RIGHTARG = text);
 SET search_path = traps, pg_catalog;
 SELECT 'a'::text = 'a'::text;
-SELECT outcome, attempt FROM idempotency.claim('trapped', 'payments/1');
+SELECT outcome, attempt FROM idempotency.claim('trapped', 'payments/1', lease => '1 minute');
 SELECT idempotency.heartbeat('trapped', 'payments/1', attempt => 1) IS NOT NULL AS renewed;
 SELECT idempotency.complete('trapped', 'payments/1', attempt => 1);
 SELECT outcome FROM idempotency.claim('trapped', 'payments/1');
@@ -93,11 +93,11 @@ RESET ROLE;
 -- Statements run as the caller, who needs the privileges on the table.
 REVOKE DELETE ON idempotency.distributed_keys FROM regress_distribute_app;
 SET ROLE regress_distribute_app;
-SELECT outcome FROM idempotency.claim('not granted', 'payments/1');
+SELECT outcome FROM idempotency.claim('not granted', 'payments/1', lease => '1 minute');
 RESET ROLE;
 SELECT idempotency.grant_usage('regress_distribute_app');
 SET ROLE regress_distribute_app;
-SELECT outcome FROM idempotency.claim('granted', 'payments/1');
+SELECT outcome FROM idempotency.claim('granted', 'payments/1', lease => '1 minute');
 SELECT current_user, current_setting('search_path');
 RESET ROLE;
 -- A trigger of somebody else is not run; nor is one that is created meanwhile.
@@ -140,13 +140,13 @@ SELECT idempotency.undistribute();
 SELECT idempotency.purge('payments/1') > 0 AS purged;
 SELECT idempotency.undistribute();
 SELECT to_regclass('idempotency.distributed_keys');
-SELECT outcome FROM idempotency.claim('key', 'payments/1');
+SELECT outcome FROM idempotency.claim('key', 'payments/1', lease => '1 minute');
 SELECT scope, key FROM idempotency.keys;
 
 -- The extension goes and the keys stay.
 SELECT idempotency.purge('payments/1');
 SELECT idempotency.distribute('payments', tenant_from => 'none');
-SELECT outcome FROM idempotency.claim('key', 'no tenant');
+SELECT outcome FROM idempotency.claim('key', 'no tenant', lease => '1 minute');
 SELECT idempotency.complete('key', 'no tenant', '"done"', attempt => 1);
 DROP EXTENSION idempotency;
 SELECT key, tenant FROM idempotency.distributed_keys;

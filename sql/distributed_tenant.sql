@@ -10,9 +10,9 @@ CREATE EXTENSION idempotency;
 CREATE TABLE payments (id bigint PRIMARY KEY);
 SELECT idempotency.distribute('payments');
 
-SELECT outcome FROM idempotency.claim('key', 'payments/acme');
-SELECT outcome FROM idempotency.claim('key', 'refunds/acme');
-SELECT outcome FROM idempotency.claim('key', 'v1/payments/ümlaut und mehr');
+SELECT outcome FROM idempotency.claim('key', 'payments/acme', lease => '1 minute');
+SELECT outcome FROM idempotency.claim('key', 'refunds/acme', lease => '1 minute');
+SELECT outcome FROM idempotency.claim('key', 'v1/payments/ümlaut und mehr', lease => '1 minute');
 SELECT tenant, scope FROM idempotency.distributed_keys ORDER BY scope;
 -- no tenant
 SELECT outcome FROM idempotency.claim('key', 'payments');
@@ -34,13 +34,13 @@ RESET idempotency.sqlstate_prefix;
 -- With a tenant, each function finds its key.
 SELECT idempotency.issue('carts/acme', 'one') AS issued \gset
 SELECT idempotency.issue('carts/acme', 'one') = :'issued' AS same;
-SELECT outcome FROM idempotency.claim(:'issued', 'carts/acme');
+SELECT outcome FROM idempotency.claim(:'issued', 'carts/acme', lease => '1 minute');
 SELECT idempotency.once('key', 'messages/acme'), idempotency.once('key', 'messages/acme');
-SELECT key, outcome FROM idempotency.claim_many(ARRAY['a', 'b', 'a'], 'payments/acme');
+SELECT key, outcome FROM idempotency.claim_many(ARRAY['a', 'b', 'a'], 'payments/acme', lease => '1 minute');
 SELECT idempotency.complete_many(ARRAY['a', 'b'], 'payments/acme', attempts => ARRAY[1, 1]);
 SELECT idempotency.erase('a', 'payments/acme');
 SELECT idempotency.forget('b', 'payments/acme');
-SELECT key, outcome, status_code FROM idempotency.claim_many(ARRAY['a', 'b'], 'payments/acme');
+SELECT key, outcome, status_code FROM idempotency.claim_many(ARRAY['a', 'b'], 'payments/acme', lease => '1 minute');
 SELECT scope, pid = pg_backend_pid() AS here FROM idempotency.in_flight ORDER BY scope, key;
 BEGIN;
 SELECT outcome FROM idempotency.claim('mine', 'payments/acme');
@@ -69,7 +69,7 @@ COMMIT;
 SELECT outcome, response FROM idempotency.claim('own', 'swept/acme');
 SELECT idempotency.forget('own', 'swept/acme');
 -- purge() returns how many there were.
-SELECT outcome FROM idempotency.claim('another', 'refunds/acme');
+SELECT outcome FROM idempotency.claim('another', 'refunds/acme', lease => '1 minute');
 UPDATE idempotency.distributed_keys SET expires_at = clock_timestamp() WHERE key = 'another';
 SELECT idempotency.purge('refunds/acme');
 SELECT count(*) FROM idempotency.distributed_keys;
@@ -77,19 +77,19 @@ SELECT count(*) FROM idempotency.distributed_keys;
 -- Other types of tenants.  (On Citus the type is the business table's; here the
 -- column is altered by hand.)
 ALTER TABLE idempotency.distributed_keys ALTER tenant TYPE bigint USING tenant::bigint;
-SELECT outcome FROM idempotency.claim('key', 'payments/42');
-SELECT outcome FROM idempotency.claim('key', 'payments/9223372036854775807');
+SELECT outcome FROM idempotency.claim('key', 'payments/42', lease => '1 minute');
+SELECT outcome FROM idempotency.claim('key', 'payments/9223372036854775807', lease => '1 minute');
 SELECT outcome FROM idempotency.claim('key', 'payments/9223372036854775808');
 \echo :LAST_ERROR_SQLSTATE
 SELECT outcome FROM idempotency.claim('key', 'payments/acme');
 SELECT outcome FROM idempotency.claim('key', 'payments/42');
 TRUNCATE idempotency.distributed_keys;
 ALTER TABLE idempotency.distributed_keys ALTER tenant TYPE integer;
-SELECT outcome FROM idempotency.claim('key', 'payments/42');
+SELECT outcome FROM idempotency.claim('key', 'payments/42', lease => '1 minute');
 SELECT outcome FROM idempotency.claim('key', 'payments/2147483648');
 TRUNCATE idempotency.distributed_keys;
 ALTER TABLE idempotency.distributed_keys ALTER tenant TYPE uuid USING NULL;
-SELECT outcome FROM idempotency.claim('key', 'payments/5f1a0c6e-8c09-4d5c-9a7e-0a3a8d3f8f11');
+SELECT outcome FROM idempotency.claim('key', 'payments/5f1a0c6e-8c09-4d5c-9a7e-0a3a8d3f8f11', lease => '1 minute');
 SELECT outcome FROM idempotency.claim('key', 'payments/42');
 SELECT tenant FROM idempotency.distributed_keys;
 

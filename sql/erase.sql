@@ -1,6 +1,6 @@
 -- erase() drops what a key's result says and keeps the fact: a retry replays
 -- 410 and no body, whatever it asks.
-SELECT outcome FROM idempotency.claim('done', 'erase', '{"name": "secret"}');
+SELECT outcome FROM idempotency.claim('done', 'erase', '{"name": "secret"}', lease => '1 minute');
 SELECT idempotency.checkpoint('done', 'erase', 'step', '{"name": "secret"}', 1);
 SELECT idempotency.complete('done', 'erase', '{"name": "secret"}', '7', 201, 1);
 SELECT idempotency.erase('done', 'erase');
@@ -17,18 +17,18 @@ SELECT count(*) FROM idempotency.keys AS k WHERE scope = 'erase' AND k::text LIK
 -- again
 SELECT idempotency.erase('done', 'erase');
 -- it is remembered as long as it would have been
-SELECT outcome FROM idempotency.claim('ttl', 'erase', ttl => '30 days');
+SELECT outcome FROM idempotency.claim('ttl', 'erase', ttl => '30 days', lease => '1 minute');
 SELECT idempotency.complete('ttl', 'erase', '1', attempt => 1);
 SELECT expires_at AS before FROM idempotency.lookup('ttl', 'erase') \gset
 SELECT idempotency.erase('ttl', 'erase');
 SELECT expires_at = :'before' AS same_end FROM idempotency.lookup('ttl', 'erase');
 -- a failure
-SELECT outcome FROM idempotency.claim('failed', 'erase');
+SELECT outcome FROM idempotency.claim('failed', 'erase', lease => '1 minute');
 SELECT idempotency.fail('failed', 'erase', '"secret"', status_code => 402, attempt => 1);
 SELECT idempotency.erase('failed', 'erase');
 SELECT outcome, status_code, response FROM idempotency.claim('failed', 'erase');
 -- large, stored out of line
-SELECT outcome FROM idempotency.claim('large', 'erase');
+SELECT outcome FROM idempotency.claim('large', 'erase', lease => '1 minute');
 SELECT idempotency.complete('large', 'erase', (SELECT jsonb_agg(md5(n::text)) FROM generate_series(1, 10000) AS n), attempt => 1);
 SELECT idempotency.erase('large', 'erase');
 SELECT outcome, status_code, response FROM idempotency.claim('large', 'erase');
@@ -56,11 +56,11 @@ ROLLBACK TO erased;
 COMMIT;
 \set VERBOSITY default
 SELECT status, fingerprint IS NOT NULL AS fingerprint FROM idempotency.lookup('leased', 'erase');
-SELECT outcome FROM idempotency.claim('released', 'erase', '1');
+SELECT outcome FROM idempotency.claim('released', 'erase', '1', lease => '1 minute');
 SELECT idempotency.release('released', 'erase', 1);
 SELECT idempotency.erase('released', 'erase');
-SELECT outcome, attempt FROM idempotency.claim('released', 'erase', '2');
-SELECT outcome FROM idempotency.claim('expired', 'erase');
+SELECT outcome, attempt FROM idempotency.claim('released', 'erase', '2', lease => '1 minute');
+SELECT outcome FROM idempotency.claim('expired', 'erase', lease => '1 minute');
 SELECT idempotency.complete('expired', 'erase', '1', attempt => 1, ttl => '1 us');
 SELECT pg_sleep(0.001);
 SELECT idempotency.erase('expired', 'erase');

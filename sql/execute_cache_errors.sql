@@ -9,7 +9,7 @@ CREATE FUNCTION raise(request jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 BEGIN
 	PERFORM nextval('calls');
 	INSERT INTO payments VALUES (nextval('calls'), 1);
-	PERFORM idempotency.claim('inner', 'cache_errors');
+	PERFORM idempotency.claim('inner', 'cache_errors', lease => '1 minute');
 	IF request->>'sqlstate' IS NULL THEN
 		RETURN '{"id": 1}';
 	END IF;

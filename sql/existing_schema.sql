@@ -41,7 +41,7 @@ GRANT CREATE, USAGE ON SCHEMA idempotency TO regress_idempotency_owner;
 CREATE EXTENSION idempotency;
 SELECT extname, extnamespace::regnamespace FROM pg_extension WHERE extname = 'idempotency';
 SELECT has_schema_privilege('regress_idempotency_owner', 'idempotency', 'CREATE') AS "create", has_schema_privilege('regress_idempotency_owner', 'idempotency', 'USAGE') AS usage;
-SELECT outcome FROM idempotency.claim('key', '', '1');
+SELECT outcome FROM idempotency.claim('key', '', '1', lease => '1 minute');
 SELECT idempotency.complete('key', '', '"result"', attempt => 1);
 SELECT outcome, response FROM idempotency.claim('key', '', '1');
 SELECT count(*) FROM idempotency.keys;
@@ -75,9 +75,9 @@ SELECT count(*) FROM pg_class WHERE relnamespace = 'idempotency'::regnamespace A
 
 -- Installed again, in the session that knew the tables of before.
 CREATE EXTENSION idempotency;
-SELECT outcome FROM idempotency.claim('key', '', '2');
+SELECT outcome FROM idempotency.claim('key', '', '2', lease => '1 minute');
 SELECT idempotency.complete('key', '', '"new result"', attempt => 1);
-SELECT outcome, response FROM idempotency.claim('key', '', '2');
+SELECT outcome, response FROM idempotency.claim('key', '', '2', lease => '1 minute');
 DROP EXTENSION idempotency;
 
 -- A name that is taken is an error, and nothing is installed.

@@ -31,7 +31,7 @@ CALL pg_temp.await_expiry('completed');
 SELECT count(*) FROM idempotency.lookup('completed', 'expired');
 CALL pg_temp.show_error($$ SELECT idempotency.complete('completed', 'expired', '1', 'id', 201, attempt => 1) $$);
 CALL pg_temp.show_error($$ SELECT idempotency.complete('completed', 'expired', '1') $$);
-SELECT outcome, proceed, attempt, status_code, response, completed_at FROM idempotency.claim('completed', 'expired', '2');
+SELECT outcome, proceed, attempt, status_code, response, completed_at FROM idempotency.claim('completed', 'expired', '2', lease => '1 minute');
 -- nothing is left of what was stored
 SELECT status, status_code, resource_id, response, completed_at FROM idempotency.lookup('completed', 'expired');
 SELECT outcome FROM idempotency.claim('completed', 'expired', '1');
@@ -44,7 +44,7 @@ SELECT outcome FROM idempotency.claim('failed', 'expired', '1');
 SELECT idempotency.fail('failed', 'expired', '1', ttl => '10 ms');
 COMMIT;
 CALL pg_temp.await_expiry('failed');
-SELECT outcome, attempt FROM idempotency.claim('failed', 'expired', '2');
+SELECT outcome, attempt FROM idempotency.claim('failed', 'expired', '2', lease => '1 minute');
 
 -- unfinished: no takeover, since nothing is known of it any more
 BEGIN;
@@ -55,7 +55,7 @@ CALL pg_temp.await_expiry('unfinished');
 CALL pg_temp.show_error($$ SELECT idempotency.heartbeat('unfinished', 'expired', 1) $$);
 CALL pg_temp.show_error($$ SELECT idempotency.checkpoint('unfinished', 'expired', 'step', attempt => 1) $$);
 CALL pg_temp.show_error($$ SELECT idempotency.release('unfinished', 'expired', 1) $$);
-SELECT outcome, recovery_point, state FROM idempotency.claim('unfinished', 'expired', '2');
+SELECT outcome, recovery_point, state FROM idempotency.claim('unfinished', 'expired', '2', lease => '1 minute');
 SELECT recovery_point, state FROM idempotency.lookup('unfinished', 'expired');
 
 -- released
@@ -64,7 +64,7 @@ SELECT outcome FROM idempotency.claim('released', 'expired', '1', ttl => '10 ms'
 SELECT idempotency.release('released', 'expired');
 COMMIT;
 CALL pg_temp.await_expiry('released');
-SELECT outcome, attempt FROM idempotency.claim('released', 'expired', '2');
+SELECT outcome, attempt FROM idempotency.claim('released', 'expired', '2', lease => '1 minute');
 
 -- with a first_sent from before
 BEGIN;
@@ -82,7 +82,7 @@ SELECT outcome FROM idempotency.claim('long', 'expired', '1', ttl => '30 days');
 SELECT idempotency.complete('long', 'expired', '1', ttl => '10 ms');
 COMMIT;
 CALL pg_temp.await_expiry('long');
-SELECT outcome FROM idempotency.claim('long', 'expired', '2', ttl => '3 days');
+SELECT outcome FROM idempotency.claim('long', 'expired', '2', ttl => '3 days', lease => '1 minute');
 SELECT idempotency.complete('long', 'expired', '2', attempt => 1);
 SELECT outcome, response FROM idempotency.claim('long', 'expired', '2');
 BEGIN;
@@ -90,7 +90,7 @@ SELECT outcome FROM idempotency.claim('short', 'expired', '1');
 SELECT idempotency.complete('short', 'expired', '1', ttl => '10 ms');
 COMMIT;
 CALL pg_temp.await_expiry('short');
-SELECT outcome FROM idempotency.claim('short', 'expired', '2', ttl => '30 days');
+SELECT outcome FROM idempotency.claim('short', 'expired', '2', ttl => '30 days', lease => '1 minute');
 SELECT idempotency.complete('short', 'expired', '2', attempt => 1);
 SELECT outcome, response FROM idempotency.claim('short', 'expired', '2');
 
@@ -114,7 +114,7 @@ BEGIN
 		END IF;
 	END LOOP;
 END $$;
-SELECT outcome FROM idempotency.claim('often', 'expired');
+SELECT outcome FROM idempotency.claim('often', 'expired', lease => '1 minute');
 
 -- one live row a key
 SELECT key, count(*) FROM idempotency.keys WHERE scope = 'expired' AND expires_at > clock_timestamp()

@@ -25,7 +25,7 @@ SELECT slot, expires_at > clock_timestamp() AS live FROM idempotency.keys WHERE 
 BEGIN;
 SELECT leave_twins('moved');
 COMMIT;
-SELECT outcome FROM idempotency.claim('moved', 'expired_twins', ttl => '10 min');
+SELECT outcome FROM idempotency.claim('moved', 'expired_twins', ttl => '10 min', lease => '1 minute');
 INSERT INTO idempotency.wheel VALUES (0, clock_timestamp() + interval '1 day');
 SELECT idempotency.complete('moved', 'expired_twins', '"result"', attempt => 1, ttl => '2 hours');
 SELECT outcome, response FROM idempotency.claim('moved', 'expired_twins');

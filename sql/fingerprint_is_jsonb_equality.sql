@@ -73,7 +73,7 @@ FROM request AS a, request AS b WHERE a.id < b.id;
 SELECT DISTINCT octet_length(fingerprint) FROM idempotency.keys WHERE scope = 'fingerprint_is_jsonb_equality' ORDER BY 1;
 
 -- other bodies, as text: every byte counts
-SELECT outcome FROM idempotency.claim('text', 'fingerprint_is_jsonb_equality', to_jsonb('a=1&b=2'::text));
+SELECT outcome FROM idempotency.claim('text', 'fingerprint_is_jsonb_equality', to_jsonb('a=1&b=2'::text), lease => '1 minute');
 SELECT outcome FROM idempotency.claim('text', 'fingerprint_is_jsonb_equality', to_jsonb('a=1&b=2'::text));
 SELECT outcome, status_code FROM idempotency.claim('text', 'fingerprint_is_jsonb_equality', to_jsonb('a=1&b=2 '::text));
 

@@ -17,14 +17,14 @@ SELECT outcome FROM idempotency.claim('-infinity', 'first_sent', ttl => '5000 ye
 SELECT outcome FROM idempotency.claim('4714 BC', 'first_sent', first_sent => '4714-11-24 00:00:00+00 BC');
 
 -- recent enough, in the future, unknown
-SELECT outcome FROM idempotency.claim('recent', 'first_sent', first_sent => clock_timestamp() - interval '20 hours');
-SELECT outcome FROM idempotency.claim('now', 'first_sent', first_sent => clock_timestamp());
-SELECT outcome FROM idempotency.claim('tomorrow', 'first_sent', first_sent => clock_timestamp() + interval '1 day');
-SELECT outcome FROM idempotency.claim('infinity', 'first_sent', first_sent => 'infinity');
-SELECT outcome FROM idempotency.claim('294276', 'first_sent', first_sent => '294276-12-31 00:00:00+00');
-SELECT outcome FROM idempotency.claim('unknown', 'first_sent', first_sent => NULL);
-SELECT outcome FROM idempotency.claim('longer', 'first_sent', ttl => '3 days', first_sent => clock_timestamp() - interval '2 days');
-SELECT outcome FROM idempotency.claim('longest', 'first_sent', ttl => '5000 years', first_sent => clock_timestamp() - interval '4999 years');
+SELECT outcome FROM idempotency.claim('recent', 'first_sent', first_sent => clock_timestamp() - interval '20 hours', lease => '1 minute');
+SELECT outcome FROM idempotency.claim('now', 'first_sent', first_sent => clock_timestamp(), lease => '1 minute');
+SELECT outcome FROM idempotency.claim('tomorrow', 'first_sent', first_sent => clock_timestamp() + interval '1 day', lease => '1 minute');
+SELECT outcome FROM idempotency.claim('infinity', 'first_sent', first_sent => 'infinity', lease => '1 minute');
+SELECT outcome FROM idempotency.claim('294276', 'first_sent', first_sent => '294276-12-31 00:00:00+00', lease => '1 minute');
+SELECT outcome FROM idempotency.claim('unknown', 'first_sent', first_sent => NULL, lease => '1 minute');
+SELECT outcome FROM idempotency.claim('longer', 'first_sent', ttl => '3 days', first_sent => clock_timestamp() - interval '2 days', lease => '1 minute');
+SELECT outcome FROM idempotency.claim('longest', 'first_sent', ttl => '5000 years', first_sent => clock_timestamp() - interval '4999 years', lease => '1 minute');
 
 -- what is stored is the answer, however old the request
 SELECT idempotency.complete('recent', 'first_sent', '1', attempt => 1);
@@ -32,7 +32,7 @@ SELECT outcome, response FROM idempotency.claim('recent', 'first_sent', first_se
 SELECT outcome FROM idempotency.claim('recent', 'first_sent', '1', first_sent => '-infinity');
 SELECT outcome FROM idempotency.claim('now', 'first_sent', first_sent => '-infinity');
 SELECT idempotency.release('now', 'first_sent', 1);
-SELECT outcome, attempt FROM idempotency.claim('now', 'first_sent', first_sent => '-infinity');
+SELECT outcome, attempt FROM idempotency.claim('now', 'first_sent', first_sent => '-infinity', lease => '1 minute');
 
 -- of one's own transaction too
 BEGIN;
@@ -45,6 +45,6 @@ SELECT outcome FROM idempotency.claim('own', 'first_sent', first_sent => '-infin
 SELECT count(*) FROM idempotency.lookup('own', 'first_sent');
 
 -- an answer of expired holds up nobody: the key is free at once
-SELECT outcome FROM idempotency.claim('own', 'first_sent');
+SELECT outcome FROM idempotency.claim('own', 'first_sent', lease => '1 minute');
 SELECT count(*) AS row_count, count(DISTINCT key) AS keys FROM idempotency.keys WHERE scope = 'first_sent';
 SELECT count(*) AS locks FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid();

@@ -10,7 +10,7 @@ BEGIN
 EXCEPTION WHEN OTHERS THEN
 	RETURN SQLSTATE || ' ' || SQLERRM;
 END $$;
-SELECT outcome FROM idempotency.claim('stored', 'foreign', '1');
+SELECT outcome FROM idempotency.claim('stored', 'foreign', '1', lease => '1 minute');
 SELECT idempotency.complete('stored', 'foreign', '"result"', attempt => 1);
 SELECT outcome FROM idempotency.claim('leased', 'foreign', '1', lease => '1 hour');
 

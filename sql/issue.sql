@@ -26,7 +26,7 @@ SELECT scope, status, attempt, claimed_at, lease_until, completed_at, resource_i
 FROM idempotency.lookup(:'key', 'issue/pay');
 
 -- It is claimed, completed and replayed like any other, once.
-SELECT outcome, proceed, attempt FROM idempotency.claim(:'key', 'issue/pay', '{"amount": 7}');
+SELECT outcome, proceed, attempt FROM idempotency.claim(:'key', 'issue/pay', '{"amount": 7}', lease => '1 minute');
 SELECT outcome, status_code FROM idempotency.claim(:'key', 'issue/pay', '{"amount": 7}');
 SELECT idempotency.complete(:'key', 'issue/pay', '{"id": 1}', attempt => 1);
 SELECT outcome, response FROM idempotency.claim(:'key', 'issue/pay', '{"amount": 7}');
@@ -74,21 +74,21 @@ SELECT round(extract(epoch FROM expires_at - clock_timestamp()) / 86400) AS days
 FROM idempotency.lookup('cart-12', 'idempotency.issue/issue/pay');
 
 -- A key that was released is still the subject's.
-SELECT outcome FROM idempotency.claim(:'cart_5', 'issue/pay');
+SELECT outcome FROM idempotency.claim(:'cart_5', 'issue/pay', lease => '1 minute');
 SELECT idempotency.release(:'cart_5', 'issue/pay', attempt => 1);
 SELECT idempotency.issue('issue/pay', 'cart-5') = :'cart_5' AS same;
-SELECT outcome, attempt FROM idempotency.claim(:'cart_5', 'issue/pay');
+SELECT outcome, attempt FROM idempotency.claim(:'cart_5', 'issue/pay', lease => '1 minute');
 
 -- A claim that asks for no ttl has the one the key was issued with.
 SELECT idempotency.issue('issue/pay', 'cart-6', ttl => '7 days') AS cart_6 \gset
 SELECT outcome, round(extract(epoch FROM expires_at - claimed_at) / 86400) AS days
-FROM idempotency.claim(:'cart_6', 'issue/pay');
+FROM idempotency.claim(:'cart_6', 'issue/pay', lease => '1 minute');
 SELECT idempotency.complete(:'cart_6', 'issue/pay', attempt => 1);
 SELECT status, round(extract(epoch FROM expires_at - completed_at) / 86400) AS days
 FROM idempotency.lookup(:'cart_6', 'issue/pay');
 SELECT idempotency.issue('issue/pay', 'cart-7', ttl => '7 days') AS cart_7 \gset
 SELECT outcome, round(extract(epoch FROM expires_at - claimed_at) / 3600) AS hours
-FROM idempotency.claim(:'cart_7', 'issue/pay', ttl => '2 hours');
+FROM idempotency.claim(:'cart_7', 'issue/pay', ttl => '2 hours', lease => '1 minute');
 
 -- A second call does not change when the key expires.
 SELECT idempotency.issue('issue/pay', 'cart-8', ttl => '7 days') AS cart_8 \gset
@@ -133,7 +133,7 @@ RESET idempotency.min_key_length;
 -- The scopes of the records are not for claims.
 SELECT idempotency.claim('cart-1', 'idempotency.issue/issue/pay');
 SELECT idempotency.issue('idempotency.issue/issue/pay', 'cart-1');
-SELECT outcome FROM idempotency.claim('cart-1', 'idempotency.issues');
+SELECT outcome FROM idempotency.claim('cart-1', 'idempotency.issues', lease => '1 minute');
 -- Where nothing may be written, nothing is issued.
 BEGIN READ ONLY;
 SELECT idempotency.issue('issue/pay', 'cart-8');

@@ -10,7 +10,7 @@ SELECT idempotency.claim('11111111-1111-4111-8111-111111111111', 'issued/only', 
 -- What the policy asks of keys does not stand in the way of issuing them.
 SELECT idempotency.issue('issued/only', 'cart') AS key \gset
 SELECT idempotency.issue('issued/only', 'cart') = :'key' AS same;
-SELECT outcome FROM idempotency.claim(:'key', 'issued/only', '{"amount": 7}');
+SELECT outcome FROM idempotency.claim(:'key', 'issued/only', '{"amount": 7}', lease => '1 minute');
 SELECT idempotency.complete(:'key', 'issued/only', '{"id": 1}', attempt => 1);
 SELECT outcome, response FROM idempotency.claim(:'key', 'issued/only', '{"amount": 7}');
 SELECT idempotency.issue('issued/only', 'cart') = :'key' AS same;
@@ -26,7 +26,7 @@ SELECT idempotency.claim(:'key', 'issued/only', '{"amount": 7}');
 SELECT idempotency.issue('issued/only', 'cart') AS next_key \gset
 SELECT :'next_key' <> :'key' AS another;
 SELECT idempotency.claim(:'key', 'issued/only', '{"amount": 7}');
-SELECT outcome FROM idempotency.claim(:'next_key', 'issued/only', '{"amount": 7}');
+SELECT outcome FROM idempotency.claim(:'next_key', 'issued/only', '{"amount": 7}', lease => '1 minute');
 \set VERBOSITY default
 
 -- An erased key is remembered, and its subject keeps it.

@@ -19,13 +19,13 @@ INSERT INTO name VALUES
 	(68, (SELECT string_agg(md5(n::text), '' ORDER BY n) FROM generate_series(1, 30) AS n), 'a'),
 	(69, (SELECT string_agg(md5(n::text), '' ORDER BY n) FROM generate_series(2, 31) AS n), 'a');
 
-SELECT outcome, count(*) FROM name, idempotency.claim(key, 'keys_are_compared_byte_for_byte' || scope)
+SELECT outcome, count(*) FROM name, idempotency.claim(key, 'keys_are_compared_byte_for_byte' || scope, lease => '1 minute')
 GROUP BY outcome;
 SELECT count(idempotency.complete(key, 'keys_are_compared_byte_for_byte' || scope, to_jsonb(id), key, attempt => 1))
 FROM name;
 
 -- each key replays its own result, and its resource id is what was given
-SELECT id, key, outcome FROM name, idempotency.claim(key, 'keys_are_compared_byte_for_byte' || scope)
+SELECT id, key, outcome FROM name, idempotency.claim(key, 'keys_are_compared_byte_for_byte' || scope, lease => '1 minute')
 WHERE outcome <> 'replay' OR response <> to_jsonb(id) OR convert_to(resource_id, 'UTF8') <> convert_to(key, 'UTF8');
 SELECT id, name.key FROM name LEFT JOIN LATERAL idempotency.lookup(key, 'keys_are_compared_byte_for_byte' || scope) AS l ON true
 WHERE (convert_to(l.key, 'UTF8') = convert_to(name.key, 'UTF8')

@@ -18,7 +18,7 @@ GROUP BY outcome;
 COMMIT;
 
 -- in two transactions, with a state that is as large on the way
-SELECT outcome, count(*) FROM response, idempotency.claim('two' || id, 'large_responses', body) GROUP BY outcome;
+SELECT outcome, count(*) FROM response, idempotency.claim('two' || id, 'large_responses', body, lease => '1 minute') GROUP BY outcome;
 SELECT count(idempotency.checkpoint('two' || id, 'large_responses', repeat('step', 3000), body, 1)) FROM response;
 -- a lease so long that the row moves to another table of the wheel
 SELECT count(idempotency.heartbeat('two' || id, 'large_responses', 1, '30 days')) FROM response;

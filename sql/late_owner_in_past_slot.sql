@@ -10,7 +10,7 @@ BEGIN
 		PERFORM pg_sleep(0.01);
 	END LOOP;
 END $$;
-SELECT outcome, attempt FROM idempotency.claim('k', 'late_owner', ttl => '2 hours');
+SELECT outcome, attempt FROM idempotency.claim('k', 'late_owner', ttl => '2 hours', lease => '1 minute');
 SELECT idempotency.complete('k', 'late_owner', '"late"', attempt => 1);
 SELECT idempotency.complete('k', 'late_owner', '"in time"', attempt => 2);
 SELECT outcome, response FROM idempotency.claim('k', 'late_owner');

@@ -85,11 +85,11 @@ SELECT outcome, response FROM idempotency.claim('slow failure', 'leases_and_atte
 
 SELECT outcome, attempt FROM idempotency.claim('slow release', 'leases_and_attempts', lease => '1 us'), pg_sleep(0.001);
 SELECT idempotency.release('slow release', 'leases_and_attempts', 1);
-SELECT outcome, attempt FROM idempotency.claim('slow release', 'leases_and_attempts');
+SELECT outcome, attempt FROM idempotency.claim('slow release', 'leases_and_attempts', lease => '1 minute');
 
 -- a heartbeat after the lease has run out protects the key again
 SELECT outcome, attempt FROM idempotency.claim('revived', 'leases_and_attempts', lease => '1 us'), pg_sleep(0.001);
-SELECT idempotency.heartbeat('revived', 'leases_and_attempts', 1) > clock_timestamp() AS renewed;
+SELECT idempotency.heartbeat('revived', 'leases_and_attempts', 1, '1 minute') > clock_timestamp() AS renewed;
 SELECT outcome FROM idempotency.claim('revived', 'leases_and_attempts');
 
 -- a takeover that does not commit takes nothing
@@ -102,7 +102,7 @@ SELECT idempotency.complete('undone', 'leases_and_attempts', '"first"', attempt 
 SELECT outcome, response FROM idempotency.claim('undone', 'leases_and_attempts', '1');
 
 -- an attempt that was never given
-SELECT outcome, attempt FROM idempotency.claim('never', 'leases_and_attempts');
+SELECT outcome, attempt FROM idempotency.claim('never', 'leases_and_attempts', lease => '1 minute');
 CALL pg_temp.show_error($$ SELECT idempotency.complete('never', 'leases_and_attempts', attempt => 2) $$);
 CALL pg_temp.show_error($$ SELECT idempotency.complete('never', 'leases_and_attempts', attempt => 2147483647) $$);
 SELECT status, attempt FROM idempotency.lookup('never', 'leases_and_attempts');

@@ -1,6 +1,6 @@
 -- A claim belongs to its transaction, then to its attempt; never to a session.
 SELECT current_database() AS tested \gset
-SELECT outcome, attempt FROM idempotency.claim('key', 'no_session_state', '1');
+SELECT outcome, attempt FROM idempotency.claim('key', 'no_session_state', '1', lease => '1 minute');
 -- nothing is left in the session
 SELECT count(*) AS locks FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'advisory';
 SELECT count(*) AS statements FROM pg_prepared_statements;
@@ -31,5 +31,5 @@ BEGIN;
 SELECT outcome FROM idempotency.claim('gone', 'no_session_state');
 SELECT idempotency.complete('gone', 'no_session_state', '1');
 \c :tested
-SELECT outcome FROM idempotency.claim('gone', 'no_session_state');
+SELECT outcome FROM idempotency.claim('gone', 'no_session_state', lease => '1 minute');
 SELECT count(*) AS row_count, count(DISTINCT key) AS keys FROM idempotency.keys WHERE scope = 'no_session_state';

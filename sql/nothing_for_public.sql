@@ -43,7 +43,7 @@ WHERE has_function_privilege('regress_idempotency_stranger', objid, 'EXECUTE') O
 SELECT has_schema_privilege('regress_idempotency_stranger', 'idempotency', 'USAGE') AS usage,
 	has_schema_privilege('regress_idempotency_stranger', 'idempotency', 'CREATE') AS "create";
 \set SHOW_CONTEXT never
-CREATE FUNCTION compiled() RETURNS text LANGUAGE sql BEGIN ATOMIC SELECT outcome FROM idempotency.claim('atomic', 'nothing_for_public'); END;
+CREATE FUNCTION compiled() RETURNS text LANGUAGE sql BEGIN ATOMIC SELECT outcome FROM idempotency.claim('atomic', 'nothing_for_public', lease => '1 minute'); END;
 CREATE FUNCTION idempotency.claim(mine integer) RETURNS integer LANGUAGE sql AS 'SELECT mine';
 REVOKE EXECUTE ON FUNCTION idempotency.claim(integer) FROM PUBLIC;
 SELECT idempotency.grant_usage('regress_idempotency_stranger');

@@ -40,7 +40,7 @@ ROLLBACK;
 \set VERBOSITY default
 
 -- a key that was claimed otherwise
-SELECT outcome FROM idempotency.claim('with a request', 'once', '1');
+SELECT outcome FROM idempotency.claim('with a request', 'once', '1', lease => '1 minute');
 SELECT idempotency.once('with a request', 'once');
 SELECT idempotency.complete('with a request', 'once', attempt => 1);
 SELECT idempotency.once('with a request', 'once');
@@ -54,7 +54,7 @@ SELECT idempotency.once('run out', 'once');
 \set VERBOSITY sqlstate
 SELECT idempotency.complete('run out', 'once', attempt => 1);
 \set VERBOSITY default
-SELECT outcome FROM idempotency.claim('released', 'once', '1');
+SELECT outcome FROM idempotency.claim('released', 'once', '1', lease => '1 minute');
 SELECT idempotency.release('released', 'once', 1);
 SELECT idempotency.once('released', 'once'), idempotency.once('released', 'once');
 BEGIN;

@@ -42,8 +42,8 @@ SELECT split_part(pay('b'), ' ', 1);
 SELECT count(*) FROM effect WHERE key = 'b';
 
 -- the same key in another scope is another key, and so is the empty scope
-SELECT outcome FROM idempotency.claim('a', 'one_effect_per_key/other');
-SELECT outcome FROM idempotency.claim('one_effect_per_key');
+SELECT outcome FROM idempotency.claim('a', 'one_effect_per_key/other', lease => '1 minute');
+SELECT outcome FROM idempotency.claim('one_effect_per_key', lease => '1 minute');
 SELECT outcome FROM idempotency.claim('one_effect_per_key', '');
 
 -- ten requests in one statement

@@ -1,7 +1,7 @@
 -- grant_usage() gives all that an application needs; without it the functions
 -- are out of reach, and the tables are in any case.
 CREATE ROLE regress_idempotency_app;
-SELECT outcome FROM idempotency.claim('secret', 'privileges/other tenant', '1');
+SELECT outcome FROM idempotency.claim('secret', 'privileges/other tenant', '1', lease => '1 minute');
 SELECT idempotency.complete('secret', 'privileges/other tenant', '"secret"', attempt => 1);
 
 SET ROLE regress_idempotency_app;
@@ -10,7 +10,7 @@ RESET ROLE;
 
 SELECT idempotency.grant_usage('regress_idempotency_app');
 SET ROLE regress_idempotency_app;
-SELECT outcome, attempt FROM idempotency.claim('key', 'privileges', '1');
+SELECT outcome, attempt FROM idempotency.claim('key', 'privileges', '1', lease => '1 minute');
 SELECT idempotency.heartbeat('key', 'privileges', 1) > clock_timestamp() AS renewed;
 SELECT idempotency.checkpoint('key', 'privileges', 'step', '1', 1);
 SELECT idempotency.complete('key', 'privileges', '"result"', attempt => 1);
@@ -55,7 +55,7 @@ SELECT key FROM peep;
 RESET ROLE;
 
 -- what one role claimed another may complete: scope and key are the identity
-SELECT outcome FROM idempotency.claim('handed over', 'privileges');
+SELECT outcome FROM idempotency.claim('handed over', 'privileges', lease => '1 minute');
 SET ROLE regress_idempotency_app;
 SELECT idempotency.complete('handed over', 'privileges', '"by the application"', attempt => 1);
 RESET ROLE;

@@ -46,7 +46,7 @@ BEGIN
 END $$;
 CREATE FUNCTION jsonb_pass(jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT $1';
 
-SELECT outcome FROM idempotency.claim('secret', 'operators', '1');
+SELECT outcome FROM idempotency.claim('secret', 'operators', '1', lease => '1 minute');
 SELECT idempotency.complete('secret', 'operators', '"secret"', attempt => 1);
 SELECT outcome FROM idempotency.claim('leased', 'operators', '1', lease => '1 hour');
 SELECT idempotency.set_policy('operators', ttl => '2 days');

@@ -7,7 +7,7 @@ RESET client_min_messages;
 CREATE FUNCTION pg_temp.fill(scope text, keys integer, ttl interval) RETURNS bigint
 LANGUAGE sql AS $$
 	SELECT count(*) FROM idempotency.claim_many(
-		(SELECT array_agg(scope || n) FROM generate_series(1, keys) AS n), scope, ttl => ttl);
+		(SELECT array_agg(scope || n) FROM generate_series(1, keys) AS n), scope, ttl => ttl, lease => '1 minute');
 $$;
 
 CREATE FUNCTION pg_temp.storage() RETURNS TABLE (leaf regclass, file oid)
@@ -43,7 +43,7 @@ SELECT scope, count(*) FROM idempotency.keys GROUP BY scope ORDER BY scope;
 
 -- the keys are free again
 SELECT idempotency.purge('purge/b');
-SELECT outcome, attempt FROM idempotency.claim('purge/b1', 'purge/b');
+SELECT outcome, attempt FROM idempotency.claim('purge/b1', 'purge/b', lease => '1 minute');
 
 -- expired keys of another scope do not keep a leaf from being emptied, and are not counted
 SELECT idempotency.purge('purge/a'), idempotency.purge('purge/b');

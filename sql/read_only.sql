@@ -4,7 +4,7 @@ BEGIN;
 SELECT outcome FROM idempotency.claim('completed', 'read_only', '1');
 SELECT idempotency.complete('completed', 'read_only', '"result"');
 COMMIT;
-SELECT outcome FROM idempotency.claim('in progress', 'read_only', '1');
+SELECT outcome FROM idempotency.claim('in progress', 'read_only', '1', lease => '1 minute');
 
 BEGIN READ ONLY;
 SAVEPOINT a;

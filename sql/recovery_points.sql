@@ -14,7 +14,7 @@ EXCEPTION WHEN OTHERS THEN
 							  'DETAIL: ' || nullif(detail, ''), 'HINT: ' || nullif(hint, ''));
 END $$;
 
-SELECT outcome, attempt, recovery_point, state FROM idempotency.claim('key', 'recovery_points', '1');
+SELECT outcome, attempt, recovery_point, state FROM idempotency.claim('key', 'recovery_points', '1', lease => '1 minute');
 SELECT idempotency.checkpoint('key', 'recovery_points', 'charged', '{"charge": "ch_1"}', 1);
 SELECT status, attempt, recovery_point, state, lease_until > clock_timestamp() + interval '50 s' AS renewed
 FROM idempotency.lookup('key', 'recovery_points');
@@ -54,7 +54,7 @@ SELECT idempotency.checkpoint('own', 'recovery_points', 'one', '1');
 SELECT outcome, recovery_point, state FROM idempotency.claim('own', 'recovery_points');
 SELECT idempotency.checkpoint('own', 'recovery_points', 'two', '2', lease => '1 us');
 COMMIT;
-SELECT outcome, attempt, recovery_point, state FROM idempotency.claim('own', 'recovery_points');
+SELECT outcome, attempt, recovery_point, state FROM idempotency.claim('own', 'recovery_points', lease => '1 minute');
 
 -- what a transaction noted and rolled back was not passed
 SELECT idempotency.checkpoint('own', 'recovery_points', 'three', '3', 2);
@@ -66,7 +66,7 @@ SELECT recovery_point, state FROM idempotency.lookup('own', 'recovery_points');
 -- a release and an end leave none of it
 SELECT idempotency.release('own', 'recovery_points', 2);
 SELECT recovery_point, state FROM idempotency.lookup('own', 'recovery_points');
-SELECT outcome, attempt, recovery_point, state FROM idempotency.claim('own', 'recovery_points');
+SELECT outcome, attempt, recovery_point, state FROM idempotency.claim('own', 'recovery_points', lease => '1 minute');
 CALL pg_temp.show_error($$ SELECT idempotency.checkpoint('own', 'recovery_points', 'late', attempt => 2) $$);
 
 -- a state may be as large as a response

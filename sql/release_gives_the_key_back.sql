@@ -29,7 +29,7 @@ CALL pg_temp.show_error($$ SELECT idempotency.heartbeat('key', 'release', 1) $$)
 CALL pg_temp.show_error($$ SELECT idempotency.checkpoint('key', 'release', 'step', attempt => 1) $$);
 
 -- another request, and only it
-SELECT outcome, proceed, status_code, attempt, recovery_point, state FROM idempotency.claim('key', 'release', '2');
+SELECT outcome, proceed, status_code, attempt, recovery_point, state FROM idempotency.claim('key', 'release', '2', lease => '1 minute');
 SELECT outcome FROM idempotency.claim('key', 'release', '1');
 CALL pg_temp.show_error($$ SELECT idempotency.complete('key', 'release', '"first"', attempt => 1) $$);
 SELECT idempotency.complete('key', 'release', '"second"', attempt => 2);
@@ -48,7 +48,7 @@ BEGIN
 		PERFORM idempotency.release('often', 'release');
 	END LOOP;
 END $$;
-SELECT outcome, attempt FROM idempotency.claim('often', 'release');
+SELECT outcome, attempt FROM idempotency.claim('often', 'release', lease => '1 minute');
 
 -- a release that is rolled back was none
 BEGIN;

@@ -56,13 +56,13 @@ SELECT outcome, status_code, response FROM idempotency.claim('failed', 'replay_r
 SELECT key, status FROM idempotency.keys WHERE scope = 'replay_returns_the_result' ORDER BY key COLLATE "C";
 
 -- a result stored in a later transaction
-SELECT outcome, attempt FROM idempotency.claim('later', 'replay_returns_the_result');
+SELECT outcome, attempt FROM idempotency.claim('later', 'replay_returns_the_result', lease => '1 minute');
 SELECT idempotency.complete('later', 'replay_returns_the_result', '[1]', '1', 200, 1);
 SELECT outcome, status_code, resource_id, response
-FROM idempotency.claim('later', 'replay_returns_the_result');
+FROM idempotency.claim('later', 'replay_returns_the_result', lease => '1 minute');
 
 -- what the previous owner noted on its way is not part of the result
-SELECT outcome FROM idempotency.claim('noted', 'replay_returns_the_result');
+SELECT outcome FROM idempotency.claim('noted', 'replay_returns_the_result', lease => '1 minute');
 SELECT idempotency.checkpoint('noted', 'replay_returns_the_result', 'charged', '{"charge": 1}', 1);
 SELECT idempotency.complete('noted', 'replay_returns_the_result', '"done"', attempt => 1);
 SELECT outcome, response, recovery_point, state FROM idempotency.claim('noted', 'replay_returns_the_result');

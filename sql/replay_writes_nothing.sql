@@ -3,13 +3,13 @@ BEGIN;
 SELECT outcome FROM idempotency.claim('key', 'replay_writes_nothing', '1');
 SELECT idempotency.complete('key', 'replay_writes_nothing', '{"a": 1}', 'id', 201);
 COMMIT;
-SELECT outcome FROM idempotency.claim('in two transactions', 'replay_writes_nothing');
+SELECT outcome FROM idempotency.claim('in two transactions', 'replay_writes_nothing', lease => '1 minute');
 SELECT idempotency.complete('in two transactions', 'replay_writes_nothing', '2', attempt => 1);
 BEGIN;
 SELECT outcome FROM idempotency.claim('large', 'replay_writes_nothing');
 SELECT idempotency.complete('large', 'replay_writes_nothing', (SELECT jsonb_agg(md5(n::text)) FROM generate_series(1, 10000) AS n));
 COMMIT;
-SELECT outcome FROM idempotency.claim('leased', 'replay_writes_nothing', '1');
+SELECT outcome FROM idempotency.claim('leased', 'replay_writes_nothing', '1', lease => '1 minute');
 CREATE TEMPORARY TABLE stored AS
 SELECT tableoid AS place, ctid AS version, xmin AS writer, xmax AS locker, k AS whole
 FROM idempotency.keys AS k WHERE scope = 'replay_writes_nothing';
@@ -43,14 +43,14 @@ BEGIN
 	END LOOP;
 	RETURN least_records;
 END $$;
-SELECT pg_temp.wal_records($$ SELECT * FROM idempotency.claim('key', 'replay_writes_nothing', '1') $$) AS replay,
-	   pg_temp.wal_records($$ SELECT * FROM idempotency.claim('in two transactions', 'replay_writes_nothing') $$) AS in_two_transactions,
-	   pg_temp.wal_records($$ SELECT * FROM idempotency.claim('large', 'replay_writes_nothing') $$) AS large,
-	   pg_temp.wal_records($$ SELECT * FROM idempotency.claim('key', 'replay_writes_nothing', '2') $$) AS mismatch,
-	   pg_temp.wal_records($$ SELECT * FROM idempotency.claim('leased', 'replay_writes_nothing', '1') $$) AS in_progress,
+SELECT pg_temp.wal_records($$ SELECT * FROM idempotency.claim('key', 'replay_writes_nothing', '1', lease => '1 minute') $$) AS replay,
+	   pg_temp.wal_records($$ SELECT * FROM idempotency.claim('in two transactions', 'replay_writes_nothing', lease => '1 minute') $$) AS in_two_transactions,
+	   pg_temp.wal_records($$ SELECT * FROM idempotency.claim('large', 'replay_writes_nothing', lease => '1 minute') $$) AS large,
+	   pg_temp.wal_records($$ SELECT * FROM idempotency.claim('key', 'replay_writes_nothing', '2', lease => '1 minute') $$) AS mismatch,
+	   pg_temp.wal_records($$ SELECT * FROM idempotency.claim('leased', 'replay_writes_nothing', '1', lease => '1 minute') $$) AS in_progress,
 	   pg_temp.wal_records($$ SELECT * FROM idempotency.lookup('key', 'replay_writes_nothing') $$) AS lookup;
 -- the measure does see what a claim writes
-SELECT pg_temp.wal_records($$ SELECT * FROM idempotency.claim(gen_random_uuid()::text, 'replay_writes_nothing/new') $$) > 0 AS claim;
+SELECT pg_temp.wal_records($$ SELECT * FROM idempotency.claim(gen_random_uuid()::text, 'replay_writes_nothing/new', lease => '1 minute') $$) > 0 AS claim;
 
 -- not even a row lock
 SELECT count(*) AS unchanged FROM stored, idempotency.keys AS k

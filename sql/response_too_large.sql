@@ -19,7 +19,7 @@ COMMIT;
 SELECT count(*) FROM idempotency.lookup('lost', 'response_too_large');
 
 -- in a later transaction the claim stays as it was
-SELECT outcome FROM idempotency.claim('later', 'response_too_large');
+SELECT outcome FROM idempotency.claim('later', 'response_too_large', lease => '1 minute');
 SELECT idempotency.complete('later', 'response_too_large', to_jsonb(repeat('x', 2000000)), attempt => 1);
 SELECT idempotency.fail('later', 'response_too_large', to_jsonb(repeat('x', 2000000)), attempt => 1);
 SELECT idempotency.checkpoint('later', 'response_too_large', 'step', to_jsonb(repeat('x', 2000000)), attempt => 1);

@@ -20,7 +20,7 @@ BEGIN
 		END;
 	END LOOP;
 END $$;
-SELECT outcome, attempt FROM idempotency.claim('claim', 'savepoints', '3');
+SELECT outcome, attempt FROM idempotency.claim('claim', 'savepoints', '3', lease => '1 minute');
 COMMIT;
 SELECT outcome FROM idempotency.claim('claim', 'savepoints', '1');
 SELECT outcome FROM idempotency.claim('claim', 'savepoints', '3');

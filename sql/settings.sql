@@ -25,23 +25,23 @@ RESET idempotency.default_lease;
 -- for one transaction, for one function
 BEGIN;
 SET LOCAL idempotency.default_ttl = '7 hours';
-SELECT expires_at - claimed_at AS ttl FROM idempotency.claim('local', 'settings');
+SELECT expires_at - claimed_at AS ttl FROM idempotency.claim('local', 'settings', lease => '1 minute');
 COMMIT;
 CREATE FUNCTION claim_for_minutes(key text) RETURNS interval
 LANGUAGE sql SET idempotency.default_ttl = '8 minutes'
-AS $$ SELECT expires_at - claimed_at FROM idempotency.claim(key, 'settings') $$;
+AS $$ SELECT expires_at - claimed_at FROM idempotency.claim(key, 'settings', lease => '1 minute') $$;
 SELECT claim_for_minutes('function');
-SELECT expires_at - claimed_at AS ttl FROM idempotency.claim('session', 'settings');
+SELECT expires_at - claimed_at AS ttl FROM idempotency.claim('session', 'settings', lease => '1 minute');
 DROP FUNCTION claim_for_minutes;
 RESET idempotency.default_ttl;
 
 -- the words of an interval and the units of a setting
 SET idempotency.default_ttl = '36h';
-SELECT expires_at = claimed_at + interval '36 hours' AS ttl FROM idempotency.claim('36h', 'settings');
+SELECT expires_at = claimed_at + interval '36 hours' AS ttl FROM idempotency.claim('36h', 'settings', lease => '1 minute');
 SET idempotency.default_ttl = '1 week 2 days 03:04:05';
-SELECT expires_at = claimed_at + interval '9 days 03:04:05' AS ttl FROM idempotency.claim('words', 'settings');
+SELECT expires_at = claimed_at + interval '9 days 03:04:05' AS ttl FROM idempotency.claim('words', 'settings', lease => '1 minute');
 SET idempotency.default_ttl = 'P1DT2H';
-SELECT expires_at = claimed_at + interval '1 day 2 hours' AS ttl FROM idempotency.claim('iso', 'settings');
+SELECT expires_at = claimed_at + interval '1 day 2 hours' AS ttl FROM idempotency.claim('iso', 'settings', lease => '1 minute');
 RESET idempotency.default_ttl;
 
 -- what is no interval, or not longer than zero, is refused
@@ -52,7 +52,11 @@ SET idempotency.default_ttl = 'soon';
 SET idempotency.default_ttl = 'infinity';
 SET idempotency.default_ttl = '1 day 1 day x';
 SET idempotency.default_ttl = '999999999999999999 days';
+SET idempotency.default_lease = 'none';
 SET idempotency.default_lease = '0';
+RESET idempotency.default_lease;
+SET idempotency.default_lease = 'OFF';
+RESET idempotency.default_lease;
 SET idempotency.default_lease = '-1 s';
 SET idempotency.default_wait = '-1 ms';
 SET idempotency.default_wait = '0';
@@ -79,22 +83,22 @@ SET idempotency.default_ttl = '-6000 years';
 SET idempotency.default_lease = '6000 years';
 SET idempotency.default_wait = '6000 years';
 SET idempotency.default_ttl = '5000 years';
-SELECT outcome FROM idempotency.claim('longest', 'settings', first_sent => clock_timestamp());
+SELECT outcome FROM idempotency.claim('longest', 'settings', first_sent => clock_timestamp(), lease => '1 minute');
 RESET ALL;
 
 -- lengths of keys, in bytes
 SET idempotency.min_key_length = 8;
 SET idempotency.max_key_length = 10;
 SELECT outcome FROM idempotency.claim('1234567', 'settings');
-SELECT outcome FROM idempotency.claim('12345678', 'settings');
-SELECT outcome FROM idempotency.claim('1234567890', 'settings');
+SELECT outcome FROM idempotency.claim('12345678', 'settings', lease => '1 minute');
+SELECT outcome FROM idempotency.claim('1234567890', 'settings', lease => '1 minute');
 SELECT outcome FROM idempotency.claim('12345678901', 'settings');
-SELECT outcome FROM idempotency.claim(repeat(E'\u00e9', 4), 'settings');
+SELECT outcome FROM idempotency.claim(repeat(E'\u00e9', 4), 'settings', lease => '1 minute');
 SELECT outcome FROM idempotency.claim(repeat(E'\u00e9', 6), 'settings');
 RESET idempotency.min_key_length;
 RESET idempotency.max_key_length;
 SET idempotency.max_key_length = 8192;
-SELECT outcome FROM idempotency.claim(repeat('k', 8192), 'settings');
+SELECT outcome FROM idempotency.claim(repeat('k', 8192), 'settings', lease => '1 minute');
 SELECT outcome FROM idempotency.claim(repeat('k', 8192), 'settings');
 SELECT outcome FROM idempotency.claim(repeat('k', 8193), 'settings');
 RESET idempotency.max_key_length;
@@ -111,7 +115,7 @@ SELECT idempotency.complete(repeat('k', 8193), 'settings', attempt => 1);
 
 -- size of responses
 SET idempotency.max_response_size = '1kB';
-SELECT outcome FROM idempotency.claim('response', 'settings');
+SELECT outcome FROM idempotency.claim('response', 'settings', lease => '1 minute');
 SELECT idempotency.complete('response', 'settings', to_jsonb(repeat('x', 1100)), attempt => 1);
 SELECT idempotency.complete('response', 'settings', to_jsonb(repeat('x', 900)), attempt => 1);
 RESET idempotency.max_response_size;

@@ -1,10 +1,10 @@
 -- idempotency.sqlstate_prefix is the first two characters of every SQLSTATE
 -- that the extension raises.
 \set VERBOSITY sqlstate
-SELECT outcome FROM idempotency.claim('key', 'sqlstate_prefix');
-SELECT outcome FROM idempotency.claim('taken over', 'sqlstate_prefix');
+SELECT outcome FROM idempotency.claim('key', 'sqlstate_prefix', lease => '1 minute');
+SELECT outcome FROM idempotency.claim('taken over', 'sqlstate_prefix', lease => '1 minute');
 SELECT idempotency.release('taken over', 'sqlstate_prefix', 1);
-SELECT outcome, attempt FROM idempotency.claim('taken over', 'sqlstate_prefix');
+SELECT outcome, attempt FROM idempotency.claim('taken over', 'sqlstate_prefix', lease => '1 minute');
 
 SELECT idempotency.claim('');
 SELECT idempotency.complete('absent', 'sqlstate_prefix', attempt => 1);

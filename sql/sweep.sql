@@ -55,7 +55,7 @@ SELECT until > clock_timestamp() AS turned FROM idempotency.wheel WHERE slot = 2
 SELECT lay_wheel(clock_timestamp() - interval '1 day');
 SELECT count(*) FROM generate_series(1, 5) AS n,
 	LATERAL idempotency.claim('short' || n, 'sweep/long', ttl => '0.1 s', lease => '0.1 s');
-SELECT outcome FROM idempotency.claim('live', 'sweep/long', ttl => '1 day');
+SELECT outcome FROM idempotency.claim('live', 'sweep/long', ttl => '1 day', lease => '1 minute');
 SELECT DISTINCT lies_in FROM stored;
 SELECT pg_sleep(0.15);
 SELECT rows_deleted FROM idempotency.sweep(0);
@@ -119,8 +119,8 @@ SELECT idempotency.complete('again', 'sweep/long', '1', attempt => 1, ttl => '0.
 SELECT pg_sleep(0.15);
 SELECT scope, lies_in, live FROM stored;
 SELECT count(*) FROM idempotency.lookup('again', 'sweep/slot');
-SELECT outcome, attempt FROM idempotency.claim('again', 'sweep/slot', request => '2', ttl => '3 hours');
-SELECT outcome, attempt FROM idempotency.claim('again', 'sweep/long', request => '2', ttl => '3 hours');
+SELECT outcome, attempt FROM idempotency.claim('again', 'sweep/slot', request => '2', ttl => '3 hours', lease => '1 minute');
+SELECT outcome, attempt FROM idempotency.claim('again', 'sweep/long', request => '2', ttl => '3 hours', lease => '1 minute');
 SELECT scope, live, within_until, count(*) FROM stored GROUP BY 1, 2, 3 ORDER BY 1;
 SELECT rows_deleted FROM idempotency.sweep();
 SELECT outcome FROM idempotency.claim('again', 'sweep/slot', request => '2');

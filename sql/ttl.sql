@@ -37,14 +37,14 @@ COMMIT;
 SELECT counted_from('explicit', '2 hours');
 
 -- two transactions
-SELECT outcome FROM idempotency.claim('two', 'ttl', ttl => '3 hours');
+SELECT outcome FROM idempotency.claim('two', 'ttl', ttl => '3 hours', lease => '1 minute');
 SELECT counted_from('two', '3 hours');
 SELECT idempotency.complete('two', 'ttl', attempt => 1);
 SELECT counted_from('two', '3 hours');
-SELECT outcome FROM idempotency.claim('two by default', 'ttl');
+SELECT outcome FROM idempotency.claim('two by default', 'ttl', lease => '1 minute');
 SELECT idempotency.fail('two by default', 'ttl', attempt => 1);
 SELECT counted_from('two by default', '1 day');
-SELECT outcome FROM idempotency.claim('two explicit', 'ttl', ttl => '3 hours');
+SELECT outcome FROM idempotency.claim('two explicit', 'ttl', ttl => '3 hours', lease => '1 minute');
 SELECT idempotency.complete('two explicit', 'ttl', attempt => 1, ttl => '5 minutes');
 SELECT counted_from('two explicit', '5 minutes');
 

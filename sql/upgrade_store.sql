@@ -10,7 +10,7 @@ SET client_min_messages = warning;
 CREATE EXTENSION idempotency;
 CREATE TABLE payments (id bigint PRIMARY KEY);
 SELECT idempotency.distribute('payments');
-SELECT outcome FROM idempotency.claim('key', 'payments/1');
+SELECT outcome FROM idempotency.claim('key', 'payments/1', lease => '1 minute');
 SELECT idempotency.complete('key', 'payments/1', '"done"', attempt => 1);
 
 -- as it is, nothing is to be done
@@ -31,7 +31,7 @@ COMMIT;
 -- of a newer one
 ALTER TABLE idempotency.distributed_keys ADD COLUMN of_the_future integer;
 SELECT outcome, response FROM idempotency.claim('key', 'payments/1');
-SELECT outcome FROM idempotency.claim('newer', 'payments/1');
+SELECT outcome FROM idempotency.claim('newer', 'payments/1', lease => '1 minute');
 SELECT idempotency.upgrade_store();
 -- A column of another type is not what is expected, and not replaced.
 ALTER TABLE idempotency.distributed_keys DROP COLUMN recovery_point, ADD COLUMN recovery_point integer;

@@ -64,7 +64,7 @@ SELECT response, attempt FROM idempotency.lookup('parcel', 'plpgsql');
 
 -- Being overtaken is an error that can be caught by its SQLSTATE.
 SELECT outcome FROM idempotency.claim('overtaken', 'plpgsql', lease => '1 us');
-SELECT outcome, attempt FROM idempotency.claim('overtaken', 'plpgsql');
+SELECT outcome, attempt FROM idempotency.claim('overtaken', 'plpgsql', lease => '1 minute');
 DO $$
 BEGIN
 	BEGIN

@@ -23,6 +23,7 @@
 #define HTTP_UNPROCESSABLE		422
 #define HTTP_LOCKED				423
 #define HTTP_ATTEMPT_REQUIRED	428
+#define HTTP_INTERNAL			500
 
 /* The setting: its first two characters. */
 extern char *sqlstate_prefix;

@@ -136,6 +136,29 @@ check_wait(char **newval, void **extra, GucSource source)
 	return false;
 }
 
+/* "off" is an interval of zero. */
+static bool
+parse_lease(const char *text, Interval *result)
+{
+	if (pg_strcasecmp(text, "off") != 0)
+		return parse_interval(text, result);
+	memset(result, 0, sizeof(Interval));
+	return true;
+}
+
+static bool
+check_lease(char **newval, void **extra, GucSource source)
+{
+	Interval	interval;
+
+	if (parse_lease(*newval, &interval) && interval_usecs(&interval) >= 0 &&
+		interval_usecs(&interval) <= MAX_INTERVAL_USECS)
+		return true;
+	GUC_check_errdetail("The value must be \"off\" or an interval of at most %d years.",
+						MAX_INTERVAL_YEARS);
+	return false;
+}
+
 static void
 assign_default_ttl(const char *newval, void *extra)
 {
@@ -145,7 +168,7 @@ assign_default_ttl(const char *newval, void *extra)
 static void
 assign_default_lease(const char *newval, void *extra)
 {
-	(void) parse_interval(newval, &default_lease);
+	(void) parse_lease(newval, &default_lease);
 }
 
 static void
@@ -249,8 +272,9 @@ define_settings(void)
 							   check_positive_interval, assign_default_ttl, NULL);
 	DefineCustomStringVariable("idempotency.default_lease",
 							   "How long an unfinished, committed claim stays protected.",
-							   NULL, &default_lease_text, "60 s", PGC_SUSET, 0,
-							   check_positive_interval, assign_default_lease, NULL);
+							   "off: a claim that asks for no lease can't be committed unfinished.",
+							   &default_lease_text, "off", PGC_SUSET, 0,
+							   check_lease, assign_default_lease, NULL);
 	DefineCustomStringVariable("idempotency.default_wait",
 							   "How long a claim waits for a concurrent owner.",
 							   "Zero answers at once.",

@@ -51,6 +51,7 @@ CREATE TABLE idempotency.keys (
 	completed_at   timestamptz,
 	expires_at     timestamptz NOT NULL,
 	ttl            interval,
+	lease          interval,
 	claim_xid      xid,
 	slot           smallint    NOT NULL,
 	hash           uuid        NOT NULL,
@@ -74,11 +75,12 @@ COMMENT ON COLUMN idempotency.keys.response IS 'the result, replayed to every du
 COMMENT ON COLUMN idempotency.keys.attempt IS 'fencing token: rises with each takeover and each claim after a release';
 COMMENT ON COLUMN idempotency.keys.recovery_point IS 'the last step that an owner passed';
 COMMENT ON COLUMN idempotency.keys.state IS 'what the owner left with its recovery point';
-COMMENT ON COLUMN idempotency.keys.lease_until IS 'until when an unfinished claim is protected';
+COMMENT ON COLUMN idempotency.keys.lease_until IS 'until when an unfinished, committed claim is protected; NULL where there is no lease';
 COMMENT ON COLUMN idempotency.keys.claimed_at IS 'when the present attempt began';
 COMMENT ON COLUMN idempotency.keys.completed_at IS 'when the result was stored';
 COMMENT ON COLUMN idempotency.keys.expires_at IS 'from when on the key counts as absent';
 COMMENT ON COLUMN idempotency.keys.ttl IS 'ttl that the claim asked for; NULL leaves it to policy and settings';
+COMMENT ON COLUMN idempotency.keys.lease IS 'lease of the claim, by which heartbeat() and checkpoint() renew it; NULL where it has none';
 COMMENT ON COLUMN idempotency.keys.claim_xid IS 'transaction that made the present attempt';
 COMMENT ON COLUMN idempotency.keys.slot IS 'slot of the expiry wheel; -1 is keys_long';
 COMMENT ON COLUMN idempotency.keys.hash IS '128-bit hash of scope and key';
@@ -221,7 +223,7 @@ AS 'MODULE_PATHNAME', 'idempotency_heartbeat'
 LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
 
 COMMENT ON FUNCTION idempotency.heartbeat(text, text, integer, interval) IS
-'renew the lease of a claimed key; returns its new end';
+'renew the lease of a claimed key, or give it one; returns its new end';
 
 CREATE FUNCTION idempotency.checkpoint(
 	key text,
@@ -235,7 +237,7 @@ AS 'MODULE_PATHNAME', 'idempotency_checkpoint'
 LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
 
 COMMENT ON FUNCTION idempotency.checkpoint(text, text, text, jsonb, integer, interval) IS
-'note a passed step and its state for whoever takes over; renews the lease';
+'note a passed step and its state for whoever takes over; renews the lease, if there is one';
 
 CREATE FUNCTION idempotency.lookup(
 	key text,
@@ -343,7 +345,7 @@ COMMENT ON FUNCTION idempotency.announce_change() IS
 CREATE TABLE idempotency.policy (
 	scope              text PRIMARY KEY,
 	ttl                interval CHECK (ttl > interval '0'),
-	lease              interval CHECK (lease > interval '0'),
+	lease              interval CHECK (lease >= interval '0'),
 	wait               interval CHECK (wait >= interval '0'),
 	require_request    boolean,
 	require_issued     boolean,
@@ -356,7 +358,7 @@ COMMENT ON TABLE idempotency.policy IS
 'what holds for the keys of a scope and of those below it; NULL is inherited';
 COMMENT ON COLUMN idempotency.policy.scope IS 'the scope, or a prefix of scopes that ends at a slash; empty for the database';
 COMMENT ON COLUMN idempotency.policy.ttl IS 'how long a key is remembered';
-COMMENT ON COLUMN idempotency.policy.lease IS 'how long an unfinished, committed claim stays protected';
+COMMENT ON COLUMN idempotency.policy.lease IS 'how long an unfinished, committed claim stays protected; zero for none: it can''t be committed';
 COMMENT ON COLUMN idempotency.policy.wait IS 'how long a claim waits for a concurrent owner';
 COMMENT ON COLUMN idempotency.policy.require_request IS 'refuse a claim that gives no request';
 COMMENT ON COLUMN idempotency.policy.require_issued IS 'refuse a key that issue() has not handed out';
@@ -615,7 +617,7 @@ COMMENT ON COLUMN idempotency.in_flight.pid IS 'session whose transaction has cl
 COMMENT ON COLUMN idempotency.in_flight.application_name IS 'its application_name';
 COMMENT ON COLUMN idempotency.in_flight.since IS 'when the attempt began';
 COMMENT ON COLUMN idempotency.in_flight.waiters IS 'sessions that wait for its transaction to end or its command to return';
-COMMENT ON COLUMN idempotency.in_flight.lease_until IS 'until when the claim is protected once committed; NULL where it has its result';
+COMMENT ON COLUMN idempotency.in_flight.lease_until IS 'until when the claim is protected once committed; NULL where it has no lease, or its result';
 
 CREATE FUNCTION idempotency.stats_counters(
 	OUT scope text,
@@ -628,6 +630,7 @@ CREATE FUNCTION idempotency.stats_counters(
 	OUT completions bigint,
 	OUT failures bigint,
 	OUT releases bigint,
+	OUT unfinished bigint,
 	OUT waits bigint,
 	OUT time_waited interval,
 	OUT sweeps bigint,
@@ -665,6 +668,7 @@ SELECT
 	failures,
 	releases,
 	recovered AS takeovers,
+	unfinished,
 	waits,
 	time_waited,
 	sweeps,
@@ -689,6 +693,7 @@ COMMENT ON COLUMN idempotency.stats.completions IS 'results stored; storing the 
 COMMENT ON COLUMN idempotency.stats.failures IS 'final failures stored, likewise';
 COMMENT ON COLUMN idempotency.stats.releases IS 'claims given back';
 COMMENT ON COLUMN idempotency.stats.takeovers IS 'leases that ran out and were taken over: the same as recovered';
+COMMENT ON COLUMN idempotency.stats.unfinished IS 'commits refused, because a claim without a lease had not ended';
 COMMENT ON COLUMN idempotency.stats.waits IS 'waits for another session, by any function, however they ended';
 COMMENT ON COLUMN idempotency.stats.time_waited IS 'how long these waits took together';
 COMMENT ON COLUMN idempotency.stats.sweeps IS 'sweeps of the database; this and what follows only where the scope is empty, else NULL';

@@ -12,6 +12,7 @@
 #include "guc.h"
 #include "objects.h"
 #include "store/deferred.h"
+#include "store/unfinished.h"
 #include "stats.h"
 #include "sweep/worker.h"
 
@@ -27,4 +28,5 @@ _PG_init(void)
 	register_launcher();
 	share_stats();
 	share_deferred_claims();
+	watch_statements();
 }

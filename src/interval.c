@@ -18,22 +18,23 @@ interval_usecs(const Interval *interval)
 		((double) interval->month * DAYS_PER_MONTH + interval->day) * (double) USECS_PER_DAY;
 }
 
+/* Raise IK400 for an interval out of bounds; zero says what that means, if it is allowed. */
 static void
-check_length(const Interval *interval, const char *name, bool zero_allowed)
+check_length(const Interval *interval, const char *name, const char *zero)
 {
 	double		length = interval_usecs(interval);
 
-	if (length < 0 || (length == 0 && !zero_allowed))
+	if (length < 0 || (length == 0 && zero == NULL))
 		ereport(ERROR,
 				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
-				 zero_allowed ?
+				 zero != NULL ?
 				 errmsg("%s must not be negative", name) :
 				 errmsg("%s must be longer than zero", name),
 				 errdetail("The value given is %s.",
 						   DatumGetCString(DirectFunctionCall1(interval_out,
 															   IntervalPGetDatum(interval)))),
-				 zero_allowed ?
-				 errhint("Give an interval of zero to be answered at once.") :
+				 zero != NULL ?
+				 errhint("Give an interval of zero %s.", zero) :
 				 errhint("Leave the argument out for the default.")));
 	if (length > MAX_INTERVAL_USECS)
 		ereport(ERROR,
@@ -43,28 +44,34 @@ check_length(const Interval *interval, const char *name, bool zero_allowed)
 				 errhint("Give a shorter interval.")));
 }
 
-Interval *
-interval_from_arg(FunctionCallInfo fcinfo, int arg, const char *name)
+static Interval *
+checked_interval(FunctionCallInfo fcinfo, int arg, const char *name, const char *zero)
 {
 	Interval   *interval;
 
 	if (PG_ARGISNULL(arg))
 		return NULL;
 	interval = PG_GETARG_INTERVAL_P(arg);
-	check_length(interval, name, false);
+	check_length(interval, name, zero);
 	return interval;
+}
+
+Interval *
+interval_from_arg(FunctionCallInfo fcinfo, int arg, const char *name)
+{
+	return checked_interval(fcinfo, arg, name, NULL);
 }
 
 Interval *
 wait_from_arg(FunctionCallInfo fcinfo, int arg)
 {
-	Interval   *interval;
+	return checked_interval(fcinfo, arg, "wait", "to be answered at once");
+}
 
-	if (PG_ARGISNULL(arg))
-		return NULL;
-	interval = PG_GETARG_INTERVAL_P(arg);
-	check_length(interval, "wait", true);
-	return interval;
+Interval *
+policy_lease_from_arg(FunctionCallInfo fcinfo, int arg)
+{
+	return checked_interval(fcinfo, arg, "lease", "for no lease");
 }
 
 /* In microseconds, of an interval without months. */

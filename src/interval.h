@@ -23,11 +23,12 @@ extern double interval_usecs(const Interval *interval);
 
 /*
  * The interval at the given position of a function call, NULL where it is
- * NULL.  Raises IK400 where it is negative, too long or, for a ttl or lease,
- * zero.
+ * NULL.  Raises IK400 where it is negative, too long or, for a ttl or the lease
+ * of a claim, zero.
  */
 extern Interval *interval_from_arg(FunctionCallInfo fcinfo, int arg, const char *name);
 extern Interval *wait_from_arg(FunctionCallInfo fcinfo, int arg);
+extern Interval *policy_lease_from_arg(FunctionCallInfo fcinfo, int arg);
 
 /*
  * The time an interval after (before) another.  A day is 24 hours in every time

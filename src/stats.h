@@ -21,6 +21,8 @@ typedef enum StatsCounter
 	STATS_COMPLETIONS,
 	STATS_FAILURES,
 	STATS_RELEASES,
+	/* commits refused, as claims had not ended */
+	STATS_UNFINISHED,
 	/* waits for another session */
 	STATS_WAITS,
 	STATS_TIME_WAITED,			/* microseconds */

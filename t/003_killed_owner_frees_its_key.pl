@@ -22,7 +22,7 @@ sub one
 
 one(q{
 BEGIN;
-SELECT idempotency.claim('earlier');
+SELECT idempotency.claim('earlier', lease => '1 minute');
 SELECT idempotency.complete('earlier', response => '"kept"');
 COMMIT;
 SELECT idempotency.claim('leased', lease => '1 hour');
@@ -32,17 +32,17 @@ my $started = one('SELECT pg_postmaster_start_time()');
 my $owner = $node->background_psql('postgres');
 $owner->query_safe(q{
 BEGIN;
-SELECT idempotency.claim('held');
+SELECT idempotency.claim('held', lease => '1 minute');
 INSERT INTO payments VALUES ('held');
 });
 my $pid = $owner->query_safe('SELECT pg_backend_pid()');
-is(one(q{SELECT outcome FROM idempotency.claim('held', wait => '0')}), 'in_progress', 'the backend holds the key');
+is(one(q{SELECT outcome FROM idempotency.claim('held', wait => '0', lease => '1 minute')}), 'in_progress', 'the backend holds the key');
 
 # A duplicate that waits for the owner when it is killed.
 my $duplicate = $node->background_psql('postgres', on_error_stop => 0);
 $duplicate->query_until(qr/waiting/, q{
 \echo waiting
-SELECT outcome FROM idempotency.claim('held', wait => '1 hour');
+SELECT outcome FROM idempotency.claim('held', wait => '1 hour', lease => '1 minute');
 });
 $node->poll_query_until('postgres',
 	qq{SELECT count(*) = 1 FROM pg_stat_activity WHERE $pid = ANY (pg_blocking_pids(pid))})
@@ -55,11 +55,11 @@ eval { $_->quit } for ($owner, $duplicate);
 
 is(one('SELECT pg_postmaster_start_time()'), $started, 'the server restarted itself');
 is(one('SELECT count(*) FROM payments'), '0', 'nothing is left of the killed work');
-is(one(q{SELECT outcome, attempt FROM idempotency.claim('held', wait => '0')}),
+is(one(q{SELECT outcome, attempt FROM idempotency.claim('held', wait => '0', lease => '1 minute')}),
 	'new|1', 'the key that a killed backend held is free');
-is(one(q{SELECT outcome, response FROM idempotency.claim('earlier')}),
+is(one(q{SELECT outcome, response FROM idempotency.claim('earlier', lease => '1 minute')}),
 	'replay|"kept"', 'a committed result is replayed after the server restarted itself');
-is(one(q{SELECT outcome FROM idempotency.claim('leased')}),
+is(one(q{SELECT outcome FROM idempotency.claim('leased', lease => '1 minute')}),
 	'in_progress', 'a committed lease outlives the restart');
 
 done_testing();

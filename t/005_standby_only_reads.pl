@@ -19,28 +19,28 @@ $standby->start;
 
 $primary->safe_psql('postgres', q{
 BEGIN;
-SELECT idempotency.claim('done', 'shop', '{"amount": 1}');
+SELECT idempotency.claim('done', 'shop', '{"amount": 1}', lease => '1 minute');
 SELECT idempotency.complete('done', 'shop', '{"id": 1}', '1', 201);
 COMMIT;
 SELECT idempotency.claim('leased', 'shop', lease => '1 hour');
 SELECT idempotency.claim('being completed', 'shop', lease => '1 hour');
 BEGIN;
-SELECT idempotency.claim('prepared', 'shop');
+SELECT idempotency.claim('prepared', 'shop', lease => '1 minute');
 PREPARE TRANSACTION 'prepared';
 });
 my $owner = $primary->background_psql('postgres');
 $owner->query_safe(q{
 BEGIN;
-SELECT idempotency.claim('being claimed', 'shop');
+SELECT idempotency.claim('being claimed', 'shop', lease => '1 minute');
 SELECT idempotency.complete('being completed', 'shop', '"new"', attempt => 1);
 });
 # The uncommitted rows reach the standby with the next commit.
-$primary->safe_psql('postgres', q{SELECT idempotency.claim('last', 'shop')});
+$primary->safe_psql('postgres', q{SELECT idempotency.claim('last', 'shop', lease => '1 minute')});
 $primary->wait_for_catchup($standby);
 
 my %writer = (
-	'claim' => q{idempotency.claim('new', 'shop')},
-	'claim of a result' => q{idempotency.claim('done', 'shop', '{"amount": 1}')},
+	'claim' => q{idempotency.claim('new', 'shop', lease => '1 minute')},
+	'claim of a result' => q{idempotency.claim('done', 'shop', '{"amount": 1}', lease => '1 minute')},
 	'complete' => q{idempotency.complete('leased', 'shop', attempt => 1)},
 	'fail' => q{idempotency.fail('leased', 'shop', attempt => 1)},
 	'release' => q{idempotency.release('leased', 'shop', 1)},
@@ -77,7 +77,7 @@ is(looked_up($standby, $_), looked_up($primary, $_), "lookup on a standby follow
 
 # READ ONLY on the primary is the same promise.
 my ($status, $stdout, $stderr) = $primary->psql('postgres',
-	"\\set VERBOSITY sqlstate\nBEGIN READ ONLY;\nSELECT idempotency.claim('new', 'shop');");
+	"\\set VERBOSITY sqlstate\nBEGIN READ ONLY;\nSELECT idempotency.claim('new', 'shop', lease => '1 minute');");
 is($stderr, 'psql:<stdin>:3: ERROR:  25006', 'claim raises the read-only error in a read-only transaction');
 
 done_testing();

@@ -25,16 +25,16 @@ DECLARE
 	c idempotency.claim_result;
 BEGIN
 	FOREACH ttl IN ARRAY ARRAY['1 hour', '1 day', '2 days', '3 days', '4 days', '5 days', '6 days', '7 days', '10 days', '1 year']::interval[] LOOP
-		c := idempotency.claim('completed ' || ttl, 'shop', '{"amount": 1}', ttl => ttl);
+		c := idempotency.claim('completed ' || ttl, 'shop', '{"amount": 1}', ttl => ttl, lease => '1 minute');
 		PERFORM idempotency.complete('completed ' || ttl, 'shop', jsonb_build_object('ttl', ttl), 'id ' || ttl, 201);
 		c := idempotency.claim('leased ' || ttl, 'shop', '{"amount": 1}', ttl => ttl, lease => '1 hour');
 		PERFORM idempotency.checkpoint('leased ' || ttl, 'shop', 'charged', '{"charge": "ch_1"}', lease => '1 hour');
 	END LOOP;
-	c := idempotency.claim('released', 'shop');
+	c := idempotency.claim('released', 'shop', lease => '1 minute');
 	PERFORM idempotency.release('released', 'shop');
-	c := idempotency.claim('failed', 'shop');
+	c := idempotency.claim('failed', 'shop', lease => '1 minute');
 	PERFORM idempotency.fail('failed', 'shop', '{"title": "No funds"}', status_code => 402);
-	c := idempotency.claim('odd: \ '' " \t ' || chr(10), E'a\\b\nc');
+	c := idempotency.claim('odd: \ '' " \t ' || chr(10), E'a\\b\nc', lease => '1 minute');
 	PERFORM idempotency.complete('odd: \ '' " \t ' || chr(10), E'a\\b\nc', '"\\ \n \" \t"');
 	c := idempotency.claim('expired', 'shop', ttl => '1 millisecond', lease => '1 millisecond');
 	PERFORM idempotency.complete('expired', 'shop', '"gone"');
@@ -57,7 +57,7 @@ my $answers = q{
 SELECT key, c.outcome, c.status_code, c.resource_id, c.response, c.claimed_at, c.completed_at, c.expires_at
 FROM (SELECT key, scope, fingerprint FROM idempotency.keys
 	WHERE status IN ('completed', 'failed', 'in_progress') AND key <> 'expired' OFFSET 0) AS k,
-	LATERAL idempotency.claim(key, scope, CASE WHEN fingerprint IS NOT NULL THEN '{"amount": 1}'::jsonb END) AS c
+	LATERAL idempotency.claim(key, scope, CASE WHEN fingerprint IS NOT NULL THEN '{"amount": 1}'::jsonb END, lease => '1 minute') AS c
 ORDER BY scope, key};
 # W1
 my $outlive = q{
@@ -102,24 +102,24 @@ sub is_restored
 		"every restored key is found: $what");
 	is($node->safe_psql($database, $outlive), '0', "no restored key outlives its slot: $what");
 	is($node->safe_psql($database, $answers), $old_answers, "every retry is answered as before: $what");
-	is($node->safe_psql($database, q{SELECT outcome FROM idempotency.claim('completed 1 day', 'shop', '{"amount": 2}')}),
+	is($node->safe_psql($database, q{SELECT outcome FROM idempotency.claim('completed 1 day', 'shop', '{"amount": 2}', lease => '1 minute')}),
 		'mismatch', "another request is told apart: $what");
-	is($node->safe_psql($database, q{SELECT outcome, attempt FROM idempotency.claim('released', 'shop')}),
+	is($node->safe_psql($database, q{SELECT outcome, attempt FROM idempotency.claim('released', 'shop', lease => '1 minute')}),
 		'new|2', "a released key keeps its attempt: $what");
-	is($node->safe_psql($database, q{SELECT outcome FROM idempotency.claim('expired', 'shop')}),
+	is($node->safe_psql($database, q{SELECT outcome FROM idempotency.claim('expired', 'shop', lease => '1 minute')}),
 		'new', "an expired key is free: $what");
 	$node->safe_psql($database, q{SELECT idempotency.complete('leased 1 day', 'shop', '"done"', attempt => 1)});
-	is($node->safe_psql($database, q{SELECT outcome, response FROM idempotency.claim('leased 1 day', 'shop', '{"amount": 1}')}),
+	is($node->safe_psql($database, q{SELECT outcome, response FROM idempotency.claim('leased 1 day', 'shop', '{"amount": 1}', lease => '1 minute')}),
 		'replay|"done"', "the owner of a lease completes: $what");
 
 	# Keys that are new there live among the restored ones.
 	$node->safe_psql($database, q{
-SELECT idempotency.claim('later ' || days, 'shop', ttl => make_interval(days => days)) FROM generate_series(1, 12) AS days;
+SELECT idempotency.claim('later ' || days, 'shop', ttl => make_interval(days => days), lease => '1 minute') FROM generate_series(1, 12) AS days;
 SELECT idempotency.complete('later ' || days, 'shop', attempt => 1) FROM generate_series(1, 12) AS days;
 });
 	is($node->safe_psql($database, q{
 SELECT string_agg(DISTINCT outcome, ', ') FROM generate_series(1, 12) AS days,
-	LATERAL idempotency.claim('later ' || days, 'shop') AS c}),
+	LATERAL idempotency.claim('later ' || days, 'shop', lease => '1 minute') AS c}),
 		'replay', "keys claimed after the restore are replayed: $what");
 	is($node->safe_psql($database, $outlive), '0', "no later key outlives its slot: $what");
 }
@@ -189,7 +189,7 @@ for my $pair ([ 'worn', 'used' ], [ 'old', 'worn' ])
 	for my $database ('worn', 'used')
 	{
 		$node->safe_psql($database, qq{
-SELECT idempotency.claim('$from $into $database ' || days, 'shop', ttl => make_interval(days => days)) FROM generate_series(1, 10) AS days;
+SELECT idempotency.claim('$from $into $database ' || days, 'shop', ttl => make_interval(days => days), lease => '1 minute') FROM generate_series(1, 10) AS days;
 SELECT idempotency.complete('$from $into $database ' || days, 'shop', attempt => 1) FROM generate_series(1, 10) AS days;
 });
 	}

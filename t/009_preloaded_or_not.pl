@@ -18,10 +18,10 @@ sub works
 	is( $node->safe_psql('postgres', qq{
 SET idempotency.default_ttl = '2 days';
 BEGIN;
-SELECT outcome, expires_at - claimed_at FROM idempotency.claim('$key', 'shop', '{"amount": 1}');
+SELECT outcome, expires_at - claimed_at FROM idempotency.claim('$key', 'shop', '{"amount": 1}', lease => '1 minute');
 SELECT idempotency.complete('$key', 'shop', '{"id": 1}', '1', 201) \\g /dev/null
 COMMIT;
-SELECT outcome, status_code, response FROM idempotency.claim('$key', 'shop', '{"amount": 1}');
+SELECT outcome, status_code, response FROM idempotency.claim('$key', 'shop', '{"amount": 1}', lease => '1 minute');
 }),
 		qq{new|2 days\nreplay|201|{"id": 1}}, "claim, complete and replay: $how");
 	is($node->safe_psql('postgres', qq{SELECT status FROM idempotency.lookup('$key', 'shop')}),
@@ -36,7 +36,7 @@ works('not preloaded', 'a');
 # then said, and the default holds.
 is( $node->safe_psql('postgres', qq{
 SET idempotency.default_ttl = 'soon';
-SELECT expires_at - claimed_at FROM idempotency.claim('wrong setting');
+SELECT expires_at - claimed_at FROM idempotency.claim('wrong setting', lease => '1 minute');
 }),
 	'1 day', 'a wrong setting made before the library is loaded gives way to the default');
 
@@ -47,7 +47,7 @@ for my $preload ('session_preload_libraries', 'shared_preload_libraries')
 	is($node->safe_psql('postgres', "SHOW $preload"), 'idempotency', "the library is in $preload");
 	is($node->safe_psql('postgres', 'SHOW idempotency.default_ttl'), '1 day', "its settings are known at once: $preload");
 	works($preload, $preload);
-	is($node->safe_psql('postgres', q{SELECT outcome FROM idempotency.claim('a', 'shop', '{"amount": 1}')}),
+	is($node->safe_psql('postgres', q{SELECT outcome FROM idempotency.claim('a', 'shop', '{"amount": 1}', lease => '1 minute')}),
 		'replay', "keys stored without preloading are replayed: $preload");
 
 	my ($status, $stdout, $stderr) =
@@ -58,7 +58,7 @@ for my $preload ('session_preload_libraries', 'shared_preload_libraries')
 	is($node->safe_psql('template1', 'SELECT 1'), '1', "a database without the extension can be used: $preload");
 	$node->safe_psql('postgres', 'DROP EXTENSION idempotency; CREATE EXTENSION idempotency');
 	works("$preload, extension created again", 'again');
-	is($node->safe_psql('postgres', q{SELECT outcome FROM idempotency.claim('a', 'shop', '{"amount": 1}')}),
+	is($node->safe_psql('postgres', q{SELECT outcome FROM idempotency.claim('a', 'shop', '{"amount": 1}', lease => '1 minute')}),
 		'new', "dropping the extension drops its keys: $preload");
 	$node->safe_psql('postgres', q{SELECT idempotency.complete('a', 'shop', attempt => 1)});
 	$node->adjust_conf('postgresql.conf', $preload, undef);

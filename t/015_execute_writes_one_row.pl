@@ -53,7 +53,7 @@ is($node->safe_psql('postgres', q{SELECT count(*) FROM payments WHERE key = 'for
 # who: what in_flight shows
 sub who
 {
-	return $node->safe_psql('postgres', 'SELECT scope, key, attempt, application_name, waiters, lease_until > since FROM idempotency.in_flight ORDER BY scope, key');
+	return $node->safe_psql('postgres', 'SELECT scope, key, attempt, application_name, waiters, lease_until IS NULL FROM idempotency.in_flight ORDER BY scope, key');
 }
 
 # Sessions whose commands wait until this one lets them go on.

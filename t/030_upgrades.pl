@@ -102,9 +102,9 @@ ORDER BY 1
 
 # What is stored, and is to be there afterwards.
 my $store = q{
-	SELECT outcome FROM idempotency.claim('done', 'upgrade', '{"amount": 5}');
+	SELECT outcome FROM idempotency.claim('done', 'upgrade', '{"amount": 5}', lease => '1 minute');
 	SELECT idempotency.complete('done', 'upgrade', '{"id": 17}', '17', 201, 1);
-	SELECT outcome FROM idempotency.claim('long', 'upgrade', ttl => '1 year');
+	SELECT outcome FROM idempotency.claim('long', 'upgrade', ttl => '1 year', lease => '1 minute');
 	SELECT idempotency.checkpoint('long', 'upgrade', 'charged', '{"charge": 1}', 1, lease => '1 hour');
 	SELECT idempotency.set_policy('upgrade', ttl => '2 days');
 };
@@ -132,7 +132,7 @@ sub update
 	$node->safe_psql('updated', "ALTER EXTENSION idempotency UPDATE TO '$to'");
 	is($node->safe_psql('updated', $columns), $before, "$from to $to keeps keys, policies and the wheel");
 	is($node->safe_psql('updated',
-			q{SELECT outcome, status_code, resource_id, response FROM idempotency.claim('done', 'upgrade', '{"amount": 5.0}')}),
+			q{SELECT outcome, status_code, resource_id, response FROM idempotency.claim('done', 'upgrade', '{"amount": 5.0}', lease => '1 minute')}),
 		'replay|201|17|{"id": 17}', "after $from to $to a retry replays what was stored before");
 	$node->safe_psql('updated', q{SELECT idempotency.complete('long', 'upgrade', attempt => 1)});
 
@@ -191,7 +191,7 @@ foreach my $forgotten (grep { /\S/ } split /;\n/, $changes)
 write_script('idempotency--0.9.sql', $install);
 $node->safe_psql('postgres', 'CREATE DATABASE earlier');
 $node->safe_psql('earlier', q{CREATE EXTENSION idempotency VERSION '0.9'});
-is($node->safe_psql('earlier', q{SELECT outcome FROM idempotency.claim('k')}),
+is($node->safe_psql('earlier', q{SELECT outcome FROM idempotency.claim('k', lease => '1 minute')}),
 	'new', 'a library later than the extension works');
 
 # An earlier one says so, and the update that would need a later one fails.
@@ -201,26 +201,26 @@ write_script("idempotency--$later.sql", $install);
 write_script("idempotency--$current--$later.sql", $announce);
 $node->safe_psql('postgres', 'CREATE DATABASE later');
 $node->safe_psql('later', "CREATE EXTENSION idempotency VERSION '$later'");
-my ($status, $out, $err) = $node->psql('later', q{SELECT outcome FROM idempotency.claim('k')});
+my ($status, $out, $err) = $node->psql('later', q{SELECT outcome FROM idempotency.claim('k', lease => '1 minute')});
 like($err, qr/library of extension "idempotency" is older than the extension/, 'a library earlier than the extension refuses to work');
 like($err, qr/The library is of version \Q$current\E, the extension in this database of version \Q$later\E\./, 'and says which versions these are');
 $node->safe_psql('postgres', 'CREATE DATABASE updated');
 $node->safe_psql('updated', 'CREATE EXTENSION idempotency');
 $node->safe_psql('updated', $store);
 ($status, $out, $err) = $node->psql('updated',
-	"SELECT outcome FROM idempotency.claim('k'); ALTER EXTENSION idempotency UPDATE TO '$later'");
+	"SELECT outcome FROM idempotency.claim('k', lease => '1 minute'); ALTER EXTENSION idempotency UPDATE TO '$later'");
 like($err, qr/older than the extension/, 'an update that the library is too old for fails');
 is($node->safe_psql('updated',
-		q{SELECT extversion, (SELECT outcome FROM idempotency.claim('done', 'upgrade', '{"amount": 5}')) FROM pg_extension WHERE extname = 'idempotency'}),
+		q{SELECT extversion, (SELECT outcome FROM idempotency.claim('done', 'upgrade', '{"amount": 5}', lease => '1 minute')) FROM pg_extension WHERE extname = 'idempotency'}),
 	"$current|replay", 'and leaves everything as it was');
 
 # A session that has been using the tables hears of it, too.
 write_script("idempotency--$current--$later.sql", 'DELETE FROM idempotency.policy WHERE false;');
 my $connstr = $node->connstr('updated');
 ($status, $out, $err) = $node->psql('updated', qq{
-	SELECT outcome FROM idempotency.claim('mine', wait => '0');
+	SELECT outcome FROM idempotency.claim('mine', wait => '0', lease => '1 minute');
 	\\! psql -X -q -d "$connstr" -c "ALTER EXTENSION idempotency UPDATE TO '$later'"
-	SELECT outcome FROM idempotency.claim('yours')});
+	SELECT outcome FROM idempotency.claim('yours', lease => '1 minute')});
 is($out, 'new', 'before an update a session works');
 like($err, qr/older than the extension/, 'and is refused after it');
 

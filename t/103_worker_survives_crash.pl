@@ -59,7 +59,7 @@ $node->reload;
 $node->safe_psql('postgres', q{
 	UPDATE idempotency.wheel SET until = clock_timestamp() + (slot + 1) * interval '1 hour';
 	SELECT idempotency.claim('dead' || n, 'crash', ttl => '0.01 s', lease => '0.01 s') FROM generate_series(1, 100) AS n;
-	SELECT idempotency.claim('live' || n, 'crash', ttl => '90 minutes') FROM generate_series(1, 100) AS n;
+	SELECT idempotency.claim('live' || n, 'crash', ttl => '90 minutes', lease => '1 minute') FROM generate_series(1, 100) AS n;
 	SELECT pg_sleep(0.1);
 	UPDATE idempotency.wheel SET until = clock_timestamp() WHERE slot = 0;
 });

@@ -26,7 +26,7 @@ $primary->safe_psql('postgres', q{
 	SELECT idempotency.claim('a', 'slot', ttl => '0.01 s', lease => '0.01 s');
 	SELECT idempotency.claim('b', 'long', ttl => '1 year', lease => '0.01 s');
 	SELECT idempotency.complete('b', 'long', attempt => 1, ttl => '0.01 s');
-	SELECT idempotency.claim('c', 'live', ttl => '1 year');
+	SELECT idempotency.claim('c', 'live', ttl => '1 year', lease => '1 minute');
 	SELECT pg_sleep(0.02);
 	UPDATE idempotency.wheel SET until = clock_timestamp() WHERE slot = 0;
 });

@@ -18,7 +18,7 @@ for my $order ('pg_stat_statements, idempotency', 'idempotency, pg_stat_statemen
 {
 	$node->append_conf('postgresql.conf', "shared_preload_libraries = '$order'");
 	$node->restart;
-	$node->safe_psql('postgres', q{SELECT idempotency.claim('k', 'shop')});
+	$node->safe_psql('postgres', q{SELECT idempotency.claim('k', 'shop', lease => '1 minute')});
 	is($node->safe_psql('postgres', q{SELECT claims FROM idempotency.stats WHERE scope = ''}), '1', "calls are counted: $order");
 	is($node->safe_psql('postgres', q{SELECT calls FROM pg_stat_statements WHERE query LIKE 'SELECT idempotency.claim(%'}),
 		'1', "and statements too: $order");

@@ -40,10 +40,10 @@ sub preload
 # Not preloaded.
 
 one('CREATE EXTENSION idempotency');
-is(one(q{SELECT outcome FROM idempotency.claim('a')}), 'new', 'a claim is made where nothing is counted');
+is(one(q{SELECT outcome FROM idempotency.claim('a', lease => '1 minute')}), 'new', 'a claim is made where nothing is counted');
 one(q{
 SELECT idempotency.set_policy('shop');
-SELECT idempotency.claim('a', 'shop');
+SELECT idempotency.claim('a', 'shop', lease => '1 minute');
 SELECT idempotency.stats_reset();
 });
 is(one('SELECT count(*) FROM idempotency.stats'), '0', 'no rows where the library is not preloaded');
@@ -60,18 +60,18 @@ is(one('SELECT scope, claims, stats_reset > pg_postmaster_start_time() FROM idem
 
 # Every outcome, in one session, under no policy.
 one(q{
-SELECT idempotency.claim('completed', 'shop/a', '1');
+SELECT idempotency.claim('completed', 'shop/a', '1', lease => '1 minute');
 SELECT idempotency.complete('completed', 'shop/a', attempt => 1);
-SELECT idempotency.claim('completed', 'shop/a', '1');
-SELECT idempotency.claim('completed', 'shop/a', '1');
-SELECT idempotency.claim('completed', 'shop/a', '2');
-SELECT idempotency.claim('leased', 'shop/a');
-SELECT idempotency.claim('leased', 'shop/a');
-SELECT idempotency.claim('leased', 'shop/a');
-SELECT idempotency.claim('leased', 'shop/a');
+SELECT idempotency.claim('completed', 'shop/a', '1', lease => '1 minute');
+SELECT idempotency.claim('completed', 'shop/a', '1', lease => '1 minute');
+SELECT idempotency.claim('completed', 'shop/a', '2', lease => '1 minute');
+SELECT idempotency.claim('leased', 'shop/a', lease => '1 minute');
+SELECT idempotency.claim('leased', 'shop/a', lease => '1 minute');
+SELECT idempotency.claim('leased', 'shop/a', lease => '1 minute');
+SELECT idempotency.claim('leased', 'shop/a', lease => '1 minute');
 SELECT idempotency.claim('taken over', 'shop/a', lease => '1 microsecond');
 SELECT idempotency.claim('taken over', 'shop/a', lease => '1 microsecond');
-SELECT idempotency.claim('old', 'shop/a', first_sent => 'yesterday', ttl => '1 hour');
+SELECT idempotency.claim('old', 'shop/a', first_sent => 'yesterday', ttl => '1 hour', lease => '1 minute');
 });
 is( counted(''),
 	'claims 11, new 3, recovered 1, replay 2, in_progress 3, mismatch 1, expired 1, completions 1, takeovers 1',
@@ -84,7 +84,7 @@ my $session = $node->background_psql('postgres');
 sub claim_in_session
 {
 	my ($scope) = @_;
-	$session->query_safe(qq{SELECT idempotency.claim(gen_random_uuid()::text, '$scope')});
+	$session->query_safe(qq{SELECT idempotency.claim(gen_random_uuid()::text, '$scope', lease => '1 minute')});
 }
 one('SELECT idempotency.stats_reset()');
 is(counted(''), '', 'a reset sets the counters to zero');
@@ -108,17 +108,17 @@ SELECT idempotency.stats_reset();
 SELECT idempotency.set_policy('ends');
 CREATE FUNCTION pay(request jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT request';
 CREATE FUNCTION refuse(request jsonb) RETURNS jsonb LANGUAGE plpgsql AS 'BEGIN RAISE division_by_zero; END';
-SELECT idempotency.claim('c', 'ends');
+SELECT idempotency.claim('c', 'ends', lease => '1 minute');
 SELECT idempotency.complete('c', 'ends', '1', attempt => 1);
 SELECT idempotency.complete('c', 'ends', '1', attempt => 1);
 });
 is(counted('ends'), 'claims 1, new 1, completions 1', 'the same result stored again is not counted');
 one(q{
-SELECT idempotency.claim('f', 'ends');
+SELECT idempotency.claim('f', 'ends', lease => '1 minute');
 SELECT idempotency.fail('f', 'ends', attempt => 1);
-SELECT idempotency.claim('r', 'ends');
+SELECT idempotency.claim('r', 'ends', lease => '1 minute');
 SELECT idempotency.release('r', 'ends', attempt => 1);
-SELECT idempotency.claim('r', 'ends');
+SELECT idempotency.claim('r', 'ends', lease => '1 minute');
 SELECT idempotency.heartbeat('r', 'ends', attempt => 2);
 });
 is( counted('ends'),
@@ -136,7 +136,7 @@ is( counted('ends'),
 	'once and execute count as a claim and its end');
 one(q{
 SELECT idempotency.stats_reset();
-SELECT idempotency.claim_many('{1,2,3,c}', 'ends', '{1,2,3,null}');
+SELECT idempotency.claim_many('{1,2,3,c}', 'ends', '{1,2,3,null}', lease => '1 minute');
 SELECT idempotency.complete_many('{1,2,3}', 'ends', attempts => '{1,1,1}');
 });
 is(counted('ends'), 'claims 4, new 3, replay 1, completions 3', 'a batch counts each of its keys');
@@ -145,18 +145,18 @@ is(counted('ends'), 'claims 4, new 3, replay 1, completions 3', 'a batch counts 
 one(q{
 SELECT idempotency.stats_reset();
 BEGIN;
-SELECT idempotency.claim('rolled back', 'ends');
+SELECT idempotency.claim('rolled back', 'ends', lease => '1 minute');
 SELECT idempotency.complete('rolled back', 'ends');
 ROLLBACK;
 });
 is(counted('ends'), 'claims 1, new 1, completions 1', 'a call counts although it is rolled back');
 $node->psql('postgres', $_)
-  for (q{SELECT idempotency.claim('', 'ends')},
+  for (q{SELECT idempotency.claim('', 'ends', lease => '1 minute')},
 	q{SELECT idempotency.complete('nobody''s', 'ends', attempt => 1)},
 	q{SELECT idempotency.release('nobody''s', 'ends', attempt => 1)});
 is(counted('ends'), 'claims 1, new 1, completions 1', 'a call that is refused does not count');
 $node->psql('postgres', $_)
-  for (q{SELECT idempotency.claim('leased', 'ends', '1')}, q{SELECT idempotency.once('leased', 'ends')});
+  for (q{SELECT idempotency.claim('leased', 'ends', '1', lease => '1 minute')}, q{SELECT idempotency.once('leased', 'ends')});
 is( counted('ends'),
 	'claims 3, new 2, mismatch 1, completions 1',
 	'an outcome counts also where it is raised as an error');
@@ -177,18 +177,18 @@ sub waited
 	return $took >= $least && $took < 600_000 ? $waits : "$waits, the last one took $took ms";
 }
 one('SELECT idempotency.stats_reset()');
-$owner->query_safe(q{BEGIN; SELECT idempotency.claim('held', 'ends')});
-one(q{SELECT idempotency.claim('held', 'ends', wait => '0')});
+$owner->query_safe(q{BEGIN; SELECT idempotency.claim('held', 'ends', lease => '1 minute')});
+one(q{SELECT idempotency.claim('held', 'ends', wait => '0', lease => '1 minute')});
 is(waited(0), '0', 'an answer at once is no wait');
-one(q{SELECT idempotency.claim('held', 'ends', wait => '500 ms')});
+one(q{SELECT idempotency.claim('held', 'ends', wait => '500 ms', lease => '1 minute')});
 is(waited(250), '1', 'a wait that runs out is counted with its time');
-$node->psql('postgres', q{SET statement_timeout = '500 ms'; SELECT idempotency.claim('held', 'ends')});
+$node->psql('postgres', q{SET statement_timeout = '500 ms'; SELECT idempotency.claim('held', 'ends', lease => '1 minute')});
 is(waited(250), '2', 'a wait that is cancelled is counted with its time');
 $node->psql('postgres', q{SET lock_timeout = '100 ms'; SELECT idempotency.complete('held', 'ends', attempt => 1)});
 is(waited(100), '3', 'so is that of complete()');
 $waiter->query_until(qr/waiting/, q{
 \echo waiting
-SELECT outcome FROM idempotency.claim('held', 'ends', wait => '1 hour');
+SELECT outcome FROM idempotency.claim('held', 'ends', wait => '1 hour', lease => '1 minute');
 });
 $node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'transactionid' AND NOT granted})
   or die 'nobody waits';
@@ -205,8 +205,8 @@ one('CREATE DATABASE other');
 one(q{
 CREATE EXTENSION idempotency;
 SELECT idempotency.set_policy('ends');
-SELECT idempotency.claim('elsewhere', 'ends');
-SELECT idempotency.claim('elsewhere', 'else');
+SELECT idempotency.claim('elsewhere', 'ends', lease => '1 minute');
+SELECT idempotency.claim('elsewhere', 'else', lease => '1 minute');
 }, 'other');
 is( one(q{SELECT scope, new FROM idempotency.stats ORDER BY scope COLLATE "C"}, 'other'),
 	"|1\nends|1", 'a database sees its own counters');
@@ -219,8 +219,8 @@ my $long = 'ä' x 200;
 one(qq{
 SELECT idempotency.set_policy('$long');
 SELECT idempotency.set_policy('$long/b');
-SELECT idempotency.claim('long', '$long');
-SELECT idempotency.claim('long', '$long/b/c');
+SELECT idempotency.claim('long', '$long', lease => '1 minute');
+SELECT idempotency.claim('long', '$long/b/c', lease => '1 minute');
 });
 is( one(q{SELECT scope = repeat('ä', 127), new FROM idempotency.stats WHERE scope LIKE 'ä%'}),
 	't|2', 'long scopes that begin alike count together');
@@ -234,7 +234,7 @@ sub claim_under_policies
 	my ($from, $to, $database) = @_;
 	one(qq{
 SELECT count(idempotency.set_policy('p' || i)) FROM generate_series($from, $to) AS i;
-SELECT count(idempotency.claim(gen_random_uuid()::text, 'p' || i)) FROM generate_series($from, $to) AS i;
+SELECT count(idempotency.claim(gen_random_uuid()::text, 'p' || i, lease => '1 minute')) FROM generate_series($from, $to) AS i;
 }, $database);
 }
 sub rows
@@ -295,7 +295,7 @@ $node->pgbench('--client=8 --jobs=2 --transactions=250 --no-vacuum', 0,
 \set key random(1, 5)
 BEGIN;
 SELECT (outcome = 'new')::int AS new, (outcome = 'replay')::int AS replay
-FROM idempotency.claim(:key::text, 'storm/' || :policy, wait => '10 minutes') \gset
+FROM idempotency.claim(:key::text, 'storm/' || :policy, wait => '10 minutes', lease => '1 minute') \gset
 \if :new
 SELECT idempotency.complete(:key::text, 'storm/' || :policy);
 \endif
@@ -311,14 +311,14 @@ SELECT count(*) FROM (
 is(one(q{SELECT sum(claims) FROM idempotency.stats}), '2000', 'no count is lost');
 
 # As fast as can be into one counter:
-one(q{SELECT idempotency.claim_many(array_agg(i::text), 'storm/1') FROM generate_series(1, 1000) AS i});
+one(q{SELECT idempotency.claim_many(array_agg(i::text), 'storm/1', lease => '1 minute') FROM generate_series(1, 1000) AS i});
 one(q{SELECT idempotency.complete_many(array_agg(key), 'storm/1', attempts => array_agg(1))
 	FROM idempotency.keys WHERE scope = 'storm/1' AND status = 'in_progress'});
 one('SELECT idempotency.stats_reset()');
 $node->pgbench('--client=8 --jobs=2 --transactions=10 --no-vacuum', 0,
 	[qr{processed: 80/80}], [qr{^$}], 'eight clients claim keys that have results', { '210_replay' => q{
 SELECT count(*) FROM (SELECT array_agg(i::text) AS keys FROM generate_series(1, 1000) AS i) AS all_keys,
-	idempotency.claim_many(keys, 'storm/1');
+	idempotency.claim_many(keys, 'storm/1', lease => '1 minute');
 } });
 is(counted('storm/1'), 'claims 80000, replay 80000', 'no count is lost where one counter is in demand');
 

@@ -30,13 +30,13 @@ DECLARE
 	c idempotency.claim_result;
 BEGIN
 	FOR days IN 1 .. 10 LOOP
-		c := idempotency.claim('$prefix done ' || days, 'shop', '{"amount": 1}', ttl => make_interval(days => days));
+		c := idempotency.claim('$prefix done ' || days, 'shop', '{"amount": 1}', ttl => make_interval(days => days), lease => '1 minute');
 		PERFORM idempotency.complete('$prefix done ' || days, 'shop', jsonb_build_object('days', days), days::text, 201);
 		c := idempotency.claim('$prefix leased ' || days, 'shop', ttl => make_interval(days => days), lease => '1 hour');
 	END LOOP;
-	c := idempotency.claim('$prefix large', 'shop');
+	c := idempotency.claim('$prefix large', 'shop', lease => '1 minute');
 	PERFORM idempotency.complete('$prefix large', 'shop', (SELECT jsonb_agg(md5(i::text)) FROM generate_series(1, 1000) AS i));
-	c := idempotency.claim('$prefix released', 'shop');
+	c := idempotency.claim('$prefix released', 'shop', lease => '1 minute');
 	PERFORM idempotency.release('$prefix released', 'shop');
 END
 \$\$;
@@ -90,7 +90,7 @@ is_the_same('changes');
 is(on_publisher('SELECT slots_cleared FROM idempotency.sweep()'), '0', 'the publisher turns an empty slot');
 on_publisher(q{
 SELECT idempotency.claim('in turned slot', 'shop',
-	ttl => (SELECT max(until) FROM idempotency.wheel WHERE slot = 7) - clock_timestamp() - interval '1 minute');
+	ttl => (SELECT max(until) FROM idempotency.wheel WHERE slot = 7) - clock_timestamp() - interval '1 minute', lease => '1 minute');
 SELECT idempotency.complete('in turned slot', 'shop', '"turned"', attempt => 1,
 	ttl => (SELECT max(until) FROM idempotency.wheel WHERE slot = 7) - clock_timestamp() - interval '1 minute');
 });
@@ -121,18 +121,18 @@ is_the_same('before the end');
 on_subscriber('DROP SUBSCRIPTION idempotency');
 my $answers = q{
 SELECT outcome, status_code, resource_id, response FROM (SELECT key FROM idempotency.keys WHERE key LIKE 'last done %' ORDER BY key OFFSET 0) AS k,
-	LATERAL idempotency.claim(key, 'shop', '{"amount": 1}')};
+	LATERAL idempotency.claim(key, 'shop', '{"amount": 1}', lease => '1 minute')};
 is(on_subscriber($answers), on_publisher($answers), 'the subscriber replays what the publisher had completed');
-is(on_subscriber(q{SELECT outcome FROM idempotency.claim('last done 3', 'shop', '{"amount": 2}')}),
+is(on_subscriber(q{SELECT outcome FROM idempotency.claim('last done 3', 'shop', '{"amount": 2}', lease => '1 minute')}),
 	'mismatch', 'it tells another request apart');
-is(on_subscriber(q{SELECT outcome FROM idempotency.claim('last leased 3', 'shop')}), 'in_progress', 'it protects a lease');
-is(on_subscriber(q{SELECT outcome, attempt FROM idempotency.claim('last released', 'shop')}), 'new|2', 'it keeps the attempt of a released key');
+is(on_subscriber(q{SELECT outcome FROM idempotency.claim('last leased 3', 'shop', lease => '1 minute')}), 'in_progress', 'it protects a lease');
+is(on_subscriber(q{SELECT outcome, attempt FROM idempotency.claim('last released', 'shop', lease => '1 minute')}), 'new|2', 'it keeps the attempt of a released key');
 on_subscriber(q{SELECT idempotency.complete('last leased 4', 'shop', '"done"', attempt => 1)});
-is(on_subscriber(q{SELECT response FROM idempotency.claim('last leased 4', 'shop')}), '"done"', 'the owner of a lease completes');
+is(on_subscriber(q{SELECT response FROM idempotency.claim('last leased 4', 'shop', lease => '1 minute')}), '"done"', 'the owner of a lease completes');
 is($session->query_safe(q{
 DO $$
 BEGIN
-	PERFORM idempotency.claim('short', 'strict', '{}');
+	PERFORM idempotency.claim('short', 'strict', '{}', lease => '1 minute');
 EXCEPTION WHEN SQLSTATE 'IK400' THEN
 	PERFORM set_config('test.refused', 'refused', false);
 END

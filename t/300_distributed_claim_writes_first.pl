@@ -35,32 +35,32 @@ sub statements
 }
 
 my $row = q{k.key = 'k' AND k.scope = 'payments/1'};
-is(statements(q{SELECT idempotency.claim('k', 'payments/1');}), 'INSERT', 'a new key is inserted');
-is(statements(q{SELECT idempotency.claim('k', 'payments/1');}), 'INSERT SELECT', 'a conflict is read after the insertion');
+is(statements(q{SELECT idempotency.claim('k', 'payments/1', lease => '1 minute');}), 'INSERT', 'a new key is inserted');
+is(statements(q{SELECT idempotency.claim('k', 'payments/1', lease => '1 minute');}), 'INSERT SELECT', 'a conflict is read after the insertion');
 is(statements(q{SELECT idempotency.heartbeat('k', 'payments/1', attempt => 1);}), 'UPDATE UPDATE', 'a lease is renewed by updates');
 is(statements(q{SELECT idempotency.complete('k', 'payments/1', attempt => 1);}), 'UPDATE UPDATE', 'a later completion begins with an update');
 is(statements(q{SELECT idempotency.complete('k', 'payments/1', attempt => 1);}), 'UPDATE', 'completing again, too');
-is(statements(q{SELECT idempotency.claim('k', 'payments/1');}), 'INSERT SELECT', 'a replay is read after the insertion');
+is(statements(q{SELECT idempotency.claim('k', 'payments/1', lease => '1 minute');}), 'INSERT SELECT', 'a replay is read after the insertion');
 $node->safe_psql('postgres', qq{UPDATE idempotency.distributed_keys AS k SET status = 'in_progress', lease_until = '-infinity' WHERE $row});
-is(statements(q{SELECT idempotency.claim('k', 'payments/1');}), 'INSERT SELECT UPDATE', 'so is a lease before it is taken over');
+is(statements(q{SELECT idempotency.claim('k', 'payments/1', lease => '1 minute');}), 'INSERT SELECT UPDATE', 'so is a lease before it is taken over');
 $node->safe_psql('postgres', qq{UPDATE idempotency.distributed_keys AS k SET expires_at = '-infinity' WHERE $row});
-is(statements(q{SELECT idempotency.claim('k', 'payments/1');}), 'INSERT SELECT UPDATE', 'and an expired key');
+is(statements(q{SELECT idempotency.claim('k', 'payments/1', lease => '1 minute');}), 'INSERT SELECT UPDATE', 'and an expired key');
 is(statements(q{SELECT idempotency.release('k', 'payments/1', attempt => (idempotency.lookup('k', 'payments/1')).attempt);}),
 	'SELECT UPDATE UPDATE', 'a release begins with an update; lookup() reads');
 is(statements(q{SELECT idempotency.forget('k', 'payments/1');}), 'UPDATE DELETE', 'so does forget()');
-is(statements(q{BEGIN; SELECT idempotency.claim('k', 'payments/1'); SELECT idempotency.complete('k', 'payments/1'); COMMIT;}),
+is(statements(q{BEGIN; SELECT idempotency.claim('k', 'payments/1', lease => '1 minute'); SELECT idempotency.complete('k', 'payments/1'); COMMIT;}),
 	'INSERT UPDATE', 'claim and completion in one transaction read nothing');
 is(statements(q{SELECT idempotency.once('m', 'payments/1');}), 'INSERT', 'nor does once()');
 is(statements(q{SELECT idempotency.once('m', 'payments/1');}), 'INSERT SELECT', 'but the second time');
-is(statements(q{SELECT idempotency.claim('late', 'payments/1', first_sent => now() - interval '1 year');}),
+is(statements(q{SELECT idempotency.claim('late', 'payments/1', first_sent => now() - interval '1 year', lease => '1 minute');}),
 	'INSERT DELETE SELECT', 'a request that comes too late inserts before it is refused');
 is($node->safe_psql('postgres', q{SELECT count(*) FROM idempotency.distributed_keys WHERE key = 'late'}), '0', 'and leaves nothing');
 $node->safe_psql('postgres', q{SELECT idempotency.set_policy('carts', require_issued => true)});
-is(statements(q{SELECT idempotency.claim('not issued', 'carts/1');}), 'INSERT DELETE SELECT', 'so does a key that was not issued');
+is(statements(q{SELECT idempotency.claim('not issued', 'carts/1', lease => '1 minute');}), 'INSERT DELETE SELECT', 'so does a key that was not issued');
 unlike(statements(q{SELECT idempotency.issue('carts/1', 'one');}), qr/^SELECT/, 'issue() writes first');
-is(statements(q{SELECT * FROM idempotency.claim_many(ARRAY['x', 'y'], 'payments/1');}), 'INSERT INSERT', 'a batch inserts each key');
+is(statements(q{SELECT * FROM idempotency.claim_many(ARRAY['x', 'y'], 'payments/1', lease => '1 minute');}), 'INSERT INSERT', 'a batch inserts each key');
 is(statements(q{
-	BEGIN; SELECT idempotency.claim('s', 'payments/1'); SAVEPOINT s; SELECT idempotency.heartbeat('s', 'payments/1');
+	BEGIN; SELECT idempotency.claim('s', 'payments/1', lease => '1 minute'); SAVEPOINT s; SELECT idempotency.heartbeat('s', 'payments/1');
 	ROLLBACK TO s; SELECT idempotency.complete('s', 'payments/1'); COMMIT;}),
 	'INSERT UPDATE UPDATE UPDATE', 'what a savepoint has undone is not relied on');
 
@@ -68,10 +68,10 @@ is(statements(q{
 # the session is its first since.
 my $connection = $node->connstr('postgres');
 my ($stdout, $stderr);
-$node->safe_psql('postgres', q{BEGIN; SELECT idempotency.claim('p', 'payments/1'); PREPARE TRANSACTION 'p'; COMMIT PREPARED 'p'});
+$node->safe_psql('postgres', q{BEGIN; SELECT idempotency.claim('p', 'payments/1', lease => '1 minute'); PREPARE TRANSACTION 'p'; COMMIT PREPARED 'p'});
 $node->psql('postgres', qq{
 	\\set VERBOSITY sqlstate
-	BEGIN; SELECT idempotency.claim('q', 'payments/1'); PREPARE TRANSACTION 'q';
+	BEGIN; SELECT idempotency.claim('q', 'payments/1', lease => '1 minute'); PREPARE TRANSACTION 'q';
 	\\! psql -X -d "$connection" -c "COMMIT PREPARED 'q'"
 	SELECT idempotency.complete('q', 'payments/1');
 	SELECT idempotency.complete('p', 'payments/1');

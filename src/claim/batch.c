@@ -207,7 +207,7 @@ idempotency_claim_many(PG_FUNCTION_ARGS)
 		claim_request(&claim, has_element(&requests, element) ?
 					  DatumGetJsonbP(requests.values[element]) : NULL);
 		claim.ttl = ttl;
-		claim.lease = lease;
+		claim_lease(&claim, lease);
 
 		/* The limit begins to run with the first element. */
 		if (i == 0)

@@ -142,6 +142,14 @@ claim_init(Claim *claim, text *name, text *scope)
 }
 
 void
+claim_lease(Claim *claim, Interval *lease)
+{
+	if (lease == NULL && interval_usecs(&claim->policy.lease) > 0)
+		lease = &claim->policy.lease;
+	claim->lease = lease;
+}
+
+void
 claim_request(Claim *claim, Jsonb *request)
 {
 	claim->fingerprint = fingerprint_of(request);
@@ -249,26 +257,21 @@ take(Claim *claim, Store *store, Verdict verdict, const Probe *probe,
 	row.resource_id = NULL;
 	row.response = NULL;
 	row.ttl = ttl;
+	row.lease = claim->lease;
+	row.lease_until = claim->lease ? time_after(now, claim->lease) : NO_TIME;
 	row.claimed_at = now;
-	row.expires_at = expires_at;
-	if (claim->once)
-	{
-		row.lease_until = NO_TIME;
-		row.completed_at = now;
-	}
-	else
-	{
-		row.lease_until = time_after(now, claim->lease ? claim->lease : &claim->policy.lease);
-		row.completed_at = NO_TIME;
-		/* An unfinished claim never expires before its lease. */
-		row.expires_at = Max(row.expires_at, row.lease_until);
-	}
+	row.completed_at = claim->once ? now : NO_TIME;
+	/* An unfinished claim never expires before its lease. */
+	row.expires_at = Max(expires_at, row.lease_until);
 	row.claimed_here = true;
 
 	claim->deferred = claim->defer && !probe->found &&
 		store_may_defer(store, &claim->key);
 	if (claim->deferred)
+	{
 		row.own = true;
+		keyrow_count_unfinished(&row, true);
+	}
 	else
 	{
 		WriteResult result = store_write(store, &claim->key, &row, &claim->limit,
@@ -439,7 +442,7 @@ idempotency_claim(PG_FUNCTION_ARGS)
 	claim_init(&claim, text_from_arg(fcinfo, 0), text_from_arg(fcinfo, 1));
 	claim_request(&claim, PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2));
 	claim.ttl = interval_from_arg(fcinfo, 3, "ttl");
-	claim.lease = interval_from_arg(fcinfo, 4, "lease");
+	claim_lease(&claim, interval_from_arg(fcinfo, 4, "lease"));
 	wait = wait_from_arg(fcinfo, 5);
 	if (wait != NULL)
 		wait_at_most(&claim.limit, wait);

@@ -28,7 +28,7 @@ typedef struct Claim
 	IdempotencyKey key;
 	bytea	   *fingerprint;	/* NULL: no request */
 	Interval   *ttl;			/* NULL: as the policy says */
-	Interval   *lease;			/* likewise */
+	Interval   *lease;			/* NULL: none */
 	TimestampTz first_sent;		/* or NO_TIME */
 	bool		once;			/* to have claimed it is the result */
 	bool		defer;		/* the result follows within the call */
@@ -49,9 +49,12 @@ typedef struct Claim
 
 /*
  * Prepare a claim of a key by the rules of its scope's policy, with the
- * policy's terms and no request.  Raises IK400 where the key breaks a rule.
+ * policy's ttl, no lease and no request.  Raises IK400 where the key breaks a rule.
  */
 extern void claim_init(Claim *claim, text *name, text *scope);
+
+/* Let the claim have the lease given or, where that is NULL, the policy's. */
+extern void claim_lease(Claim *claim, Interval *lease);
 
 /* Set the fingerprint of the request, NULL for none. */
 extern void claim_request(Claim *claim, Jsonb *request);

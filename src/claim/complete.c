@@ -37,6 +37,18 @@ PG_FUNCTION_INFO_V1(idempotency_release);
 PG_FUNCTION_INFO_V1(idempotency_heartbeat);
 PG_FUNCTION_INFO_V1(idempotency_checkpoint);
 
+/* A claim that is not there may have been made: nobody can commit it unfinished. */
+static void
+claim_not_found(const HeldKey *held)
+{
+	ereport(ERROR,
+			(errcode(idempotency_sqlstate(HTTP_NOT_FOUND)),
+			 errmsg("no claim of idempotency key \"%s\" is in progress",
+					key_in_message(held->key.name)),
+			 errdetail("Nothing is stored under this key and scope."),
+			 errhint("Claim the key first, with the same key and scope. If it was claimed, its transaction has ended in between: look for autocommit, an ORM or a framework that commits.")));
+}
+
 static void
 no_such_claim(const HeldKey *held, const char *detail)
 {
@@ -61,7 +73,7 @@ owned_claim(const HeldKey *held, int32 attempt)
 	bool		own = held->found && row->claimed_here;
 
 	if (!held->found || (row->expires_at <= held->now && !own))
-		no_such_claim(held, "Nothing is stored under this key and scope.");
+		claim_not_found(held);
 	if (row->status == KEY_ISSUED)
 		no_such_claim(held, "The key was issued and has not been claimed.");
 	if (attempt == NO_ATTEMPT && !own)
@@ -70,7 +82,7 @@ owned_claim(const HeldKey *held, int32 attempt)
 				 errmsg("attempt is required for idempotency key \"%s\"",
 						key_in_message(held->key.name)),
 				 errdetail("The claim was made in an earlier transaction."),
-				 errhint("Pass the attempt that claim() returned.")));
+				 errhint("Something committed in between. If claim and completion belong in one transaction, look for autocommit, an ORM or a framework that commits; if not, pass the attempt that claim() returned.")));
 	if (attempt != NO_ATTEMPT && attempt != row->attempt)
 		ereport(ERROR,
 				(errcode(idempotency_sqlstate(HTTP_LOCKED)),
@@ -343,13 +355,18 @@ idempotency_release(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* Let the lease of a held claim run from now. */
+/*
+ * Let the lease of a held claim run from now, for the time given or else for
+ * its own.  A claim that has none is given one.
+ */
 static void
-renew_lease(HeldKey *held, const Interval *lease)
+renew_lease(HeldKey *held, Interval *lease)
 {
 	KeyRow	   *row = &held->row;
 
-	row->lease_until = time_after(held->now, lease ? lease : &held->policy.lease);
+	if (row->lease == NULL)
+		row->lease = lease;
+	row->lease_until = time_after(held->now, lease ? lease : row->lease);
 	/* An unfinished claim never expires before its lease. */
 	row->expires_at = Max(row->expires_at, row->lease_until);
 }
@@ -358,8 +375,8 @@ renew_lease(HeldKey *held, const Interval *lease)
  * heartbeat(key text, scope text, attempt integer, lease interval)
  *		returns timestamptz
  *
- * Renews the lease of the caller's claim and returns its new end.  Errors as
- * complete().
+ * Renews the lease of the caller's claim, or gives it one, and returns its new
+ * end.  Errors as complete(), and IK400 where there is none and none is given.
  */
 Datum
 idempotency_heartbeat(PG_FUNCTION_ARGS)
@@ -378,6 +395,12 @@ idempotency_heartbeat(PG_FUNCTION_ARGS)
 	store_open(&store);
 	hold_key(&held, &key, &store);
 	owned_claim_in_progress(&held, attempt);
+	if (lease == NULL && held.row.lease == NULL)
+		ereport(ERROR,
+				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
+				 errmsg("claim of idempotency key \"%s\" has no lease", key_in_message(key.name)),
+				 errdetail("There is nothing to renew: neither the claim nor its policy has asked for a lease."),
+				 errhint("Give the lease that the claim is to have from now on.")));
 	renew_lease(&held, lease);
 	write_held_key(&held);
 	store_close(&store);
@@ -389,7 +412,7 @@ idempotency_heartbeat(PG_FUNCTION_ARGS)
  *			  attempt integer, lease interval)
  *
  * Notes a step that the caller's claim has passed, replacing what was noted
- * before, and renews the lease.  Errors as complete().
+ * before, and renews the lease, if there is one.  Errors as complete().
  */
 Datum
 idempotency_checkpoint(PG_FUNCTION_ARGS)
@@ -411,7 +434,8 @@ idempotency_checkpoint(PG_FUNCTION_ARGS)
 	held.row.recovery_point = stored_value_from_arg(fcinfo, 2);
 	held.row.state = stored_value_from_arg(fcinfo, 3);
 	check_size(held.row.state, "state", held.row.recovery_point, "recovery_point", &held.policy);
-	renew_lease(&held, lease);
+	if (lease != NULL || held.row.lease != NULL)
+		renew_lease(&held, lease);
 	write_held_key(&held);
 	store_close(&store);
 	PG_RETURN_VOID();

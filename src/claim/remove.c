@@ -90,7 +90,7 @@ count_rows(int leaf, const text *scope, int64 *count)
 	store_scan_begin(&scan, leaf, leaf, false);
 	while (alone && store_scan_next(&scan, &key, &row, &writer))
 	{
-		if (TransactionIdIsValid(writer))
+		if (TransactionIdIsValid(writer) || row.unfinished)
 			alone = false;
 		else if (row.expires_at > now)
 		{

@@ -387,7 +387,7 @@ idempotency_set_policy(PG_FUNCTION_ARGS)
 				 errhint("The empty scope is the default of the database.")));
 	check_scope(PG_GETARG_TEXT_PP(POLICY_SCOPE));
 	(void) interval_from_arg(fcinfo, POLICY_TTL, "ttl");
-	(void) interval_from_arg(fcinfo, POLICY_LEASE, "lease");
+	(void) policy_lease_from_arg(fcinfo, POLICY_LEASE);
 	(void) wait_from_arg(fcinfo, POLICY_WAIT);
 	if (!PG_ARGISNULL(POLICY_MIN_KEY_LENGTH) && PG_GETARG_INT32(POLICY_MIN_KEY_LENGTH) < 1)
 		ereport(ERROR,

@@ -15,7 +15,7 @@
 typedef struct Policy
 {
 	Interval	ttl;
-	Interval	lease;
+	Interval	lease;			/* zero: none */
 	Interval	wait;
 	bool		require_request;
 	bool		require_issued;

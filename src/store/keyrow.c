@@ -40,6 +40,7 @@ static const Oid column_types[KEYS_COLUMNS] = {
 	[KEYS_COMPLETED_AT] = TIMESTAMPTZOID,
 	[KEYS_EXPIRES_AT] = TIMESTAMPTZOID,
 	[KEYS_TTL] = INTERVALOID,
+	[KEYS_LEASE] = INTERVALOID,
 	[KEYS_CLAIM_XID] = XIDOID,
 	[KEYS_SLOT] = INT2OID,
 	[KEYS_HASH] = UUIDOID,
@@ -133,6 +134,7 @@ keyrow_from_values(KeyRow *row, const Datum *values, const bool *isnull)
 	row->recovery_point = pointer_or_null(values, isnull, KEYS_RECOVERY_POINT);
 	row->state = pointer_or_null(values, isnull, KEYS_STATE);
 	row->ttl = pointer_or_null(values, isnull, KEYS_TTL);
+	row->lease = pointer_or_null(values, isnull, KEYS_LEASE);
 	row->lease_until = time_or_none(values, isnull, KEYS_LEASE_UNTIL);
 	row->claimed_at = time_or_none(values, isnull, KEYS_CLAIMED_AT);
 	row->completed_at = time_or_none(values, isnull, KEYS_COMPLETED_AT);
@@ -155,6 +157,7 @@ keyrow_read(KeyRow *row, TupleTableSlot *slot)
 	row->own = TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data));
 	row->claimed_here = row->own &&
 		TransactionIdEquals(row->claim_xid, GetTopTransactionIdIfAny());
+	row->unfinished = keyrow_must_end(row);
 	row->tid = slot->tts_tid;
 }
 
@@ -193,6 +196,7 @@ keyrow_values(const IdempotencyKey *key, const KeyRow *row,
 	put_time(values, isnull, KEYS_COMPLETED_AT, row->completed_at);
 	values[KEYS_EXPIRES_AT] = TimestampTzGetDatum(row->expires_at);
 	put_pointer(values, isnull, KEYS_TTL, row->ttl);
+	put_pointer(values, isnull, KEYS_LEASE, row->lease);
 	values[KEYS_CLAIM_XID] = TransactionIdGetDatum(row->claim_xid);
 	isnull[KEYS_CLAIM_XID] = !TransactionIdIsValid(row->claim_xid);
 	values[KEYS_SLOT] = Int16GetDatum(row->leaf == LEAF_LONG ? SLOT_LONG : row->leaf);

@@ -30,6 +30,7 @@
 #include "utils/snapshot.h"
 #include "utils/timestamp.h"
 #include "store/local/wheel.h"
+#include "store/unfinished.h"
 
 typedef enum KeyStatus
 {
@@ -59,12 +60,15 @@ typedef struct KeyRow
 	Jsonb	   *response;
 	text	   *recovery_point;
 	Jsonb	   *state;
-	Interval   *ttl;
+	Interval   *ttl;			/* what the claim asked for, or NULL */
+	Interval   *lease;			/* that of the claim, or NULL: it has none */
 	TimestampTz lease_until;	/* or NO_TIME, as the next two */
 	TimestampTz claimed_at;
 	TimestampTz completed_at;
 	TimestampTz expires_at;
 	bool		claimed_here;	/* the current transaction began the attempt */
+	bool		unfinished;		/* likewise, as stored, and it must end before
+								 * the commit */
 
 	/* The store's own. */
 	bool		stored;			/* the rest is valid */
@@ -120,6 +124,23 @@ typedef struct Store
 	TupleTableSlot *read_slot;
 	TupleTableSlot *write_slot;
 } Store;
+
+/* Whether the row is a claim that must end before the current transaction commits. */
+static inline bool
+keyrow_must_end(const KeyRow *row)
+{
+	return row->claimed_here && row->status == KEY_IN_PROGRESS &&
+		row->lease_until == NO_TIME;
+}
+
+/* Note whether a row that is changed is such a claim from now on. */
+static inline void
+keyrow_count_unfinished(KeyRow *row, bool unfinished)
+{
+	if (row->unfinished != unfinished)
+		unfinished_change(unfinished ? 1 : -1);
+	row->unfinished = unfinished;
+}
 
 /* What is done with a row that is read; it is valid until the next. */
 typedef void (*VisitRow) (const IdempotencyKey *key, const KeyRow *row, void *argument);
@@ -295,7 +316,11 @@ static inline WriteResult
 store_write(Store *store, const IdempotencyKey *key, KeyRow *row,
 			const WaitLimit *limit, StatsEntry *stats)
 {
-	return store->methods->write(store, key, row, limit, stats);
+	WriteResult result = store->methods->write(store, key, row, limit, stats);
+
+	if (result == WRITE_DONE)
+		keyrow_count_unfinished(row, keyrow_must_end(row));
+	return result;
 }
 
 /*
@@ -306,6 +331,7 @@ static inline void
 store_delete(Store *store, const IdempotencyKey *key, KeyRow *row)
 {
 	store->methods->delete(store, key, row);
+	keyrow_count_unfinished(row, false);
 }
 
 /*

@@ -63,6 +63,7 @@ static struct
 	KeyRow		row;
 	char		fingerprint[MAX_FINGERPRINT];
 	Interval	ttl;
+	Interval	lease;
 }			last_claim;
 
 /* ----------------------------------------------------------------
@@ -101,6 +102,7 @@ remember(const IdempotencyKey *key, const KeyRow *row)
 		(row->fingerprint != NULL && VARSIZE_ANY(row->fingerprint) > MAX_FINGERPRINT))
 		return;
 	last_claim.row = *row;
+	last_claim.row.unfinished = keyrow_must_end(row);
 	if (row->fingerprint != NULL)
 		last_claim.row.fingerprint = memmove(last_claim.fingerprint, row->fingerprint,
 											 VARSIZE_ANY(row->fingerprint));
@@ -108,6 +110,11 @@ remember(const IdempotencyKey *key, const KeyRow *row)
 	{
 		last_claim.ttl = *row->ttl;
 		last_claim.row.ttl = &last_claim.ttl;
+	}
+	if (row->lease != NULL)
+	{
+		last_claim.lease = *row->lease;
+		last_claim.row.lease = &last_claim.lease;
 	}
 	last_claim.scope_length = scope_length;
 	last_claim.name_length = name_length;
@@ -226,6 +233,7 @@ statement_to_write(const IdempotencyKey *key, const KeyRow *row, const bool *isn
 		row->claimed_at == last_claim.row.claimed_at &&
 		row->fingerprint == last_claim.row.fingerprint &&
 		row->ttl == last_claim.row.ttl &&
+		row->lease == last_claim.row.lease &&
 		row->recovery_point == NULL && row->state == NULL)
 		return STATEMENT_END;
 	return STATEMENT_UPDATE;

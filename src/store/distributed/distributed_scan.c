@@ -49,17 +49,27 @@
  * ----------------------------------------------------------------
  */
 
-/* Delete the scope's rows, of those live at a time or not; returns how many. */
+/* Which of the scope's rows: $3 is the present time, $4 and $5 the transaction's versions. */
+#define ROWS_UNFINISHED "status OPERATOR(pg_catalog.=) 'in_progress' AND lease_until IS NULL" \
+						" AND claim_version OPERATOR(pg_catalog.>=) $4 AND claim_version OPERATOR(pg_catalog.<=) $5"
+#define ROWS_LIVE		"expires_at OPERATOR(pg_catalog.>) $3"
+#define ROWS_EXPIRED	"expires_at OPERATOR(pg_catalog.<=) $3"
+
+/* Delete some of the scope's rows; returns how many. */
 static int64
-delete_scope(const DistributedTable *table, const text *scope, const char *live, TimestampTz now)
+delete_scope(const DistributedTable *table, const text *scope, const char *rows, TimestampTz now)
 {
-	Oid			types[] = {table->tenant_type, TEXTOID, TIMESTAMPTZOID};
-	Datum		values[] = {tenant_of_scope(table, scope), PointerGetDatum(scope), TimestampTzGetDatum(now)};
+	pg_uuid_t	lowest;
+	pg_uuid_t	highest;
+	Oid			types[] = {table->tenant_type, TEXTOID, TIMESTAMPTZOID, UUIDOID, UUIDOID};
+	Datum		values[] = {tenant_of_scope(table, scope), PointerGetDatum(scope), TimestampTzGetDatum(now),
+	UUIDPGetDatum(&lowest), UUIDPGetDatum(&highest)};
 	char	   *command = psprintf("DELETE FROM %s"
 								   " WHERE tenant OPERATOR(pg_catalog.=) $1 AND scope OPERATOR(pg_catalog.=) $2"
-								   " AND expires_at OPERATOR(pg_catalog.%s) $3", table->name, live);
+								   " AND %s", table->name, rows);
 
-	if (SPI_execute_with_args(command, 3, types, values, NULL, false, 0) != SPI_OK_DELETE)
+	own_versions(&lowest, &highest);
+	if (SPI_execute_with_args(command, lengthof(types), types, values, NULL, false, 0) != SPI_OK_DELETE)
 		elog(ERROR, "could not purge a scope");
 	return SPI_processed;
 }
@@ -69,15 +79,19 @@ distributed_purge(const text *scope)
 {
 	const DistributedTable *table = distributed_table(RowExclusiveLock);
 	TimestampTz now = GetCurrentTimestamp();
+	int64		unfinished;
 	int64		purged;
 	int			nest_level;
 
 	SPI_connect();
 	nest_level = begin_as_caller(table);
-	purged = delete_scope(table, scope, ">", now);
-	(void) delete_scope(table, scope, "<=", now);
+	unfinished = delete_scope(table, scope, ROWS_UNFINISHED, now);
+	purged = unfinished + delete_scope(table, scope, ROWS_LIVE, now);
+	(void) delete_scope(table, scope, ROWS_EXPIRED, now);
 	end_as_caller(nest_level);
 	SPI_finish();
+	if (unfinished > 0)
+		unfinished_change(-unfinished);
 	return purged;
 }
 

@@ -64,6 +64,7 @@ static const Column columns[DISTRIBUTED_COLUMNS] = {
 	[KEYS_COMPLETED_AT] = {"completed_at", TIMESTAMPTZOID, false,.ended = true},
 	[KEYS_EXPIRES_AT] = {"expires_at", TIMESTAMPTZOID, true,.claimed = true,.ended = true},
 	[KEYS_TTL] = {"ttl", INTERVALOID, false,.claimed = true},
+	[KEYS_LEASE] = {"lease", INTERVALOID, false,.claimed = true},
 	[KEYS_CLAIM_XID] = {NULL, XIDOID, false},
 	[KEYS_SLOT] = {NULL, INT2OID, false},
 	[KEYS_HASH] = {"hash", UUIDOID, true,.claimed = true},

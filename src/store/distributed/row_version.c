@@ -103,4 +103,5 @@ distributed_row(KeyRow *row, const Datum *results, const bool *isnull)
 	else
 		row->claim_version = *DatumGetUUIDP(results[DISTRIBUTED_CLAIM_VERSION]);
 	row->claimed_here = is_own_version(&row->claim_version);
+	row->unfinished = keyrow_must_end(row);
 }

@@ -1,0 +1,257 @@
+/*-------------------------------------------------------------------------
+ *
+ * unfinished.c
+ *	  Claims that must end before their transaction commits.
+ *
+ * A claim that asked for no lease protects its key only as long as its
+ * transaction runs.  Committed without a result it would protect nothing: the
+ * next request would run the work again.  So such a commit is refused, and
+ * the work is undone with the claim.
+ *
+ * The claims are counted, not listed: a transaction may make any number of
+ * them.  A claim ends once, whichever function ends it, since all of them
+ * write or delete its row by store.h, which compares the row before and after.
+ * So the number is exact.
+ *
+ * Subtransactions.  The number belongs to the transaction: a claim made at
+ * one level may end at another.  What a subtransaction has changed is taken
+ * back when it aborts, and becomes its parent's when it commits:
+ *
+ *		claim(a)					1
+ *		SAVEPOINT s					1
+ *		complete(a); claim(b)		1, before s: 1
+ *		claim(c)					2, before s: 1
+ *		ROLLBACK TO s				1: a is unfinished again
+ *
+ * Only levels that change the number remember the one before.
+ *
+ * The order of callbacks.  Those of a commit are called in the reverse order
+ * of registration, and one called earlier may commit what can't be undone, as
+ * postgres_fdw does on its servers.  So ours is registered again whenever the
+ * number leaves zero, and after each statement that uses a foreign table while
+ * there are unfinished claims: a wrapper registers its own when a session first
+ * uses it.  (COPY into a foreign table is not seen.)
+ *
+ * Deferred constraint triggers run before the callbacks: a trigger may
+ * complete its row's key.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_class.h"
+#include "error.h"
+#include "executor/executor.h"
+#include "key/policy.h"
+#include "nodes/parsenodes.h"
+#include "stats.h"
+#include "store/store.h"
+#include "store/unfinished.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+/* A level of nesting that has changed the number; in TopTransactionContext. */
+typedef struct UnfinishedLevel
+{
+	int			nesting;
+	int64		before;			/* the number when the level began */
+	struct UnfinishedLevel *parent; /* the next outer one that has */
+} UnfinishedLevel;
+
+static int64 unfinished = 0;
+static UnfinishedLevel *innermost = NULL;
+static ExecutorEnd_hook_type prev_executor_end = NULL;
+
+static void check_finished(XactEvent event, void *arg);
+
+/* Be called before whoever has been registered by now. */
+static void
+watch_transaction(void)
+{
+	UnregisterXactCallback(check_finished, NULL);
+	RegisterXactCallback(check_finished, NULL);
+}
+
+static bool
+uses_foreign_table(const PlannedStmt *statement)
+{
+	ListCell   *cell;
+
+	foreach(cell, statement->rtable)
+	{
+		if (lfirst_node(RangeTblEntry, cell)->relkind == RELKIND_FOREIGN_TABLE)
+			return true;
+	}
+	return false;
+}
+
+static void
+end_statement(QueryDesc *query)
+{
+	bool		foreign = unfinished != 0 && uses_foreign_table(query->plannedstmt);
+
+	if (prev_executor_end)
+		prev_executor_end(query);
+	else
+		standard_ExecutorEnd(query);
+	if (foreign)
+		watch_transaction();
+}
+
+void
+watch_statements(void)
+{
+	prev_executor_end = ExecutorEnd_hook;
+	ExecutorEnd_hook = end_statement;
+}
+
+static void
+forget_level(void)
+{
+	UnfinishedLevel *level = innermost;
+
+	innermost = level->parent;
+	pfree(level);
+}
+
+static void
+end_subtransaction(SubXactEvent event, SubTransactionId subtransaction,
+				   SubTransactionId parent, void *arg)
+{
+	int			nesting = GetCurrentTransactionNestLevel();
+
+	if (innermost == NULL || innermost->nesting != nesting)
+		return;
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+	{
+		if (unfinished == 0)
+			watch_transaction();
+		unfinished = innermost->before;
+		forget_level();
+	}
+	else if (event == SUBXACT_EVENT_COMMIT_SUB)
+	{
+		/* The parent remembers what was before itself, if it has to. */
+		UnfinishedLevel *outer = innermost->parent;
+
+		if (nesting - 1 == 1 || (outer != NULL && outer->nesting == nesting - 1))
+			forget_level();
+		else
+			innermost->nesting--;
+	}
+}
+
+/* See that the current level remembers the number that it began with. */
+static void
+remember_level(void)
+{
+	int			nesting = GetCurrentTransactionNestLevel();
+	UnfinishedLevel *level;
+
+	if (nesting == 1 || (innermost != NULL && innermost->nesting == nesting))
+		return;
+	level = MemoryContextAlloc(TopTransactionContext, sizeof(UnfinishedLevel));
+	level->nesting = nesting;
+	level->before = unfinished;
+	level->parent = innermost;
+	innermost = level;
+}
+
+void
+unfinished_change(int64 by)
+{
+	static bool registered = false;
+
+	if (!registered)
+		RegisterSubXactCallback(end_subtransaction, NULL);
+	registered = true;
+	remember_level();
+	if (unfinished == 0)
+		watch_transaction();
+	unfinished += by;
+}
+
+/* Keep the first unfinished claim of the current transaction. */
+static void
+keep_claim(const IdempotencyKey *key, const KeyRow *row, void *kept)
+{
+	IdempotencyKey *first = kept;
+
+	if (first->name != NULL || !row->unfinished)
+		return;
+	first->scope = DatumGetTextPCopy(PointerGetDatum(key->scope));
+	first->name = DatumGetTextPCopy(PointerGetDatum(key->name));
+}
+
+/* Find an unfinished claim by reading what is stored; name is NULL if there is none. */
+static void
+find_unfinished(IdempotencyKey *found)
+{
+	MemoryContext context = CurrentMemoryContext;
+	Store		store;
+	StoreScan	scan;
+	IdempotencyKey key;
+	KeyRow		row;
+	TransactionId writer;
+
+	found->name = NULL;
+	PushActiveSnapshot(GetTransactionSnapshot());
+	store_open(&store);
+	if (!store_visit_unfinished(&store, GetCurrentTimestamp(), keep_claim, found))
+	{
+		store_scan_begin(&scan, 0, LEAVES - 1, false);
+		while (found->name == NULL && store_scan_next(&scan, &key, &row, &writer))
+		{
+			MemoryContextSwitchTo(context);
+			keep_claim(&key, &row, found);
+		}
+		store_scan_end(&scan);
+	}
+	PopActiveSnapshot();
+}
+
+static void
+refuse_commit(void)
+{
+	IdempotencyKey key;
+	Policy		policy;
+
+	find_unfinished(&key);
+	if (key.name != NULL)
+	{
+		policy_of_scope(&policy, key.scope);
+		stats_count(policy.stats, STATS_UNFINISHED);
+	}
+	ereport(ERROR,
+			(errcode(idempotency_sqlstate(HTTP_INTERNAL)),
+			 key.name != NULL ?
+			 errmsg("claim of idempotency key \"%s\" is unfinished", key_in_message(key.name)) :
+			 errmsg("a claim of an idempotency key is unfinished"),
+			 errdetail_plural("%lld claim of the transaction has neither a result nor a lease, so that the transaction can't be committed and its work is undone.",
+							  "%lld claims of the transaction have neither a result nor a lease, so that the transaction can't be committed and its work is undone.",
+							  (unsigned long) unfinished, (long long) unfinished),
+			 errhint("Claim, work and complete() belong in one transaction: look for a commit in between, by autocommit, an ORM or a framework. Only a claim with a lease can be committed before it ends.")));
+}
+
+static void
+check_finished(XactEvent event, void *arg)
+{
+	switch (event)
+	{
+		case XACT_EVENT_PRE_COMMIT:
+		case XACT_EVENT_PRE_PREPARE:
+			if (unfinished != 0)
+				refuse_commit();
+			break;
+		case XACT_EVENT_COMMIT:
+		case XACT_EVENT_PREPARE:
+		case XACT_EVENT_ABORT:
+			unfinished = 0;
+			innermost = NULL;
+			break;
+		default:
+			break;
+	}
+}
