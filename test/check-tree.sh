@@ -103,6 +103,15 @@ done < <(git ls-files '*.sh' .ci/run) | none 'each script says what it does, and
 
 { git grep -nIE '[[:blank:]]+$' -- . ':!expected' ':!test/distributed/*.out' ':!*.corpus/*' ':!*.patch' || true; } | none 'no line ends with a blank'
 
+# Where issues and security reports go is said in META.json, and in README as there.
+# Until a publisher has put addresses there, they are of the domain "invalid"; no
+# release is tagged before.
+address() { sed -nE "s/^ *\"$1\": \"(.*)\".*/\1/p" META.json | head -n 1; }
+{
+	grep -qF "Issues: <$(address web)>. Security reports: <$(address mailto)>" README.md || echo "README.md has other addresses than META.json"
+	if [ -n "$(git tag --points-at HEAD 2>/dev/null)" ]; then grep -nF .invalid META.json README.md debian/copyright || true; fi
+} | none 'issues and security reports have an address'
+
 # PGXN: https://pgxn.org/spec/
 perl -MJSON::PP -e '
 	use strict; use warnings;
