@@ -43,7 +43,7 @@ export interface Outgoing {
 
 export interface Options<Request> {
   /** Who is calling: from what the server has authenticated, never from the body. */
-  caller: (request: Request) => string | Promise<string>;
+  caller: (request: Request) => string | number | Promise<string | number>;
   /** How long an answer is remembered, e.g. '7 days'; the policy's or the database's default if left out. */
   ttl?: string;
   /**
@@ -53,11 +53,11 @@ export interface Options<Request> {
   wait?: string;
   /** The body that is compared; leave out what may change from one try to the next. */
   compare?: (request: Request) => unknown;
-  /** Headers that are stored with the answer, and sent again with a replay; in place of STORED_HEADERS. */
+  /** Headers that are stored with the answer, and sent again with a replay, besides Content-Type; in place of STORED_HEADERS. */
   storedHeaders?: string[];
 }
 
-export const STORED_HEADERS = ['content-language', 'content-location', 'content-type', 'etag', 'last-modified', 'link', 'location'];
+export const STORED_HEADERS = ['content-language', 'content-location', 'etag', 'last-modified', 'link', 'location'];
 
 /** A fault of the service, not of the request; its cause says which. */
 export class IdempotencyFault extends Error {
@@ -136,7 +136,8 @@ const outgoing = ({ status, headers = {}, body }: Answer): Outgoing => {
   const lowerCased = Object.fromEntries(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value]));
   if (body === undefined) return { status: status ?? 204, headers: lowerCased };
   const type = lowerCased['content-type'] ??= 'application/json; charset=utf-8';
-  return { status: status ?? 200, headers: lowerCased, text: typeof body === 'string' && !/\bjson\b/i.test(type) ? body : JSON.stringify(body) };
+  const isText = typeof body === 'string' && !/\bjson\b/i.test(type);
+  return { status: status ?? 200, headers: lowerCased, text: isText ? body : JSON.stringify(body) };
 };
 
 const compared = ({ method, url, keys, body, unread }: Incoming): string => {
@@ -169,11 +170,11 @@ export async function respond<Tx, Request>(
   options: Options<Request>,
   handler: (tx: Tx) => Promise<Answer>,
 ): Promise<Outgoing> {
-  const caller = await options.caller(request);
-  if (!caller) throw new IdempotencyFault('the caller of the request is unknown');
+  const caller = String(await options.caller(request) ?? '');
+  if (caller === '') throw new IdempotencyFault('the caller of the request is unknown');
   const scope = `${operation}/${caller.replace(/[%/]/g, encodeURIComponent)}`;
   const body = options.compare ? options.compare(request) : incoming.body;
-  const stored = (options.storedHeaders ?? STORED_HEADERS).map((name) => name.toLowerCase());
+  const stored = ['content-type', ...options.storedHeaders ?? STORED_HEADERS].map((name) => name.toLowerCase());
 
   const once = (compare: string, work: (tx: Tx) => Promise<Answer>) => database(async (tx, query) => {
     const [claim] = await query(

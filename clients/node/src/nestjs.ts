@@ -54,7 +54,7 @@ class IdempotencyInterceptor implements NestInterceptor {
       async (tx) => {
         request[TRANSACTION] = tx;
         const body = await lastValueFrom(next.handle(), { defaultValue: undefined }).catch(refusal);
-        const headers = (options.storedHeaders ?? STORED_HEADERS)
+        const headers = ['content-type', ...options.storedHeaders ?? STORED_HEADERS]
           .map((name) => [name, response.getHeader(name)])
           .filter(([, value]) => value !== undefined);
         return { status: response.statusCode, body, headers: Object.fromEntries(headers) };

@@ -33,6 +33,14 @@ describe('a duplicate', () => {
     expect(await paymentsOf(customer)).toBe(1);
   });
 
+  test('repeats the headers that are asked for', async () => {
+    const handler = async () => ({ body: 'one', headers: { 'Content-Type': 'text/plain', 'X-Trace': 'one', Location: '/' } });
+    const options = { storedHeaders: ['X-Trace'] };
+    await send(payment(key, 5), handler, options);
+    expect(await send(payment(key, 5), handler, options)).toEqual(
+      { status: 200, headers: { 'content-type': 'text/plain', 'x-trace': 'one', 'idempotent-replayed': 'true' }, text: 'one' });
+  });
+
   test('in the middle of the work is told to come back', async () => {
     let [started, finish] = [() => {}, () => {}];
     const inside = new Promise<void>((resolve) => { started = resolve; });
@@ -245,9 +253,14 @@ describe('a request', () => {
     expect(await paymentsOf(customer)).toBe(0);
   });
 
-  test('of nobody is a fault', async () => {
-    customer = '';
-    await expect(send(payment(key, 5))).rejects.toThrow(IdempotencyFault);
+  test.each(['', undefined, null])('of nobody (%j) is a fault', async (nobody) => {
+    await expect(send(payment(key, 5), pay, { caller: () => nobody as string })).rejects.toThrow(IdempotencyFault);
+  });
+
+  test('of a caller with a number has one effect', async () => {
+    const options = { caller: () => 7 };
+    await send(payment(key, 5), pay, options);
+    expect((await send(payment(key, 5), pay, options)).headers['idempotent-replayed']).toBe('true');
   });
 
   test('whose key a lease of somebody else has left is a fault', async () => {
