@@ -38,6 +38,7 @@ full=$(sed -nE '/^   "version"/s/.*: "(.*)".*/\1/p' META.json)
 	grep -q "^#define LIBRARY_VERSION[[:space:]]*\"$short\"$" src/version.h || echo "src/version.h has another version than $short"
 	grep -qE "^## \[$full\]|^To be released as $full\.$" CHANGELOG.md || echo "CHANGELOG.md says nothing of $full"
 	grep -qF "  \"version\": \"$full\"," clients/node/package.json || echo "clients/node/package.json has another version than $full"
+	cmp LICENSE clients/python/LICENSE 2>&1 || true
 	grep -qFx "version = \"$full\"" clients/python/pyproject.toml || echo "clients/python/pyproject.toml has another version than $full"
 	sed -n 1p debian/changelog | grep -qF "($full-" || echo "debian/changelog begins with another version than $full"
 	grep -q "^Version:[[:space:]]*$full$" doc/packages/idempotency.spec || echo "doc/packages/idempotency.spec is of another version than $full"

@@ -26,10 +26,15 @@ def pay(request, how=""):
             case "commit":
                 cursor.execute("COMMIT")
             case "commit-unnoticed":
-                try:
-                    cursor.execute("COMMIT")
-                except Exception:
-                    pass
+                services.failed(cursor.execute, "COMMIT")
+            case "conflict":
+                if services.failed(cursor.execute, "SELECT 1 / 0"):
+                    return JsonResponse({"error": "conflict"}, status=409)
+            case "conflict-unnoticed":
+                services.failed(cursor.execute, "SELECT 1 / 0")
+            case "conflict-undone":
+                cursor.execute("ROLLBACK")
+                return JsonResponse({"error": "conflict"}, status=409)
             case "unavailable":
                 return HttpResponse(status=503)
             case "error":
@@ -49,4 +54,8 @@ def pay(request, how=""):
     return answer
 
 
-urlpatterns = [path("payments", pay), path("payments/<how>", pay)]
+volatile = idempotent("payments", caller=customer_of, compare=lambda request: services.without_time(request.body))(
+    pay.__wrapped__
+)
+
+urlpatterns = [path("volatile", volatile), path("payments", pay), path("payments/<how>", pay)]

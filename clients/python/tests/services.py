@@ -91,6 +91,11 @@ def caller_in(headers):
     return None if caller == "nobody" else caller
 
 
+def without_time(body):
+    """What is compared in place of the body, where a test asks for it."""
+    return {name: value for name, value in json.loads(body).items() if name != "sent_at"}
+
+
 def insertion(customer, amount):
     return f"INSERT INTO payments (customer, amount) VALUES ('{customer}', {amount}) RETURNING id"
 
@@ -102,16 +107,31 @@ def amount_of(body):
         return 7
 
 
+def failed(execute, *arguments):
+    try:
+        execute(*arguments)
+    except Exception:
+        return True
+
+
+async def failed_async(execute, *arguments):
+    try:
+        await execute(*arguments)
+    except Exception:
+        return True
+
+
 class FlaskService(Service):
-    def __init__(self, run, execute):
+    def __init__(self, run, execute, compare=None):
         def caller():
             return caller_in(flask.request.headers) or flask.abort(401)
 
         app = flask.Flask("payments")
-        idempotent = pg_idempotency.flask.Idempotent(run, caller=caller)
+        idempotent = pg_idempotency.flask.Idempotent(run, caller=caller, compare=compare)
 
         @app.route("/payments", methods=["POST", "DELETE", "GET"])
         @app.route("/payments/<how>", methods=["POST"])
+        @app.route("/volatile", methods=["POST"])
         @idempotent("payments")
         def pay(how=""):
             customer = caller_in(flask.request.headers)
@@ -125,10 +145,15 @@ class FlaskService(Service):
                 case "commit":
                     execute(flask.g.transaction, "COMMIT")
                 case "commit-unnoticed":
-                    try:
-                        execute(flask.g.transaction, "COMMIT")
-                    except Exception:
-                        pass
+                    failed(execute, flask.g.transaction, "COMMIT")
+                case "conflict":
+                    if failed(execute, flask.g.transaction, "SELECT 1 / 0"):
+                        return {"error": "conflict"}, 409
+                case "conflict-unnoticed":
+                    failed(execute, flask.g.transaction, "SELECT 1 / 0")
+                case "conflict-undone":
+                    execute(flask.g.transaction, "ROLLBACK")
+                    return {"error": "conflict"}, 409
                 case "unavailable":
                     return "", 503
                 case "error":
@@ -168,10 +193,15 @@ async def endpoint(request, execute):
         case "commit":
             await execute(transaction, "COMMIT")
         case "commit-unnoticed":
-            try:
-                await execute(transaction, "COMMIT")
-            except Exception:
-                pass
+            await failed_async(execute, transaction, "COMMIT")
+        case "conflict":
+            if await failed_async(execute, transaction, "SELECT 1 / 0"):
+                return JSONResponse({"error": "conflict"}, 409)
+        case "conflict-unnoticed":
+            await failed_async(execute, transaction, "SELECT 1 / 0")
+        case "conflict-undone":
+            await execute(transaction, "ROLLBACK")
+            return JSONResponse({"error": "conflict"}, 409)
         case "unavailable":
             return Response(status_code=503)
         case "error":
@@ -212,8 +242,11 @@ class AsgiService(Service):
 
 
 class StarletteService(AsgiService):
-    def __init__(self, run, execute):
-        idempotent = pg_idempotency.starlette.Idempotent(run, caller=lambda request: caller_in(request.headers))
+    def __init__(self, run, execute, compare=None):
+        def caller(request):
+            return caller_in(request.headers)
+
+        idempotent = pg_idempotency.starlette.Idempotent(run, caller=caller, compare=compare)
 
         @idempotent("payments")
         async def pay(request):
@@ -222,6 +255,7 @@ class StarletteService(AsgiService):
         routes = [
             Route("/payments", pay, methods=["POST", "DELETE", "GET"]),
             Route("/payments/{how}", pay, methods=["POST"]),
+            Route("/volatile", pay, methods=["POST"]),
         ]
         self.app = Starlette(routes=routes)
 
@@ -295,12 +329,12 @@ class DjangoService(Service):
         return Sent(response.status_code, given, response.content)
 
 
-def flask_psycopg():
+def flask_psycopg(compare=None):
     def execute(connection, statement):
         cursor = connection.execute(statement)
         return cursor.fetchone()[0] if cursor.description else None
 
-    return FlaskService(partial(pg_idempotency.psycopg.run, ConnectionPool(URL, **POOL)), execute)
+    return FlaskService(partial(pg_idempotency.psycopg.run, ConnectionPool(URL, **POOL)), execute, compare)
 
 
 def sqlalchemy_url(driver):
@@ -331,14 +365,14 @@ def starlette_psycopg():
     return StarletteService(partial(pg_idempotency.psycopg.run_async, wait_for(pool())), execute)
 
 
-def starlette_asyncpg():
+def starlette_asyncpg(compare=None):
     async def execute(connection, statement):
         return await connection.fetchval(statement)
 
     async def pool():
         return await asyncpg.create_pool(URL, min_size=1, max_size=4, statement_cache_size=0)
 
-    return StarletteService(partial(pg_idempotency.asyncpg.run, wait_for(pool())), execute)
+    return StarletteService(partial(pg_idempotency.asyncpg.run, wait_for(pool())), execute, compare)
 
 
 def fastapi_sqlalchemy():
@@ -359,6 +393,16 @@ def fastapi_sqlalchemy_in_threads():
     return FastApiService(in_threads(run), execute)
 
 
+async def request_without_time(request):
+    return without_time(await request.body())
+
+
+# Those of the path /volatile compare the body without sent_at.
+COMPARING = {
+    "flask": lambda: flask_psycopg(lambda: without_time(flask.request.get_data())),
+    "starlette": lambda: starlette_asyncpg(request_without_time),
+    "django": DjangoService,
+}
 SERVICES = {
     "flask-psycopg": flask_psycopg,
     "flask-sqlalchemy": flask_sqlalchemy,

@@ -1,6 +1,7 @@
 """What run() of each driver keeps, without HTTP."""
 
 import asyncio
+import contextlib
 import re
 from uuid import uuid4
 
@@ -10,7 +11,7 @@ import pytest
 import sqlalchemy
 from services import UNPREPARED, URL, insertion, payments, sqlalchemy_url
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
-from sqlalchemy.orm import sessionmaker
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, sessionmaker
 from sqlalchemy.pool import NullPool
 
 import pg_idempotency.asyncpg
@@ -218,6 +219,33 @@ def test_a_claim_that_the_work_gives_back_is_a_fault(run, call):
     with pytest.raises(Exception) as raised:
         run(call, work)
     assert pg_idempotency.core.sqlstate(pg_idempotency.core.database_error(raised.value)) == "IK404"
+
+
+def test_a_refusal_after_a_flush_that_failed_is_stored(call):
+    class Base(DeclarativeBase):
+        pass
+
+    class Payment(Base):
+        __tablename__ = "payments"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        customer: Mapped[str]
+        amount: Mapped[int]
+
+    def work(session):
+        payment = Payment(customer=call.scope, amount=5)
+        session.add(payment)
+        session.flush()
+        session.expunge(payment)
+        session.add(Payment(id=payment.id, customer=call.scope, amount=5))
+        with contextlib.suppress(sqlalchemy.exc.IntegrityError):
+            session.flush()
+        return Answer(409, "there already")
+
+    engine = sqlalchemy.create_engine(sqlalchemy_url("psycopg"), connect_args=UNPREPARED)
+    answers = [pg_idempotency.sqlalchemy.run(sessionmaker(engine), call, work) for _ in range(2)]
+    engine.dispose()
+    assert [(answer.status, answer.replayed) for answer in answers] == [(409, False), (409, True)]
+    assert payments(call.scope) == 0
 
 
 def test_callers_and_operations_do_not_share_scopes():

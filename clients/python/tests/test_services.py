@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-from services import SERVICES, UNPREPARED, URL, database, payments
+from services import COMPARING, SERVICES, UNPREPARED, URL, database, payments
 
 from pg_idempotency.testing import assert_one_effect
 
@@ -109,6 +109,20 @@ def test_a_body_that_is_no_json_is_compared_byte_for_byte(service, customer):
     assert service.send("k", customer, body=b"\0\xfe", content_type="application/octet-stream").status == 422
 
 
+@pytest.mark.parametrize("name", COMPARING)
+def test_what_changes_from_one_try_to_the_next_may_be_left_out(name, customer):
+    service = COMPARING[name]()
+
+    def send(amount, sent_at):
+        body = f'{{"amount": {amount}, "sent_at": {sent_at}}}'.encode()
+        return service.send("k", customer, path="/volatile", body=body)
+
+    assert send(5, 1).status == 201
+    assert send(5, 2).replayed
+    assert send(6, 1).status == 422
+    assert payments(customer) == 1
+
+
 def test_delete_and_answers_without_a_body_work(service, customer):
     service.send("k", customer)
     gone = service.send("d", customer, method="DELETE", body=b"")
@@ -156,6 +170,21 @@ def test_a_raised_404_is_stored_and_its_work_undone(service, customer):
     again = service.send("k", customer, path="/payments/refused")
     assert first.status == 404 and not first.replayed
     assert again.status == 404 and again.replayed and again.content == first.content
+    assert payments(customer) == 0
+
+
+@pytest.mark.parametrize("how", ["conflict", "conflict-undone"])
+def test_a_refusal_after_an_error_of_the_database_is_stored(service, customer, how):
+    first = service.send("k", customer, path=f"/payments/{how}")
+    again = service.send("k", customer, path=f"/payments/{how}")
+    assert first.status == 409 and not first.replayed
+    assert again.status == 409 and again.replayed and again.content == first.content
+    assert payments(customer) == 0
+
+
+def test_an_error_of_the_database_that_nobody_noticed_is_no_success(service, customer):
+    for _ in range(2):
+        assert service.send("k", customer, path="/payments/conflict-unnoticed").status == 500
     assert payments(customer) == 0
 
 

@@ -24,7 +24,7 @@ async def run(source: Pool | Connection, call: Call, work: Callable[[Any], Await
             if answer is None:
                 answer = call.settle(await work(connection))
                 result = call.result(row["key"], answer)
-                with refusals():
+                with refusals(answer):
                     await connection.fetchrow(FINISH[answer.failed], *map(result.get, RESULT_PARAMETERS))
             return answer
 

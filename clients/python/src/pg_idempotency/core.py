@@ -49,6 +49,8 @@ FOR_THE_CLIENT = {"400", "409", "412", "413", "422"}
 # What PostgreSQL says of JSON that jsonb can't hold: malformed, \u0000 and lone
 # surrogates, numbers too large, bytes that are no text, too long, too deep.
 NOT_FOR_JSONB = {"22P02", "22P05", "22003", "22021", "54000", "54001"}
+# The transaction has failed, or has been rolled back.
+NO_CLAIM_LEFT = {"25P02", "IK404", "PT404"}
 
 
 def statements(mark: Callable[[str, int], str]) -> tuple[str, tuple[str, str]]:
@@ -168,15 +170,23 @@ def interval(time: timedelta | None) -> str | None:
 
 
 @contextmanager
-def refusals() -> Iterator[None]:
-    """Around a statement of this library: an error that is the client's is answered."""
+def refusals(answer: Answer | None = None) -> Iterator[None]:
+    """Around a statement of this library: an error that is the client's is answered.
+
+    Around FINISH, with the work's answer: work that catches an error of the
+    database, or rolls back, leaves no transaction to store its answer in.  If
+    that is a refusal, it is stored alone; if not, the work is lost, and the
+    error is raised.
+    """
     try:
         yield
     except Exception as error:
-        answer = refusal(error)
-        if answer is None:
+        if answer is not None and answer.failed and sqlstate(database_error(error)) in NO_CLAIM_LEFT:
+            raise Abort(answer) from error
+        refused = refusal(error)
+        if refused is None:
             raise
-        raise Undone(answer) from error
+        raise Undone(refused) from error
 
 
 def refusal(error: Exception) -> Answer | None:
@@ -204,7 +214,7 @@ def database_error(error: BaseException | None) -> BaseException | None:
     return found
 
 
-def sqlstate(error: BaseException) -> str:
+def sqlstate(error: BaseException | None) -> str:
     return getattr(error, "sqlstate", None) or getattr(error, "pgcode", None) or ""
 
 

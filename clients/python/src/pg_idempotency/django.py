@@ -13,7 +13,7 @@ from django.db import connections, transaction
 from django.http import Http404, HttpRequest, HttpResponse
 
 from .core import Abort, Answer, Call, Undone, refusals, run_to_an_answer, statements
-from .http import SAFE_METHODS, http_call
+from .http import SAFE_METHODS, compared, http_call
 
 CLAIM, FINISH = statements(lambda name, number: f"%({name})s")
 
@@ -30,9 +30,9 @@ def run(call: Call, work: Callable[[], Answer], using: str = "default") -> Answe
             answer = call.judge(row)
             if answer is None:
                 answer = call.settle(work(None))
-                if connections[using].needs_rollback:
+                if answer.failed and connections[using].needs_rollback:
                     raise Abort(answer)
-                with refusals():
+                with refusals(answer):
                     cursor.execute(FINISH[answer.failed], call.result(row["key"], answer))
             return answer
 
@@ -47,6 +47,7 @@ def idempotent(
     operation: str,
     *,
     caller: Callable[[HttpRequest], Any] = authenticated,
+    compare: Callable[[HttpRequest], Any] | None = None,
     using: str = "default",
     ttl: timedelta | None = None,
 ) -> Callable[[Callable[..., HttpResponse]], Callable[..., HttpResponse]]:
@@ -54,7 +55,8 @@ def idempotent(
 
     An answer under 500 is stored, and commits with what the view did.  One of
     500 and above, and any exception, undoes it; exceptions that Django answers
-    with a status under 500 are stored as such.
+    with a status under 500 are stored as such.  compare(request) is what is
+    compared in place of the body, without what changes from one try to the next.
     """
 
     def decorate(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
@@ -74,9 +76,12 @@ def idempotent(
                 return made[0][0]
 
             try:
+                sent = {"content_type": request.content_type, "body": request.body}
+                if compare:
+                    sent = compared(compare(request))
                 call = http_call(
                     operation, caller(request), method=request.method, path=request.path,
-                    query=request.META.get("QUERY_STRING", ""), content_type=request.content_type, body=request.body,
+                    query=request.META.get("QUERY_STRING", ""), **sent,
                     headers=[key] if (key := request.headers.get("Idempotency-Key")) else [], ttl=ttl,
                 )  # fmt: skip
                 given = run(call, work, using)

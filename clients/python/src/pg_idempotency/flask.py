@@ -10,7 +10,7 @@ from typing import Any
 from flask import Response, current_app, g, request
 
 from .core import Abort, Answer, Call, Undone
-from .http import SAFE_METHODS, http_call
+from .http import SAFE_METHODS, compared, http_call
 
 View = Callable[..., Any]
 
@@ -19,7 +19,8 @@ class Idempotent:
     """Has views run once for each Idempotency-Key of a caller.
 
     run(call, work) is that of a driver, with its pool or sessions: the view
-    finds what that gives to the work as g.transaction.
+    finds what that gives to the work as g.transaction.  compare() is what is
+    compared in place of the body, without what changes from one try to the next.
 
     An answer under 500 is stored, and commits with what the view did.  One of
     500 and above, and any exception, undoes it; what the app answers exceptions
@@ -31,10 +32,12 @@ class Idempotent:
         run: Callable[[Call, Callable[[Any], Answer]], Answer],
         *,
         caller: Callable[[], str | int],
+        compare: Callable[[], Any] | None = None,
         ttl: timedelta | None = None,
     ) -> None:
         self.run = run
         self.caller = caller
+        self.compare = compare
         self.ttl = ttl
 
     def __call__(self, operation: str) -> Callable[[View], View]:
@@ -73,9 +76,13 @@ class Idempotent:
         return decorate
 
     def _call(self, operation: str) -> Call:
+        if self.compare:
+            sent = compared(self.compare())
+        else:
+            sent = {"content_type": request.content_type, "body": request.get_data()}
         return http_call(
             operation, self.caller(), method=request.method, path=request.script_root + request.path,
-            query=request.query_string.decode("latin-1"), content_type=request.content_type, body=request.get_data(),
+            query=request.query_string.decode("latin-1"), **sent,
             headers=request.headers.getlist("Idempotency-Key"), ttl=self.ttl,
         )  # fmt: skip
 

@@ -58,6 +58,11 @@ class HttpCall(Call):
                 return Answer(status, json.dumps(response).encode(), headers | replayed, True)
 
 
+def compared(value: Any) -> dict[str, Any]:
+    """Body and content type of a request whose body is compared as something else."""
+    return {"body": json.dumps(value).encode(), "content_type": "application/json"}
+
+
 def http_call(
     operation: str, caller: str | int, *, method: str, path: str, query: str, headers: Sequence[str],
     content_type: str | None, body: bytes, ttl: timedelta | None = None,

@@ -35,7 +35,7 @@ def run(
             answer = call.judge(row)
             if answer is None:
                 answer = call.settle(work(connection))
-                with refusals():
+                with refusals(answer):
                     cursor.execute(FINISH[answer.failed], call.result(row["key"], answer))
             return answer
 
@@ -58,7 +58,7 @@ async def run_async(
                 answer = call.judge(row)
                 if answer is None:
                     answer = call.settle(await work(connection))
-                    with refusals():
+                    with refusals(answer):
                         await cursor.execute(FINISH[answer.failed], call.result(row["key"], answer))
                 return answer
 

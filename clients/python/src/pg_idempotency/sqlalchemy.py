@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from .core import Answer, Call, refusals, run_to_an_answer, run_to_an_answer_async, statements
+from .core import Abort, Answer, Call, refusals, run_to_an_answer, run_to_an_answer_async, statements
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
@@ -33,8 +33,9 @@ def run(sessions: Callable[[], Session], call: Call, work: Callable[[Session], A
                 answer = call.judge(row)
                 if answer is None:
                     answer = call.settle(work(session))
+                    _usable(session, answer)
                     session.flush()
-                    with refusals():
+                    with refusals(answer):
                         session.execute(FINISH[answer.failed], call.result(row["key"], answer))
                 session.commit()
             except BaseException:
@@ -59,8 +60,9 @@ async def run_async(
                 answer = call.judge(row)
                 if answer is None:
                     answer = call.settle(await work(session))
+                    _usable(session, answer)
                     await session.flush()
-                    with refusals():
+                    with refusals(answer):
                         await session.execute(FINISH[answer.failed], call.result(row["key"], answer))
                 await session.commit()
             except BaseException:
@@ -75,3 +77,9 @@ def _outermost(session: Session | AsyncSession) -> None:
     # A claim in a savepoint could be undone without its work.
     if session.in_nested_transaction():
         raise RuntimeError("the session is in a nested transaction")
+
+
+def _usable(session: Session | AsyncSession, answer: Answer) -> None:
+    # After a flush that failed, the session asks for a rollback.
+    if answer.failed and not session.is_active:
+        raise Abort(answer)

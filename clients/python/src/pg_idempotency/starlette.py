@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from .core import Abort, Answer, Call, Undone
-from .http import SAFE_METHODS, http_call
+from .http import SAFE_METHODS, compared, http_call
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 Work = Callable[[Any], Coroutine[Any, Any, Answer]]
@@ -44,6 +44,8 @@ class Idempotent:
 
     run(call, work) is that of a driver, with its pool or sessions: the
     endpoint finds what that gives to the work as request.state.transaction.
+    compare(request) is what is compared in place of the body, without what
+    changes from one try to the next.
 
     An answer under 500 is stored, and commits with what the endpoint did.  One
     of 500 and above, and any exception, undoes it; what the app answers
@@ -55,10 +57,12 @@ class Idempotent:
         run: Run,
         *,
         caller: Callable[[Request], str | int | Awaitable[str | int]],
+        compare: Callable[[Request], Awaitable[Any]] | None = None,
         ttl: timedelta | None = None,
     ) -> None:
         self.run = run
         self.caller = caller
+        self.compare = compare
         self.ttl = ttl
 
     def __call__(self, operation: str) -> Callable[[Endpoint], Endpoint]:
@@ -96,9 +100,12 @@ class Idempotent:
         caller = self.caller(request)
         if isinstance(caller, Awaitable):
             caller = await caller
+        # Read in any case, so that the endpoint can read it again.
+        sent: dict[str, Any] = {"content_type": request.headers.get("content-type"), "body": await request.body()}
+        if self.compare:
+            sent = compared(await self.compare(request))
         return http_call(
-            operation, caller, method=request.method, path=request.url.path, query=request.url.query,
-            content_type=request.headers.get("content-type"), body=await request.body(),
+            operation, caller, method=request.method, path=request.url.path, query=request.url.query, **sent,
             headers=request.headers.getlist("idempotency-key"), ttl=self.ttl,
         )  # fmt: skip
 
