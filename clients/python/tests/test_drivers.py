@@ -267,7 +267,6 @@ def test_a_transaction_that_has_begun_is_refused(call):
         with_psycopg(call, not_called, lambda connection: connection.execute("BEGIN"))
 
 
-@pytest.mark.xfail(reason="unfinished claims are not refused at COMMIT yet")
 def test_sessions_that_commit_each_statement_are_refused(call):
     engine = sqlalchemy.create_engine(sqlalchemy_url("psycopg"), connect_args=UNPREPARED, isolation_level="AUTOCOMMIT")
     with pytest.raises(sqlalchemy.exc.DBAPIError):

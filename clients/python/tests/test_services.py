@@ -188,7 +188,6 @@ def test_an_error_of_the_database_that_nobody_noticed_is_no_success(service, cus
     assert payments(customer) == 0
 
 
-@pytest.mark.xfail(reason="unfinished claims are not refused at COMMIT yet")
 @pytest.mark.parametrize("how", ["commit", "commit-unnoticed"])
 def test_a_commit_in_between_has_no_effect(service, customer, how):
     for _ in range(2):
