@@ -3,41 +3,41 @@
  * wheel.c
  *	  The expiry wheel: which slot holds which keys, and its turning.
  *
- * Each slot has an until, and no key in it expires later (W1).  A key goes
- * into the slot with the smallest until that is not before its expiry, or,
- * where the wheel does not reach that far, into keys_long (W5).  A slot whose
- * until has passed holds expired keys only, and is emptied as a whole and
- * handed a later until.
+ * Each slot has an upper bound, and no key in it expires later (W1).  A key goes
+ * into the slot with the smallest upper bound that is not before its expiry, or,
+ * if the wheel does not reach that far, into keys_long (W5).  A slot whose upper
+ * bound has passed holds expired keys only; it is emptied as a whole and handed
+ * a later upper bound.
  *
- * What a backend believes about the wheel is kept between calls, and is
- * dropped by the relcache message that a turn sends.  W3 asks that a claim
- * that finds nothing believes nothing older than its key lock:
+ * A backend keeps what it knows of the wheel between calls, and drops it when it
+ * receives the relcache message that a turn sends.  W3: a claim that finds
+ * nothing relies on nothing older than its key lock:
  *
  *		turn of slot S				earlier claim of K			this claim of K
  *		lock S, empty it,
- *		  set its until
+ *		  set its upper bound
  *		commit, send messages,
- *		  let go of S
+ *		  unlock S
  *									lock K
  *									lock S, insert K into S
- *									let go of K
+ *									unlock K
  *																lock K
  *																accept messages,
  *																read the wheel,
  *																probe S
  *
- * The earlier claim can insert into the new S only after the turn has let go
- * of it, and so after the turn's messages were sent.  This claim has K's lock
- * after that, so wheel_read() accepts the messages and reads the new until.
- * That is why the messages are accepted here, on every call, and why callers
- * call it after taking the key's lock.  It is also why a turn locks a slot
- * that is empty already, and sends a message of its own: TRUNCATE sends one
- * only where there was something to empty.
+ * The earlier claim can insert into the new S only after the turn has unlocked
+ * it, and so after the messages of the turn were sent.  This claim has K's lock
+ * after that, so wheel_read() accepts the messages and reads the new upper bound.
+ * For this reason wheel_read() accepts messages on every call, and callers call
+ * it after they have locked the key.  For the same reason a turn locks a slot
+ * that is empty already, and sends a message of its own: TRUNCATE sends one only
+ * if there was something to empty.
  *
- * A leaf that nobody has used yet is not looked into.  Most slots of a wheel
- * are such, and opening and measuring them all would cost a claim as much as
- * the rest of it.  Here W3 asks that a leaf believed unused is one in which no
- * earlier claim of K has put a row:
+ * A leaf that has never been used is not looked into.  Most slots of a wheel are
+ * unused, and opening and measuring all of them would cost as much as the rest of
+ * a claim.  W3 then requires that no earlier claim of K has put a row into a leaf
+ * that is believed to be unused:
  *
  *		first use of leaf S				finding out what is unused
  *		lock the wheel for first use
@@ -46,36 +46,36 @@
  *		unlock the wheel				lock the wheel against first use
  *										  (waits here while another has it)
  *		insert K into S,				measure S
- *		let go of K's lock				unlock the wheel
+ *		unlock K						unlock the wheel
  *
- * The message is not left for the commit, but sent at once: the row counts
- * before it is committed.  Whoever takes K's lock after the earlier claim
- * accepts the message with it, and measures again; measuring meets either the
- * page, or no page and a message still to come.  So no leaf grows from no page
- * to one but in wheel_use_leaf(), for which it is not enough to have believed
- * the leaf in use: VACUUM may have cut off all its pages since.  A crash leaves
- * nothing that is believed.  A standby is not sent such messages, and believes
- * every leaf used.
+ * The message is sent at once and not at the commit, because the row counts
+ * before it is committed.  A backend that takes K's lock after the earlier claim
+ * accepts the message with it and measures again.  It then sees either the page,
+ * or no page and a message that is still to come.  So no leaf grows from no page
+ * to one except in wheel_use_leaf(), which looks at the number of pages even if
+ * the leaf is believed to be used: VACUUM may have removed all its pages since.
+ * After a crash there is no belief that could be wrong.  A standby does not
+ * receive these messages, and takes every leaf as used.
  *
- * The table is read with a self snapshot: whatever isolation level the caller
- * runs at, it sees what is committed now, and leaves no predicate lock.  Such
- * a scan may meet both versions of a row that is being replaced, or neither.
- * Both: the later until counts.  Neither: the slot has just been turned, no
- * key that the caller may be looking for is in it, and the turn's message
- * makes the next call read again.
+ * The table is read with a self snapshot: at any isolation level of the caller
+ * it shows what is committed now, and it leaves no predicate lock.  Such a scan
+ * may see both versions of a row that is being replaced, or neither.  Both: the
+ * later upper bound counts.  Neither: the slot has just been turned, it holds no
+ * key that the caller may be looking for, and the message of the turn makes the
+ * next call read again.
  *
- * Turning.  W2: a slot is emptied only when its until is past, under an
- * ACCESS EXCLUSIVE lock on its table, toast table and indexes, each taken only
- * if it is free.  A lock request that waited would make every later claim
- * that looks into the slot wait behind it.  So would one that waited for a
- * toast table which autovacuum is at, while the slot itself is locked already.
- * A slot to which this transaction has written itself is busy like any other: its
- * lock would be granted, but over the head of rows not yet committed.
+ * Turning.  W2: a slot is emptied only when its upper bound is past, under an
+ * ACCESS EXCLUSIVE lock on its table, toast table and indexes, each of which is
+ * taken only if it is free.  A lock request that waited would make every later
+ * claim that looks into the slot wait behind it.  So would a request that waited
+ * for a toast table in use by autovacuum while the slot itself is locked already.
+ * A slot to which the current transaction has written is busy like any other: its
+ * lock would be granted, but the rows are not committed yet.
  *
- * Whoever turns the wheel holds a SHARE ROW EXCLUSIVE lock on its table.  That
- * keeps out a second sweeper, and writers by hand: the untils stand still
- * from reading them to emptying a slot.  Claims read the table under ACCESS
- * SHARE and are not kept waiting.
+ * A backend that turns the wheel holds a SHARE ROW EXCLUSIVE lock on its table.
+ * That keeps out a second sweeper and writers by hand, so that the upper bounds
+ * don't change between reading them and emptying a slot.  Claims read the table
+ * under ACCESS SHARE and don't wait.
  *
  * Laying the wheel.  The upper bounds belong at the next eight ticks, which are
  * counted from a time that each database has of its own, so that not all of them
@@ -98,9 +98,9 @@
  *									  again
  *
  * Without the second look the row would outlive S (W1), and S would be emptied
- * under it.  A writer that has S locked since before keeps the other one out; a
- * row that is in S does so, too, since S is not empty then.  A bound that grows,
- * as in a turn, breaks nothing: whoever believes in the earlier one keeps W1.
+ * under it.  A writer that has S locked since before keeps the other one out, and
+ * so does a row that is in S, since S is not empty then.  A bound that grows,
+ * as in a turn, breaks nothing: a writer that relies on the earlier one keeps W1.
  * Rows put into a leaf by hand or by COPY lock it and raise its bound after that.
  *
  * Rows of a slot that is laid too far ahead expire long before their slot; the
@@ -136,7 +136,7 @@
 #include "store/keyrow.h"
 #include "store/local/wheel.h"
 
-/* How often, a millisecond apart, a slot is tried before the next round. */
+/* How often, at intervals of a millisecond, a round tries to lock a slot. */
 #define LOCK_ATTEMPTS		100
 
 #define Anum_wheel_slot		1
@@ -149,7 +149,7 @@ PG_FUNCTION_INFO_V1(idempotency_empty_wheel);
 
 static const Oid column_types[Natts_wheel] = {INT2OID, TIMESTAMPTZOID};
 
-/* Its generation is 0 until the wheel is read for the first time. */
+/* Its generation is 0 before the wheel is read for the first time. */
 static Wheel known;
 
 /* The transaction of this backend that has last turned the slot. */
@@ -223,8 +223,8 @@ read_table(Wheel *wheel, bool own_turns)
 }
 
 /*
- * The lock that orders first use and measuring.  It is held for a moment, and
- * nobody waits for anything but a page under it.
+ * The lock that orders first use and measuring.  It is held for a moment, in
+ * which its holder waits for nothing but a page.
  */
 static void
 lock_first_use(LOCKMODE mode)
@@ -297,7 +297,7 @@ announce_first_use(void)
 void
 wheel_use_leaf(Relation leaf)
 {
-	/* A page that is remembered as having room is one. */
+	/* A page that the relation remembers as having room is a page. */
 	if (RelationGetTargetBlock(leaf) != InvalidBlockNumber ||
 		RelationGetNumberOfBlocks(leaf) > 0)
 		return;
@@ -507,7 +507,7 @@ idempotency_empty_wheel(PG_FUNCTION_ARGS)
  * ----------------------------------------------------------------
  */
 
-/* The slot whose until is past for the longest, of those not excluded; or -1. */
+/* The slot whose upper bound passed first, of those not excluded; or -1. */
 static int
 oldest_due(const Wheel *wheel, TimestampTz now, const bool *excluded)
 {
@@ -773,7 +773,7 @@ wheel_empty_leaf(int leaf)
 	return used;
 }
 
-/* Put one row in the place of all that the slot has in the table. */
+/* Replace all rows of the slot in the table with one. */
 static void
 replace_rows(Relation relation, int number, TimestampTz until)
 {
