@@ -555,7 +555,7 @@ AS 'MODULE_PATHNAME', 'idempotency_purge'
 LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
 
 COMMENT ON FUNCTION idempotency.purge(text) IS
-'remove every key of a scope; returns how many there were';
+'remove every key of a scope and of those below it; returns how many there were';
 
 CREATE FUNCTION idempotency.erase(key text, scope text DEFAULT '')
 RETURNS boolean
@@ -564,6 +564,22 @@ LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
 
 COMMENT ON FUNCTION idempotency.erase(text, text) IS
 'drop response, state and fingerprint of a key and keep the fact; a retry replays status 410';
+
+CREATE FUNCTION idempotency.erase_scope(scope text)
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'idempotency_erase_scope'
+LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
+
+COMMENT ON FUNCTION idempotency.erase_scope(text) IS
+'erase every key of a scope and of those below it that has a result; returns how many there were';
+
+CREATE FUNCTION idempotency.retain(key text, scope text, ttl interval)
+RETURNS timestamptz
+AS 'MODULE_PATHNAME', 'idempotency_retain'
+LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
+
+COMMENT ON FUNCTION idempotency.retain(text, text, interval) IS
+'remember a stored result for another time, from now; returns its new end, NULL if there is no result';
 
 CREATE FUNCTION idempotency.unfinished_claims(
 	OUT scope text,

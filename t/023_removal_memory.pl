@@ -26,10 +26,10 @@ sub fill
 	$node->safe_psql('postgres', qq{
 TRUNCATE idempotency.keys;
 INSERT INTO idempotency.keys (scope, key, status, attempt, expires_at, slot, hash)
-SELECT 'memory', n::text, 'released', 1, $expires_at, $slot, idempotency.key_hash(n::text, 'memory')
+SELECT 'memory', n::text, 'completed', 1, $expires_at, $slot, idempotency.key_hash(n::text, 'memory')
 FROM generate_series(1, $keys) AS n
 UNION ALL
-SELECT 'other', 'k', 'released', 1, now() + interval '1 hour', $slot, idempotency.key_hash('k', 'other');
+SELECT 'other', 'k', 'completed', 1, now() + interval '1 hour', $slot, idempotency.key_hash('k', 'other');
 });
 	return;
 }

@@ -251,9 +251,8 @@ complete_key(const IdempotencyKey *key, Completion *completion,
 	completion->expires_at = row->expires_at;
 }
 
-/* Make a held row one that can be claimed again; only the attempt is kept. */
-static void
-write_released(HeldKey *held)
+void
+write_released(HeldKey *held, TimestampTz lease_until)
 {
 	KeyRow	   *row = &held->row;
 
@@ -264,7 +263,7 @@ write_released(HeldKey *held)
 	row->response = NULL;
 	row->recovery_point = NULL;
 	row->state = NULL;
-	row->lease_until = NO_TIME;
+	row->lease_until = lease_until;
 	row->completed_at = NO_TIME;
 	write_held_key(held);
 }
@@ -279,7 +278,7 @@ reopen_key(const IdempotencyKey *key, int32 attempt, Store *store,
 		return false;
 	if (held.found && held.row.attempt == attempt &&
 		held.row.status != KEY_IN_PROGRESS && held.row.status != KEY_RELEASED)
-		write_released(&held);
+		write_released(&held, NO_TIME);
 	else
 		unlock_held_key(&held);
 	return true;
@@ -349,7 +348,7 @@ idempotency_release(PG_FUNCTION_ARGS)
 	store_open(&store);
 	hold_key(&held, &key, &store);
 	owned_claim_in_progress(&held, attempt);
-	write_released(&held);
+	write_released(&held, NO_TIME);
 	stats_count(held.policy.stats, STATS_RELEASES);
 	store_close(&store);
 	PG_RETURN_VOID();

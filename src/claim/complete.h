@@ -8,7 +8,7 @@
 #ifndef IDEMPOTENCY_COMPLETE_H
 #define IDEMPOTENCY_COMPLETE_H
 
-#include "store/keylock.h"
+#include "store/hold.h"
 #include "key/policy.h"
 #include "store/store.h"
 
@@ -51,5 +51,11 @@ extern bool reopen_key(const IdempotencyKey *key, int32 attempt, Store *store,
 /* The value, if it is a possible one; raises IK400 otherwise. */
 extern int32 checked_attempt(int32 attempt);
 extern int32 checked_status_code(int32 status_code);
+
+/*
+ * Make a held row one that can be claimed again; only the attempt is kept, and
+ * lease_until if the owner may not know (remove.c).
+ */
+extern void write_released(HeldKey *held, TimestampTz lease_until);
 
 #endif							/* IDEMPOTENCY_COMPLETE_H */

@@ -1,43 +1,42 @@
 /*-------------------------------------------------------------------------
  *
  * remove.c
- *	  Removing keys, and what they say: forget, purge, erase.
+ *	  Removing keys, and what they say, or keeping it longer: forget, purge,
+ *	  erase, erase_scope, retain.
  *
  * A key is held (hold.c) while its row is removed, so that no row escapes that
  * is being moved, and nothing is undone that a claim relies on: a claim that
  * is waiting for the key finds it absent, or erased, when this transaction
  * ends.
  *
- * purge() empties a leaf as a whole where all its live rows are of the scope.
- * That is judged twice: by a first reading, and, if the leaf can then be locked
- * at once, by a second one under the lock, when nobody can add a row.  A leaf
- * that is in use, or that holds other keys, is left to the removal of rows one
- * by one.
+ * An owner that has not ended its claim must not be able to end another's.  So
+ * the row of an unfinished claim stays, with nothing but its attempt, as a
+ * released key whose lease_until says that somebody may still come: the next
+ * claim has a higher attempt, and the late owner is refused.  Such a row is
+ * removed by expiry alone, whatever else is called; a claim that only the current
+ * transaction knows of goes as a whole.
  *
- * Leaves are emptied after all other rows are removed.  That may take long, and
- * may wait for whoever is at work on a key; and nobody gets past a leaf that is
- * locked, not even the one who is waited for:
- *
- *		purge						complete K
- *		lock leaf A, empty it
- *									lock K
- *									look for K in A: wait
- *		remove K from leaf B:
- *		  wait for K's lock
+ * purge() and erase_scope() read all rows and do with each what forget() and
+ * erase() do.  Nothing is locked but the keys, so that nobody else waits for a
+ * call that may take long, or that is part of a long transaction.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include "access/transam.h"
+#include "claim/complete.h"
+#include "claim/lookup.h"
 #include "error.h"
-#include "store/hold.h"
+#include "interval.h"
 #include "miscadmin.h"
+#include "store/hold.h"
 #include "utils/builtins.h"
 
 PG_FUNCTION_INFO_V1(idempotency_forget);
 PG_FUNCTION_INFO_V1(idempotency_purge);
 PG_FUNCTION_INFO_V1(idempotency_erase);
+PG_FUNCTION_INFO_V1(idempotency_erase_scope);
+PG_FUNCTION_INFO_V1(idempotency_retain);
 
 /* Whether a live row is held. */
 static bool
@@ -46,11 +45,50 @@ holds_live_row(const HeldKey *held)
 	return held->found && held->row.expires_at > held->now;
 }
 
+/* Whether the row tells a late owner, of the claim or of one before it, apart. */
+static bool
+fences_owner(const KeyRow *row)
+{
+	if (row->claimed_here && row->attempt == 1)
+		return false;
+	return row->status == KEY_IN_PROGRESS ||
+		(row->status == KEY_RELEASED && row->lease_until != NO_TIME);
+}
+
+/* Forget a held key.  Returns whether there was anything to forget. */
+static bool
+forget_held_key(HeldKey *held)
+{
+	KeyRow	   *row = &held->row;
+
+	if (!held->found)
+	{
+		unlock_held_key(held);
+		return false;
+	}
+	if (!holds_live_row(held) || !fences_owner(row))
+	{
+		bool		live = holds_live_row(held);
+
+		store_delete(held->store, &held->key, row);
+		unlock_held_key(held);
+		return live;
+	}
+	if (row->status == KEY_RELEASED)
+	{
+		unlock_held_key(held);
+		return false;
+	}
+	write_released(held, Max(row->lease_until, held->now));
+	return true;
+}
+
 /*
  * forget(key text, scope text) returns boolean
  *
  * Removes the key, whatever its state: the next request with it runs as the
- * first.  Returns whether it was there.
+ * first, but for its attempt if the claim was unfinished.  Returns whether it
+ * was there.
  */
 Datum
 idempotency_forget(PG_FUNCTION_ARGS)
@@ -58,53 +96,37 @@ idempotency_forget(PG_FUNCTION_ARGS)
 	IdempotencyKey key;
 	Store		store;
 	HeldKey		held;
-	bool		live;
+	bool		forgotten;
 
 	PreventCommandIfReadOnly("idempotency.forget()");
 	make_key(&key, text_from_arg(fcinfo, 0), text_from_arg(fcinfo, 1));
 	store_open(&store);
 	hold_key(&held, &key, &store);
-	live = holds_live_row(&held);
-	if (held.found)
-		store_delete(&store, &held.key, &held.row);
-	unlock_held_key(&held);
+	forgotten = forget_held_key(&held);
 	store_close(&store);
-	PG_RETURN_BOOL(live);
+	PG_RETURN_BOOL(forgotten);
+}
+
+/* Whether a scope is the given one or below it. */
+static bool
+scope_covers(const text *above, const text *scope)
+{
+	Size		length = VARSIZE_ANY_EXHDR(above);
+	Size		scope_length = VARSIZE_ANY_EXHDR(scope);
+
+	return scope_length >= length &&
+		memcmp(VARDATA_ANY(scope), VARDATA_ANY(above), length) == 0 &&
+		(scope_length == length || VARDATA_ANY(scope)[length] == '/');
 }
 
 /*
- * Count the live rows of the scope in a leaf.  Returns whether it has no other
- * live rows, nor any that a transaction is at work on.
+ * Work on each key of the scope and below it that is stored in the local store,
+ * and count those for which the work returns true.  A key that is claimed
+ * meanwhile may be left out; one whose row moves or changes is not, and may be
+ * met again.
  */
-static bool
-count_rows(int leaf, const text *scope, int64 *count)
-{
-	TimestampTz now = GetCurrentTimestamp();
-	StoreScan	scan;
-	IdempotencyKey key;
-	KeyRow		row;
-	TransactionId writer;
-	bool		alone = true;
-
-	*count = 0;
-	store_scan_begin(&scan, leaf, leaf, false);
-	while (alone && store_scan_next(&scan, &key, &row, &writer))
-	{
-		if (TransactionIdIsValid(writer) || row.unfinished)
-			alone = false;
-		else if (row.expires_at > now)
-		{
-			alone = same_text(key.scope, scope);
-			(*count)++;
-		}
-	}
-	store_scan_end(&scan);
-	return alone;
-}
-
-/* Remove the scope's rows from a leaf; returns how many were live. */
 static int64
-purge_rows(int leaf, const text *scope)
+work_on_scope(const text *scope, bool (*work) (const IdempotencyKey *key, Store *store))
 {
 	int64		count = 0;
 	StoreScan	scan;
@@ -113,22 +135,17 @@ purge_rows(int leaf, const text *scope)
 	KeyRow		row;
 	TransactionId writer;
 
-	store_open(&store);
-	store_scan_begin(&scan, leaf, leaf, true);
+	store_open_local(&store);
+	store_scan_begin(&scan, 0, LEAVES - 1, true);
 	while (store_scan_next(&scan, &key, &row, &writer))
 	{
-		HeldKey		held;
 		MemoryContext caller;
 
-		if (!same_text(key.scope, scope))
+		if (!scope_covers(scope, key.scope))
 			continue;
 		caller = MemoryContextSwitchTo(scan.per_row);
-		hold_key(&held, &key, &store);
-		if (holds_live_row(&held))
+		if (work(&key, &store))
 			count++;
-		if (held.found)
-			store_delete(&store, &held.key, &held.row);
-		unlock_held_key(&held);
 		MemoryContextSwitchTo(caller);
 	}
 	store_scan_end(&scan);
@@ -136,65 +153,89 @@ purge_rows(int leaf, const text *scope)
 	return count;
 }
 
-/*
- * Empty a leaf that held nothing but the scope when it was read, if it can be
- * locked at once and that is still so; else remove the scope's rows.  Returns
- * how many were live.
- */
-static int64
-purge_leaf(int leaf, const text *scope)
+static text *
+scope_from_arg(FunctionCallInfo fcinfo, const char *what)
 {
-	List	   *locked = wheel_lock_leaf(leaf);
-	int64		count;
+	text	   *scope = text_from_arg(fcinfo, 0);
 
-	if (locked != NIL && count_rows(leaf, scope, &count))
-	{
-		(void) wheel_empty_leaf(leaf);
-		return count;
-	}
-	wheel_unlock_leaf(locked);
-	return purge_rows(leaf, scope);
+	if (scope == NULL)
+		ereport(ERROR,
+				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
+				 errmsg("scope to %s must not be null", what),
+				 errhint("Name the scope; the empty one is a scope too.")));
+	return scope;
+}
+
+static bool
+purge_key(const IdempotencyKey *key, Store *store)
+{
+	HeldKey		held;
+
+	hold_key(&held, key, store);
+	return forget_held_key(&held);
 }
 
 /*
  * purge(scope text) returns bigint
  *
- * Removes every key of the scope, whatever its state, and returns how many
- * there were; a key that is claimed, or whose row moves, while it runs may
- * stay.  Where the scope fills whole leaves these are locked to the end of the
- * transaction.
+ * Forgets every key of the scope and of those below it, and returns how many
+ * there were; a key that is claimed while it runs may stay.
  */
 Datum
 idempotency_purge(PG_FUNCTION_ARGS)
 {
-	text	   *scope = text_from_arg(fcinfo, 0);
-	bool		whole[LEAVES];
-	int64		purged = 0;
+	text	   *scope;
+	int64		purged;
 	Store		store;
 
 	PreventCommandIfReadOnly("idempotency.purge()");
-	if (scope == NULL)
-		ereport(ERROR,
-				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
-				 errmsg("scope to purge must not be null"),
-				 errhint("Name the scope; the empty one is a scope too.")));
+	scope = scope_from_arg(fcinfo, "purge");
 	store_open(&store);
-	if (store_purge(&store, scope, &purged))
-		PG_RETURN_INT64(purged);
-	for (int leaf = 0; leaf < LEAVES; leaf++)
-	{
-		int64		count;
-
-		whole[leaf] = count_rows(leaf, scope, &count) && count > 0;
-		if (!whole[leaf])
-			purged += purge_rows(leaf, scope);
-	}
-	for (int leaf = 0; leaf < LEAVES; leaf++)
-	{
-		if (whole[leaf])
-			purged += purge_leaf(leaf, scope);
-	}
+	if (!store_purge(&store, scope, &purged))
+		purged = work_on_scope(scope, purge_key);
 	PG_RETURN_INT64(purged);
+}
+
+static bool
+has_result(const KeyRow *row)
+{
+	return row->status == KEY_COMPLETED || row->status == KEY_FAILED;
+}
+
+/* Erase what a held key says, if it has a result.  Returns whether it had. */
+static bool
+erase_held_key(HeldKey *held)
+{
+	KeyRow	   *row = &held->row;
+
+	if (!holds_live_row(held) || !has_result(row))
+	{
+		unlock_held_key(held);
+		return false;
+	}
+	row->status = KEY_ERASED;
+	row->fingerprint = NULL;
+	row->response = NULL;
+	row->state = NULL;
+	write_held_key(held);
+	return true;
+}
+
+static void
+in_progress_error(const HeldKey *held, const char *verb)
+{
+	ereport(ERROR,
+			(errcode(idempotency_sqlstate(HTTP_CONFLICT)),
+			 errmsg("idempotency key \"%s\" is in progress",
+					text_to_cstring(held->key.name)),
+			 errdetail("There is no result yet to be %s.", verb),
+			 errhint("Try again once the claim has ended, or forget the key.")));
+}
+
+static bool
+holds_claim_in_progress(const HeldKey *held)
+{
+	return holds_live_row(held) && held->row.status == KEY_IN_PROGRESS;
 }
 
 /*
@@ -210,34 +251,97 @@ idempotency_erase(PG_FUNCTION_ARGS)
 	IdempotencyKey key;
 	Store		store;
 	HeldKey		held;
-	KeyRow	   *row = &held.row;
-	bool		erased = true;
+	bool		erased_before;
+	bool		erased;
 
 	PreventCommandIfReadOnly("idempotency.erase()");
 	make_key(&key, text_from_arg(fcinfo, 0), text_from_arg(fcinfo, 1));
 	store_open(&store);
 	hold_key(&held, &key, &store);
-	if (holds_live_row(&held) && row->status == KEY_IN_PROGRESS)
+	if (holds_claim_in_progress(&held))
+		in_progress_error(&held, "erased");
+	erased_before = holds_live_row(&held) && held.row.status == KEY_ERASED;
+	erased = erase_held_key(&held) || erased_before;
+	store_close(&store);
+	PG_RETURN_BOOL(erased);
+}
+
+/*
+ * A claim in progress is not waited for.  What others are doing to a result is:
+ * that it is there is committed, and it must not be left.
+ */
+static bool
+erase_result(const IdempotencyKey *key, Store *store)
+{
+	HeldKey		held;
+	KeyRow		row;
+
+	if (!lookup_key(key, &row) || !has_result(&row))
+		return false;
+	hold_key(&held, key, store);
+	return erase_held_key(&held);
+}
+
+/*
+ * erase_scope(scope text) returns bigint
+ *
+ * Erases every key of the scope, and of those below it, that has a result, and
+ * returns how many there were.  Keys in progress are left as they are.
+ */
+Datum
+idempotency_erase_scope(PG_FUNCTION_ARGS)
+{
+	text	   *scope;
+	int64		erased;
+	Store		store;
+
+	PreventCommandIfReadOnly("idempotency.erase_scope()");
+	scope = scope_from_arg(fcinfo, "erase");
+	store_open(&store);
+	if (!store_erase_scope(&store, scope, &erased))
+		erased = work_on_scope(scope, erase_result);
+	PG_RETURN_INT64(erased);
+}
+
+/*
+ * retain(key text, scope text, ttl interval) returns timestamptz
+ *
+ * Remembers the key's result, erased or not, for the given time from now, and
+ * returns when it expires; NULL if there is none.  Raises IK409 if a claim is in
+ * progress, IK400 for a bad key or ttl.
+ */
+Datum
+idempotency_retain(PG_FUNCTION_ARGS)
+{
+	IdempotencyKey key;
+	Store		store;
+	HeldKey		held;
+	Interval   *ttl;
+	bool		retained;
+
+	PreventCommandIfReadOnly("idempotency.retain()");
+	make_key(&key, text_from_arg(fcinfo, 0), text_from_arg(fcinfo, 1));
+	ttl = interval_from_arg(fcinfo, 2, "ttl");
+	if (ttl == NULL)
 		ereport(ERROR,
-				(errcode(idempotency_sqlstate(HTTP_CONFLICT)),
-				 errmsg("idempotency key \"%s\" is in progress",
-						key_in_message(key.name)),
-				 errdetail("There is no result yet to be erased."),
-				 errhint("Try again once the claim has ended, or forget the key.")));
-	if (holds_live_row(&held) &&
-		(row->status == KEY_COMPLETED || row->status == KEY_FAILED))
+				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
+				 errmsg("ttl must not be null"),
+				 errhint("Give the time for which the result is to be remembered.")));
+	store_open(&store);
+	hold_key(&held, &key, &store);
+	if (holds_claim_in_progress(&held))
+		in_progress_error(&held, "remembered");
+	retained = holds_live_row(&held) &&
+		(has_result(&held.row) || held.row.status == KEY_ERASED);
+	if (retained)
 	{
-		row->status = KEY_ERASED;
-		row->fingerprint = NULL;
-		row->response = NULL;
-		row->state = NULL;
+		held.row.expires_at = time_after(held.now, ttl);
 		write_held_key(&held);
 	}
 	else
-	{
-		erased = holds_live_row(&held) && row->status == KEY_ERASED;
 		unlock_held_key(&held);
-	}
 	store_close(&store);
-	PG_RETURN_BOOL(erased);
+	if (!retained)
+		PG_RETURN_NULL();
+	PG_RETURN_TIMESTAMPTZ(held.row.expires_at);
 }

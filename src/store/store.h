@@ -165,8 +165,9 @@ typedef struct StoreMethods
 	WriteResult (*write) (Store *store, const IdempotencyKey *key, KeyRow *row,
 						  const WaitLimit *limit, StatsEntry *stats);
 	void		(*delete) (Store *store, const IdempotencyKey *key, KeyRow *row);
-	int64		(*purge) (const text *scope);	/* or NULL */
-	void		(*unfinished) (TimestampTz now, VisitRow visit, void *argument);	/* or NULL */
+	int64		(*purge) (const text *scope);	/* or NULL, as the next two */
+	int64		(*erase_scope) (const text *scope);
+	void		(*unfinished) (TimestampTz now, VisitRow visit, void *argument);
 } StoreMethods;
 
 extern const StoreMethods local_store;
@@ -335,8 +336,8 @@ store_delete(Store *store, const IdempotencyKey *key, KeyRow *row)
 }
 
 /*
- * Remove all keys of the scope, and count those that were live, where the store
- * does that in one go; false where the caller does it key by key.
+ * Forget all keys of the scope and below it, and count those that were live, if
+ * the store does that in one go; false if the caller does it key by key.
  */
 static inline bool
 store_purge(const Store *store, const text *scope, int64 *purged)
@@ -344,6 +345,16 @@ store_purge(const Store *store, const text *scope, int64 *purged)
 	if (store->methods->purge == NULL)
 		return false;
 	*purged = store->methods->purge(scope);
+	return true;
+}
+
+/* The same for erasing those that have a result. */
+static inline bool
+store_erase_scope(const Store *store, const text *scope, int64 *erased)
+{
+	if (store->methods->erase_scope == NULL)
+		return false;
+	*erased = store->methods->erase_scope(scope);
 	return true;
 }
 

@@ -1,0 +1,42 @@
+-- forget() and purge() of a claim that is committed and unfinished keep its
+-- attempt: its owner, who may still come, can't end the next owner's claim.
+CREATE FUNCTION pg_temp.try(command text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+	EXECUTE command;
+	RETURN 'accepted';
+EXCEPTION WHEN OTHERS THEN
+	RETURN sqlstate || ' ' || sqlerrm;
+END $$;
+
+SELECT key, outcome, attempt FROM (VALUES ('forgotten', '1 hour'::interval), ('run out', '1 us'), ('purged', '1 hour'), ('twice', '1 hour')) AS v (key, lease),
+	idempotency.claim(key, 'late', to_jsonb(1), lease => lease);
+SELECT pg_sleep(0.001);
+SELECT idempotency.forget('forgotten', 'late'), idempotency.forget('run out', 'late'), idempotency.forget('twice', 'late');
+-- there is nothing to forget any more, but what fences the owner stays
+SELECT idempotency.forget('twice', 'late'), idempotency.purge('late'), idempotency.purge('late');
+SELECT key, status, attempt, fingerprint, response FROM idempotency.keys WHERE scope = 'late' ORDER BY key;
+-- the owner comes before the next claim
+SELECT key, pg_temp.try(format('SELECT idempotency.complete(%L, ''late'', ''"old"'', attempt => 1)', key)) FROM unnest('{forgotten, run out, purged, twice}'::text[]) AS key;
+SELECT key, pg_temp.try(format('SELECT idempotency.heartbeat(%L, ''late'', 1, ''1 hour'')', key)) FROM unnest('{forgotten}'::text[]) AS key;
+-- the next claim may carry another request
+SELECT key, outcome, attempt, recovery_point FROM unnest('{forgotten, run out, purged, twice}'::text[]) AS key, idempotency.claim(key, 'late', to_jsonb(2), lease => '1 hour');
+-- the owner comes after it
+SELECT key, pg_temp.try(format('SELECT idempotency.complete(%L, ''late'', ''"old"'', attempt => 1)', key)) FROM unnest('{forgotten, run out, purged, twice}'::text[]) AS key;
+SELECT key, pg_temp.try(format('SELECT idempotency.complete(%L, ''late'', ''"new"'', attempt => 2)', key)) FROM unnest('{forgotten, run out, purged, twice}'::text[]) AS key;
+
+-- a result that is forgotten ends it: attempts begin at 1 again
+SELECT idempotency.forget('forgotten', 'late'), idempotency.purge('late');
+SELECT outcome, attempt FROM idempotency.claim('forgotten', 'late', lease => '1 us');
+SELECT pg_sleep(0.001);
+-- a transaction that takes over and forgets does not un-fence the one before
+BEGIN;
+SELECT outcome, attempt FROM idempotency.claim('forgotten', 'late', lease => '1 hour');
+SELECT idempotency.forget('forgotten', 'late');
+COMMIT;
+SELECT outcome, attempt FROM idempotency.claim('forgotten', 'late', lease => '1 hour');
+-- nor is the forgetting of a claim seen that is rolled back
+BEGIN;
+SELECT idempotency.forget('forgotten', 'late');
+ROLLBACK;
+SELECT idempotency.complete('forgotten', 'late', attempt => 3);
+SELECT idempotency.purge('late');
