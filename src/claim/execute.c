@@ -307,12 +307,29 @@ idempotency_execute(PG_FUNCTION_ARGS)
 }
 
 /*
+ * Whether the call is evaluated for a row that a concurrent transaction has
+ * changed: PostgreSQL then sets up the query once more (EvalPlanQual), as an
+ * executor whose memory is a child of the first one's.  No other executor is set
+ * up directly below one.
+ */
+static bool
+is_evaluated_again(FunctionCallInfo fcinfo)
+{
+	MemoryContext executor = fcinfo->flinfo->fn_mcxt;
+
+	return strcmp(executor->name, "ExecutorState") == 0 &&
+		executor->parent != NULL && strcmp(executor->parent->name, "ExecutorState") == 0;
+}
+
+/*
  * once(key text, scope text, ttl interval) returns boolean
  *
  * True for the first caller, false for every later one.  Waits for a
  * concurrent first as the policy and settings say.  Raises IK409 where that
  * does not end in time or the key is under a lease, IK422 where the key was
- * claimed with a request, IK400 for a bad key or ttl.
+ * claimed with a request, IK400 for a bad key or ttl, IK500 where it was
+ * true for an earlier version of the same row: false for this one would undo
+ * the effect.
  */
 Datum
 idempotency_once(PG_FUNCTION_ARGS)
@@ -347,5 +364,11 @@ idempotency_once(PG_FUNCTION_ARGS)
 						key_in_message(claim.key.name)),
 				 errdetail("The key was claimed by claim() or execute(), whose request once() does not have."),
 				 errhint("Use a scope of its own for each operation.")));
+	if (claim.outcome == OUTCOME_REPLAY && claim.row.own && is_evaluated_again(fcinfo))
+		ereport(ERROR,
+				(errcode(idempotency_sqlstate(HTTP_INTERNAL)),
+				 errmsg("once() was evaluated twice for one row"),
+				 errdetail("A concurrent transaction has changed the row, so that the query is evaluated again; the key has been seen by the first evaluation."),
+				 errhint("Retry the transaction, and call once() where it is evaluated once: in the WHERE of a MATERIALIZED CTE.")));
 	PG_RETURN_BOOL(claim.outcome != OUTCOME_REPLAY);
 }

@@ -23,7 +23,9 @@
  *
  * A subquery is evaluated again with the level above it if it is part of an
  * expression there.  The rows of a CTE, and of a subquery in FROM, are
- * remembered.  RETURNING is evaluated for what has been changed, once.
+ * remembered.  RETURNING is evaluated for what has been changed, once.  Beside
+ * it, a call that comes out of a function in SQL is not told from the one in
+ * RETURNING; it is found when it is evaluated again: see idempotency_once().
  *
  *-------------------------------------------------------------------------
  */
