@@ -14,7 +14,7 @@ my $node = PostgreSQL::Test::Cluster->new('primary');
 $node->init;
 $node->start;
 $node->safe_psql('postgres', 'CREATE DATABASE old');
-$node->safe_psql('old', 'CREATE EXTENSION idempotency');
+$node->safe_psql('old', q{CREATE EXTENSION idempotency; CREATE ROLE app; SELECT idempotency.grant_usage('app')});
 
 # Keys in every slot that takes some, in keys_long, and of every kind.  The
 # oldest ones have expired.
@@ -108,6 +108,10 @@ sub is_restored
 		'new|2', "a released key keeps its attempt: $what");
 	is($node->safe_psql($database, q{SELECT outcome FROM idempotency.claim('expired', 'shop', lease => '1 minute')}),
 		'new', "an expired key is free: $what");
+	is($node->safe_psql($database, q{SET ROLE app; SELECT outcome FROM idempotency.claim('completed 1 day', 'shop', '{"amount": 1}')}),
+		'replay', "who may claim may claim: $what");
+	is($node->safe_psql($database, q{SELECT has_function_privilege('app', 'idempotency.forget(text, text)', 'EXECUTE') OR has_table_privilege('app', 'idempotency.keys', 'SELECT')}),
+		'f', "and nothing else: $what");
 	$node->safe_psql($database, q{SELECT idempotency.complete('leased 1 day', 'shop', '"done"', attempt => 1)});
 	is($node->safe_psql($database, q{SELECT outcome, response FROM idempotency.claim('leased 1 day', 'shop', '{"amount": 1}', lease => '1 minute')}),
 		'replay|"done"', "the owner of a lease completes: $what");

@@ -51,6 +51,9 @@ test-valgrind:	#: regress under valgrind
 test-distributed:	#: the contract over the distributed store
 	test/throwaway-server.sh -o .build/distributed $(PREPARED) test/distributed.sh $(TESTS)
 
+test-mutants:	#: builds that were broken on purpose; PATCHES=..
+	test/mutants.sh $(PATCHES)
+
 test-pgbouncer:	#: regress through PgBouncer
 	test/throwaway-server.sh -o .build/pgbouncer $(PREPARED) -i pgbouncer=pgbouncer test/pgbouncer.sh
 
