@@ -163,6 +163,7 @@ scope_from_arg(FunctionCallInfo fcinfo, const char *what)
 				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
 				 errmsg("scope to %s must not be null", what),
 				 errhint("Name the scope; the empty one is a scope too.")));
+	check_scope(scope);
 	return scope;
 }
 
@@ -227,7 +228,7 @@ in_progress_error(const HeldKey *held, const char *verb)
 	ereport(ERROR,
 			(errcode(idempotency_sqlstate(HTTP_CONFLICT)),
 			 errmsg("idempotency key \"%s\" is in progress",
-					text_to_cstring(held->key.name)),
+					key_in_message(held->key.name)),
 			 errdetail("There is no result yet to be %s.", verb),
 			 errhint("Try again once the claim has ended, or forget the key.")));
 }
