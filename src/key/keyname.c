@@ -91,7 +91,8 @@ uuid7_time(Bytes name, uint8 time[UUID7_TIME_LEN])
 	static const char form[] = "hhhhhhhh-hhhh-7hhh-vhhh-hhhhhhhhhhhh";
 	int			digits = 0;
 
-	if (name.length != strlen(form))
+	/* Most keys are told apart by their length or their version. */
+	if (name.length != strlen(form) || name.data[14] != '7')
 		return false;
 	for (int i = 0; i < (int) name.length; i++)
 	{
