@@ -42,6 +42,17 @@
 #endif
 
 /*
+ * 15 declares what walks a tree without its arguments, which C23 reads as none.
+ */
+#if PG_VERSION_NUM < 160000
+#include "nodes/nodeFuncs.h"
+#define expression_tree_walker(node, walker, context) \
+	expression_tree_walker(node, (bool (*) ()) (void (*) (void)) (walker), context)
+#define query_tree_walker(query, walker, context, flags) \
+	query_tree_walker(query, (bool (*) ()) (void (*) (void)) (walker), context, flags)
+#endif
+
+/*
  * 16 tells which indexes an update must enter, all or those that summarize
  * pages; 15 only whether all.
  */

@@ -27,7 +27,7 @@ chroots=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/idempotency
 lock_chroots() {
 	mkdir -p "$chroots"
 	exec {chroots_lock}>"$chroots/lock"
-	flock "$chroots_lock"
+	flock -n "$chroots_lock" || { packages_say "Waiting for another script that uses the chroots."; flock "$chroots_lock"; }
 }
 
 # suite_of MAJOR

@@ -48,6 +48,7 @@ in_chroot "$root" bash -euc '
 ' bash "$old" "$new" || status=$?
 rm -rf "$log/log"
 cp -R "$root/build/extension/tmp_check/log" "$log/" || true
+find "$root/build/extension/tmp_check" -path '*/pg_upgrade_output.d/*.log' -exec cp {} "$log/log/" \; || true
 [ "$status" = 0 ] || grep -hE '^\[[^]]*\] *(not ok|#)' "$log"/log/regress_log_* || true
 rm -rf "$root/build"
 exit "$status"

@@ -31,6 +31,7 @@
  */
 #include "postgres.h"
 
+#include "compat.h"
 #include "error.h"
 #include "fmgr.h"
 #include "nodes/nodeFuncs.h"
