@@ -34,7 +34,7 @@ END
 pg_ctl -D "$PGHOST/data" -l "$PGHOST/server.log" -m fast -w -s restart
 
 psql -X -q -v ON_ERROR_STOP=1 -c 'CREATE ROLE app LOGIN' -c 'CREATE DATABASE example'
-psql -X -q -v ON_ERROR_STOP=1 -d example -f schema.sql
+psql -X -q -v ON_ERROR_STOP=1 -d example -f schema.sql >/dev/null
 
 pooled_port=-
 if pgbouncer --version >/dev/null 2>&1; then
