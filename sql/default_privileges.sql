@@ -5,6 +5,7 @@ SET client_min_messages = warning;
 DROP DATABASE IF EXISTS regress_idempotency_default_privileges;
 CREATE DATABASE regress_idempotency_default_privileges;
 \c regress_idempotency_default_privileges
+SET client_min_messages = warning;
 CREATE ROLE "regress idempotency reader";
 ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO "regress idempotency reader";
 ALTER DEFAULT PRIVILEGES GRANT EXECUTE ON FUNCTIONS TO "regress idempotency reader" WITH GRANT OPTION;

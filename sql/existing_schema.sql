@@ -5,6 +5,7 @@ SET client_min_messages = warning;
 DROP DATABASE IF EXISTS regress_idempotency_existing_schema;
 CREATE DATABASE regress_idempotency_existing_schema;
 \c regress_idempotency_existing_schema
+SET client_min_messages = warning;
 CREATE ROLE regress_idempotency_owner;
 CREATE ROLE regress_idempotency_reader;
 CREATE SCHEMA idempotency AUTHORIZATION regress_idempotency_owner;

@@ -870,12 +870,10 @@ BEGIN
 END
 $$;
 
-DO $$
-BEGIN
-	IF NOT EXISTS (SELECT FROM idempotency.stats_counters()) THEN
-		RAISE NOTICE 'library "idempotency" is not preloaded'
-			USING DETAIL = 'No worker sweeps expired keys, nothing is counted, and claims are written when they are made.',
-				HINT = 'Add it to shared_preload_libraries, or call idempotency.sweep() from a scheduler.';
-	END IF;
-END
-$$;
+-- A NOTICE of this script would reach nobody.
+CREATE FUNCTION idempotency.say_what_is_missing()
+RETURNS void
+AS 'MODULE_PATHNAME', 'idempotency_say_what_is_missing'
+LANGUAGE C;
+SELECT idempotency.say_what_is_missing();
+DROP FUNCTION idempotency.say_what_is_missing();

@@ -28,7 +28,8 @@ SELECT outcome, status_code, response FROM idempotency.claim('$key', 'shop', '{"
 		'completed', "a session finds what another one stored: $how");
 }
 
-$node->safe_psql('postgres', 'CREATE EXTENSION idempotency');
+my ($status, $stdout, $stderr) = $node->psql('postgres', 'CREATE EXTENSION idempotency');
+like($stderr, qr/NOTICE:  library "idempotency" is not loaded with the server/, 'CREATE EXTENSION says what is missing');
 is($node->safe_psql('postgres', 'SHOW shared_preload_libraries'), '', 'the library is not preloaded');
 works('not preloaded', 'a');
 
@@ -40,6 +41,15 @@ SELECT expires_at - claimed_at FROM idempotency.claim('wrong setting', lease => 
 }),
 	'1 day', 'a wrong setting made before the library is loaded gives way to the default');
 
+# Nor does the library take a setting from before that its maker may not set.
+$node->safe_psql('postgres', q{CREATE ROLE app; SELECT idempotency.grant_usage('app')});
+is( $node->safe_psql('postgres', qq{
+SET ROLE app;
+SET idempotency.default_ttl = '1 us';
+SELECT expires_at - claimed_at FROM idempotency.claim('not allowed', lease => '1 minute');
+}),
+	'1 day', 'a setting that its maker may not set, made before the library is loaded, gives way, too');
+
 for my $preload ('session_preload_libraries', 'shared_preload_libraries')
 {
 	$node->append_conf('postgresql.conf', "$preload = 'idempotency'");
@@ -50,13 +60,14 @@ for my $preload ('session_preload_libraries', 'shared_preload_libraries')
 	is($node->safe_psql('postgres', q{SELECT outcome FROM idempotency.claim('a', 'shop', '{"amount": 1}', lease => '1 minute')}),
 		'replay', "keys stored without preloading are replayed: $preload");
 
-	my ($status, $stdout, $stderr) =
+	($status, $stdout, $stderr) =
 	  $node->psql('postgres', "\\set VERBOSITY sqlstate\nSET idempotency.default_ttl = 'soon';");
 	is($stderr, 'psql:<stdin>:2: ERROR:  22023', "a wrong setting is refused: $preload");
 
 	# Preloaded in a database that does not have the extension.
 	is($node->safe_psql('template1', 'SELECT 1'), '1', "a database without the extension can be used: $preload");
-	$node->safe_psql('postgres', 'DROP EXTENSION idempotency; CREATE EXTENSION idempotency');
+	(undef, undef, $stderr) = $node->psql('postgres', 'DROP EXTENSION idempotency; CREATE EXTENSION idempotency');
+	is($stderr =~ /not loaded with the server/ ? 1 : 0, $preload eq 'session_preload_libraries' ? 1 : 0, "CREATE EXTENSION says whether it is loaded with the server: $preload");
 	works("$preload, extension created again", 'again');
 	is($node->safe_psql('postgres', q{SELECT outcome FROM idempotency.claim('a', 'shop', '{"amount": 1}', lease => '1 minute')}),
 		'new', "dropping the extension drops its keys: $preload");
