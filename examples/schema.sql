@@ -4,6 +4,9 @@
 CREATE EXTENSION idempotency;
 SELECT idempotency.grant_usage('app');
 
+-- The example of PostgREST sets this itself, which PostgREST's own role has set.
+GRANT SET ON PARAMETER idempotency.sqlstate_prefix TO app;
+
 GRANT CREATE ON SCHEMA public TO app;
 SET ROLE app;
 

@@ -3,14 +3,14 @@
  * objects.c
  *	  The extension's own tables, indexes and types, by OID.
  *
- * They are found by their membership in the extension, never by name alone: who
- * owns the schema may rename it and make another of the same name, and who has
- * CREATE in it may put a table there.  Only an owner of the extension can make
- * something its member.  Names tell the members apart.
+ * They are found by their membership in the extension, never by name alone: the
+ * owner of the schema may rename it and make another of the same name, and a role
+ * with CREATE in it may put a table there.  Only the owner of the extension can
+ * make something its member.  Names tell the members apart.
  *
  * Nor is a member believed to be as the extension made it.  Columns are read by
  * number, without the checks of a parser, so that a column of another type is a
- * wild pointer.  Kind and owner are checked here, columns by whoever knows them:
+ * wild pointer.  Kind and owner are checked here, columns where they are known:
  * check_columns().
  *
  * Looked up once and kept for the life of the backend, or until a relcache
@@ -420,7 +420,7 @@ schema_is_safe(const Objects *found)
 /*
  * The table of the distributed store is no member, so it is known by its name and
  * counts by its owner.  Statements reach it by name: while the schema is in the
- * hands of somebody who may give that name to another table, none is sent.
+ * hands of a role that may give that name to another table, none is sent.
  */
 static Oid
 find_distributed_keys(const Objects *found)

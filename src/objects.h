@@ -32,7 +32,7 @@ typedef struct Objects
 	Oid			keys_type;		/* row type of keys */
 	Oid			claim_result_type;
 	Oid			distributed_keys;	/* InvalidOid: there is none */
-	Oid			citus_nodes;	/* likewise, Citus' list of its nodes */
+	Oid			citus_nodes;	/* the same of Citus' list of its nodes */
 
 	/* A table with a trigger that is not the extension's; InvalidOid: none. */
 	Oid			foreign_table;
@@ -45,8 +45,8 @@ typedef struct Objects
  * kind or owner than the extension made it.  The pointer is good until
  * invalidation messages are next accepted, that is until a relation is locked.
  *
- * Whoever has locked one of the tables calls it again before using the table: the
- * lock may have been waited for.
+ * To be called again once one of the tables is locked, before it is used: the lock
+ * may have been waited for.
  */
 extern const Objects *objects(void);
 
@@ -70,8 +70,8 @@ extern void check_columns(const char *name, TupleDesc desc, const Oid *types, in
 
 /*
  * Raise FEATURE_NOT_SUPPORTED if one of the tables has a trigger that is not the
- * extension's.  Called by whoever is about to write, with the table locked:
- * CREATE TRIGGER waits for that lock, and what it did before is known by then.
+ * extension's.  To be called before a write, with the table locked: CREATE TRIGGER
+ * waits for that lock, and what it did before is known by then.
  */
 extern void check_triggers(void);
 

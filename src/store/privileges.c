@@ -8,10 +8,10 @@
  * are members of the extension: the schema may hold functions of the same names
  * that are not.
  *
- * Where keys are distributed, statements on them run as the caller (statement.c),
- * who needs the privileges on their table.  Citus passes those on to all nodes, and
- * USAGE too, but not EXECUTE on the functions of an extension: on each node that
- * applications connect to it is given by a call there.
+ * If keys are distributed, statements on them run as the caller (statement.c), who
+ * needs the privileges on their table.  Citus passes those on to all nodes, and
+ * USAGE too, but not EXECUTE on the functions of an extension: on each other node
+ * that applications connect to it takes a call there.
  *
  * The commands run with the caller's own privileges, so that the right to call
  * these functions is no right to grant anything.
