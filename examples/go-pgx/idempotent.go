@@ -65,9 +65,28 @@ type unstored struct{ sent }
 
 func (unstored) Error() string { return "rolled back" }
 
+// undone is the error by which a refusal is stored whose handler has passed over
+// an error of the database.
+type undone struct{ answer }
+
+func (undone) Error() string { return "undone" }
+
 func (i idempotency) handle(operation string, h handler) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		s, err := i.respond(operation, h, r)
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<20))
+		if err != nil {
+			http.Error(w, "", http.StatusBadRequest)
+			return
+		}
+		s, err := i.respond(operation, h, r, body)
+		var refusal undone
+		if errors.As(err, &refusal) {
+			// In a transaction of its own; in between another request may have
+			// claimed the key, and then answers this one too.
+			s, err = i.respond(operation, func(context.Context, pgx.Tx, *http.Request) (answer, error) {
+				return refusal.answer, nil
+			}, r, body)
+		}
 		var u unstored
 		if errors.As(err, &u) {
 			s, err = u.sent, nil
@@ -90,15 +109,14 @@ func (i idempotency) handle(operation string, h handler) http.HandlerFunc {
 	}
 }
 
-func (i idempotency) respond(operation string, h handler, r *http.Request) (s sent, err error) {
+func (i idempotency) respond(operation string, h handler, r *http.Request, body []byte) (s sent, err error) {
 	caller := i.caller(r)
 	if caller == "" {
 		return s, errors.New("the caller of the request is unknown")
 	}
 	scope := operation + "/" + url.PathEscape(caller)
 	keys := r.Header.Values("Idempotency-Key")
-	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, 1<<20))
-	if err != nil || len(keys) != 1 {
+	if len(keys) != 1 {
 		return problem(400, 0), nil
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
@@ -154,6 +172,10 @@ func (i idempotency) respond(operation string, h handler, r *http.Request) (s se
 			SELECT idempotency.complete(key => $1, scope => $2, status_code => $3,
 			                            response => jsonb_build_object('headers', $4::jsonb, 'body', $5::text))`,
 			key, scope, s.status, headers, s.body)
+		var e *pgconn.PgError
+		if s.status >= 400 && errors.As(err, &e) && e.Code == "25P02" {
+			return undone{a}
+		}
 		return refused(err, false)
 	})
 	return s, err

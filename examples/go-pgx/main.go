@@ -21,6 +21,10 @@ func wrong(ctx context.Context, tx pgx.Tx, r *http.Request) (answer, error) {
 	switch r.PathValue("how") {
 	case "commit":
 		_, err = tx.Exec(ctx, "COMMIT")
+	case "caught":
+		if _, err = tx.Exec(ctx, "SELECT 1/0"); err != nil {
+			return answer{Status: 409}, nil
+		}
 	case "unavailable":
 		a.Status = 503
 	default:

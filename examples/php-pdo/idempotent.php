@@ -9,10 +9,10 @@ final class Answer
     }
 }
 
-/** Rolls the transaction back; the client gets the answer. */
+/** Rolls the transaction back; the client gets the answer, which may be stored. */
 final class Undone extends Exception
 {
-    public function __construct(public Answer $answer)
+    public function __construct(public Answer $answer, public bool $stored = false)
     {
         parent::__construct();
     }
@@ -46,21 +46,32 @@ final class Idempotent
     /** Runs the handler, and sends its answer or the stored one. */
     public function run(string $operation, Closure $handler): void
     {
-        $this->db->beginTransaction();
-        try {
-            $answer = $this->answer($operation, $handler);
-            $this->db->commit();
-        } catch (Throwable $error) {
-            if ($this->db->inTransaction()) {
-                $this->db->rollBack();
-            }
-            $answer = $error instanceof Undone ? $error->answer : throw $error;
-        }
+        do {
+            [$answer, $again] = $this->attempt($operation, $handler);
+            // In a transaction of its own; in between another request may have
+            // claimed the key, and then answers this one too.
+            $handler = fn () => $answer;
+        } while ($again);
         http_response_code($answer->status);
         foreach ($answer->headers as $name => $value) {
             header("$name: $value");
         }
         echo $answer->body;
+    }
+
+    private function attempt(string $operation, Closure $handler): array
+    {
+        $this->db->beginTransaction();
+        try {
+            $answer = $this->answer($operation, $handler);
+            $this->db->commit();
+            return [$answer, false];
+        } catch (Throwable $error) {
+            if ($this->db->inTransaction()) {
+                $this->db->rollBack();
+            }
+            return $error instanceof Undone ? [$error->answer, $error->stored] : throw $error;
+        }
     }
 
     private function answer(string $operation, Closure $handler): Answer
@@ -92,15 +103,21 @@ final class Idempotent
             return self::problem($claim->status_code, $claim->retry_after);
         }
 
-        $answer = self::encoded($handler($this->db));
+        $made = $handler($this->db);
+        $answer = self::encoded($made);
         if ($answer->status >= 500) {
             throw new Undone($answer);
         }
         $stored = ['headers' => (object) array_intersect_key($answer->headers, array_flip(self::STORED)), 'body' => $answer->body];
-        $this->query(
-            'SELECT idempotency.complete(key => ?, scope => ?, status_code => ?, response => ?)',
-            [$claim->key, $scope, $answer->status, json_encode($stored, JSON_THROW_ON_ERROR)],
-        );
+        try {
+            $this->query(
+                'SELECT idempotency.complete(key => ?, scope => ?, status_code => ?, response => ?)',
+                [$claim->key, $scope, $answer->status, json_encode($stored, JSON_THROW_ON_ERROR)],
+            );
+        } catch (PDOException $error) {
+            // A refusal stands where the handler has caught an error of the database.
+            throw $error->getCode() === '25P02' && $answer->status >= 400 ? new Undone($made, stored: true) : $error;
+        }
         return $answer;
     }
 

@@ -10,6 +10,13 @@ if (preg_match('~^/payments/(\w+)~', $_SERVER['REQUEST_URI'], $match)) {
         $answer = pay($db);
         return match ($match[1]) {
             'commit' => $db->query('COMMIT') ? $answer : null,
+            'caught' => (function () use ($db) {
+                try {
+                    $db->query('SELECT 1/0');
+                } catch (PDOException) {
+                    return new Answer(409, ['title' => 'taken']);
+                }
+            })(),
             'unavailable' => new Answer(503, $answer->body),
             'error' => throw new Exception('broken'),
         };

@@ -35,6 +35,12 @@ class WrongController < PaymentsController
     case params[:how]
     when "commit" then Payment.connection.execute("COMMIT")
     when "refused" then raise Refused
+    when "caught"
+      begin
+        Payment.connection.execute("SELECT 1/0")
+      rescue ActiveRecord::StatementInvalid
+        return render(status: :conflict, json: {})
+      end
     when "unavailable" then return render(status: :service_unavailable, json: {})
     else raise params[:how]
     end

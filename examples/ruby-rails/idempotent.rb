@@ -30,9 +30,13 @@ module Idempotent
       'headers', :headers::jsonb, 'body', :body::text))
   SQL
 
+  class Undone < StandardError
+  end
+
   class Refusal < StandardError
     def self.of(error, claiming)
       state = error.cause.result&.error_field(PG::Result::PG_DIAG_SQLSTATE) if error.cause.is_a?(PG::Error)
+      return Undone.new if state == "25P02"
       return new(400) if claiming && NOT_JSONB.include?(state)
       # Any other error of the extension is a fault of the service.
       (status = state.to_s[/\AIK(400|409|412|413|422)\z/, 1]) ? new(status.to_i) : error
@@ -64,8 +68,11 @@ module Idempotent
     scope = "#{operation}/#{ERB::Util.url_encode(caller)}"
     begin
       attempt(scope) { action.call }
+    rescue Refusal
+      raise
     rescue StandardError => error
-      raise if error.is_a?(Refusal) || !rescue_with_handler(error)
+      # A refusal stands where the action has caught an error of the database.
+      raise unless error.is_a?(Undone) ? response.status >= 400 : rescue_with_handler(error)
       # In a transaction of its own; in between another request may have claimed
       # the key, and then answers this one too.
       attempt(scope) {} if response.status < 500

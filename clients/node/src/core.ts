@@ -93,6 +93,8 @@ const COMPLETE = `
 
 // Serialization failures and deadlocks: the whole transaction is run again.
 const AGAIN = new Set(['40001', '40P01']);
+// A handler has caught an error of the database, or rolled back: its work is undone, its refusal stands.
+const UNDONE = new Set(['25P02', 'IK404', 'PT404']);
 // What jsonb does not hold: \u0000, lone surrogates, numbers without bound, depth without bound.
 const NOT_JSONB = new Set(['22P02', '22P05', '22021', '22003', '54001']);
 const TITLES: Record<number, string> = {
@@ -198,7 +200,10 @@ export async function respond<Tx, Request>(
     };
     const id = (answer.body as Row | null | undefined)?.id;
     await query(COMPLETE, [claim.key, scope, JSON.stringify(response), id == null ? null : String(id), out.status])
-      .catch(refused(false));
+      .catch((error) => {
+        if (out.status >= 400 && UNDONE.has(databaseError(error)?.code ?? '')) throw new Abort(answer, { cause: error });
+        return refused(false)(error);
+      });
     return out;
   });
 

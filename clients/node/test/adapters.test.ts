@@ -31,13 +31,13 @@ afterAll(async () => {
 
 // A subject: the database, and the statement that a handler runs in its transaction.
 type Run<Tx> = (tx: Tx, text: string) => Promise<unknown>;
+type Then = (run: (text: string) => Promise<unknown>) => Promise<Answer | void>;
 const subject = <Tx>(name: string, database: Database<Tx>, run: Run<Tx>) => ({
   name,
-  send: (incoming: Incoming, caller: string, then: (run: (text: string) => Promise<unknown>) => Promise<void> = async () => {}) =>
+  send: (incoming: Incoming, caller: string, then: Then = async () => {}) =>
     respond(database, 'payments', null, incoming, { caller: () => caller }, async (tx): Promise<Answer> => {
       await run(tx, `INSERT INTO payments (customer, amount) VALUES ('${caller}', 5)`);
-      await then((text) => run(tx, text));
-      return { status: 201, body: { name, ünïcode: '✓' }, headers: { Location: '/here' } };
+      return await then((text) => run(tx, text)) ?? { status: 201, body: { name, ünïcode: '✓' }, headers: { Location: '/here' } };
     }),
 });
 
@@ -90,6 +90,17 @@ describe.each([
     const bad = await send({ ...incoming(), keys: ['k'.repeat(256)] }, customer);
     expect(bad.status).toBe(400);
     expect(JSON.parse(bad.text!).detail).toMatch(/key/i);
+  });
+
+  test('stores a refusal for which the handler has caught an error', async () => {
+    const [first, before] = [incoming(), await paymentsOf(customer)];
+    const refused = await send(first, customer, async (run) => {
+      await run('SELECT 1/0').catch(() => {});
+      return { status: 409, body: { title: 'taken' } };
+    });
+    expect(refused).toMatchObject({ status: 409, text: '{"title":"taken"}' });
+    expect(await send(first, customer)).toEqual({ ...refused, headers: { ...refused.headers, 'idempotent-replayed': 'true' } });
+    expect(await paymentsOf(customer)).toBe(before);
   });
 
   test('takes a commit of the handler for a fault', async () => {

@@ -156,6 +156,17 @@ describe('what a handler does', () => {
     expect((await send(payment(key, 5))).status).toBe(201);
   });
 
+  test('a refusal after a rollback in between is stored', async () => {
+    const refused = await send(payment(key, 5), async (tx) => {
+      await insert(tx);
+      await tx.query('ROLLBACK');
+      return { status: 402 };
+    });
+    expect(refused.status).toBe(402);
+    expect((await send(payment(key, 5))).status).toBe(402);
+    expect(await paymentsOf(customer)).toBe(0);
+  });
+
   test('a commit in between is a fault, and has no effect', async () => {
     await expect(send(payment(key, 5), async (tx) => {
       const body = await insert(tx);

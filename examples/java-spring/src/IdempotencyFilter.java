@@ -17,7 +17,6 @@ import java.util.Collections;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
-import org.springframework.core.NestedExceptionUtils;
 import org.springframework.dao.DataAccessException;
 import org.springframework.http.HttpStatus;
 import org.springframework.jdbc.core.JdbcTemplate;
@@ -123,7 +122,9 @@ class IdempotencyFilter extends OncePerRequestFilter {
                             return false;
                         }
                     }
-                    complete((String) claim.get("key"), scope, answer);
+                    if (!complete((String) claim.get("key"), scope, answer)) {
+                        return false;
+                    }
                 }
                 case "replay" -> replay(answer, claim);
                 // An owner before this one has committed a part of the work.
@@ -152,7 +153,8 @@ class IdempotencyFilter extends OncePerRequestFilter {
         }
     }
 
-    private void complete(String key, String scope, ContentCachingResponseWrapper answer) {
+    /** Returns false for a refusal whose handler has caught an error of the database: its work is undone. */
+    private boolean complete(String key, String scope, ContentCachingResponseWrapper answer) {
         var headers = new ArrayList<String>();
         for (var name : STORED) {
             if (answer.getHeader(name) != null) {
@@ -163,7 +165,11 @@ class IdempotencyFilter extends OncePerRequestFilter {
         var text = isJson(answer.getContentType());
         try {
             db.queryForList(COMPLETE, key, scope, answer.getStatus(), headers.toArray(String[]::new), text, body, text, body);
+            return true;
         } catch (DataAccessException error) {
+            if (answer.getStatus() >= 400 && sqlState(error).equals("25P02")) {
+                return false;
+            }
             throw refused(error, false);
         }
     }
@@ -211,11 +217,16 @@ class IdempotencyFilter extends OncePerRequestFilter {
 
     /** What the client caused is answered; all else is a fault of the service, logged and answered with 500. */
     private static RuntimeException refused(DataAccessException error, boolean claiming) {
-        var state = NestedExceptionUtils.getMostSpecificCause(error) instanceof SQLException cause ? cause.getSQLState() : "";
+        var state = sqlState(error);
         if (claiming && NOT_JSONB.contains(state)) {
             return new Refusal(400);
         }
-        return state != null && state.matches("IK(400|409|412|413|422)") ? new Refusal(Integer.parseInt(state.substring(2))) : error;
+        return state.matches("IK(400|409|412|413|422)") ? new Refusal(Integer.parseInt(state.substring(2))) : error;
+    }
+
+    private static String sqlState(DataAccessException error) {
+        // Not the innermost cause: that of 25P02 is the error before it.
+        return error.getCause() instanceof SQLException cause ? String.valueOf(cause.getSQLState()) : "";
     }
 
     private static final class Refusal extends RuntimeException {

@@ -9,6 +9,7 @@ import org.springframework.boot.SpringApplication;
 import org.springframework.boot.web.servlet.FilterRegistrationBean;
 import org.springframework.context.annotation.Bean;
 import org.springframework.core.Ordered;
+import org.springframework.dao.DataAccessException;
 import org.springframework.http.HttpStatus;
 import org.springframework.http.ResponseEntity;
 import org.springframework.jdbc.core.JdbcTemplate;
@@ -35,6 +36,13 @@ class Main {
             var answer = payments.pay(order, customer);
             switch (how) {
                 case "commit" -> db.execute("COMMIT");
+                case "caught" -> {
+                    try {
+                        db.execute("SELECT 1/0");
+                    } catch (DataAccessException error) {
+                        answer = ResponseEntity.status(409).body(Map.of("title", "taken"));
+                    }
+                }
                 case "refused" -> throw new ResponseStatusException(HttpStatus.PAYMENT_REQUIRED);
                 case "unavailable" -> answer = ResponseEntity.status(503).body(Map.of());
                 default -> throw new IllegalStateException(how);
