@@ -280,6 +280,15 @@ def test_a_response_that_is_too_large_is_413(run, call):
     assert payments(call.scope) == 0
 
 
+def test_an_answer_that_can_not_be_stored_is_a_fault(run, call):
+    # A zero byte, and a status that is none: neither comes from the client.
+    for answer in (Answer(200, "\0"), Answer(99)):
+        with pytest.raises(Exception) as raised:
+            run(call, paying(call, answer))
+        assert pg_idempotency.core.sqlstate(pg_idempotency.core.database_error(raised.value)) in ("22P05", "IK400")
+    assert payments(call.scope) == 0
+
+
 def test_answers_that_others_have_stored():
     call = pg_idempotency.http.HttpCall(None, "s")
     erased = call.restored(410, None)

@@ -60,6 +60,13 @@ def test_the_key_with_another_path_or_query_is_422(service, customer, other):
     assert payments(customer) == 1
 
 
+@pytest.mark.parametrize("one, other", [("/payments/a%3Fb", "/payments/a?b"), ("/payments/a%23b", "/payments/a")])
+def test_a_quoted_mark_is_part_of_the_path(service, customer, one, other):
+    assert service.send("k", customer, path=one).status == 201
+    assert service.send("k", customer, path=other).status == 422
+    assert payments(customer) == 1
+
+
 def test_the_key_with_another_body_or_method_is_422(service, customer):
     assert service.send("k", customer).status == 201
     assert service.send("k", customer, 6).status == 422

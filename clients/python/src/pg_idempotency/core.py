@@ -183,21 +183,25 @@ def refusals(answer: Answer | None = None) -> Iterator[None]:
     except Exception as error:
         if answer is not None and answer.failed and sqlstate(database_error(error)) in NO_CLAIM_LEFT:
             raise Abort(answer) from error
-        refused = refusal(error)
+        refused = refusal(error, finishing=answer is not None)
         if refused is None:
             raise
         raise Undone(refused) from error
 
 
-def refusal(error: Exception) -> Answer | None:
-    """What an error of the database says to the client, if anything."""
+def refusal(error: Exception, finishing: bool) -> Answer | None:
+    """What an error of the database says to the client, if anything.
+
+    The client has sent what the claim is given, not what the work returns:
+    of that it only hears that it is too large.
+    """
     cause: Any = database_error(error)
     if cause is None:
         return None
     code = sqlstate(cause)
-    if code in NOT_FOR_JSONB:
+    if code in NOT_FOR_JSONB and not finishing:
         return problem(400, "The body can't be stored as JSON", "It is malformed, or contains what jsonb can't hold.")
-    if code[:2] in ("IK", "PT") and code[2:] in FOR_THE_CLIENT:
+    if code[:2] in ("IK", "PT") and code[2:] in ({"413"} if finishing else FOR_THE_CLIENT):
         told = getattr(cause, "diag", None)
         title = told.message_primary if told else getattr(cause, "message", None) or str(cause)
         detail = told.message_hint if told else getattr(cause, "hint", None)

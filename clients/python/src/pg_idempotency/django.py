@@ -11,10 +11,13 @@ from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOpera
 from django.core.handlers.exception import response_for_exception
 from django.db import connections, transaction
 from django.http import Http404, HttpRequest, HttpResponse
+from django.http.multipartparser import MultiPartParserError
 
 from .core import Abort, Answer, Call, Undone, refusals, run_to_an_answer, statements
 from .http import SAFE_METHODS, compared, http_call
 
+# What Django answers with a status under 500.
+ANSWERED = (Http404, PermissionDenied, BadRequest, SuspiciousOperation, MultiPartParserError)
 CLAIM, FINISH = statements(lambda name, number: f"%({name})s")
 
 
@@ -69,7 +72,7 @@ def idempotent(
             def work() -> Answer:
                 try:
                     response = view(request, *args, **kwargs)
-                except (Http404, PermissionDenied, BadRequest, SuspiciousOperation) as error:
+                except ANSWERED as error:
                     made[:] = [_answer(response_for_exception(request, error))]
                     raise Abort(made[0][0]) from error
                 made[:] = [_answer(response)]

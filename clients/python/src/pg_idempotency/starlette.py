@@ -105,7 +105,9 @@ class Idempotent:
         if self.compare:
             sent = compared(await self.compare(request))
         return http_call(
-            operation, caller, method=request.method, path=request.url.path, query=request.url.query, **sent,
+            operation, caller, method=request.method, **sent,
+            # Not those of request.url, which takes a quoted ? or # in the path for its end.
+            path=request.scope["path"], query=request.scope["query_string"].decode("latin-1"),
             headers=request.headers.getlist("idempotency-key"), ttl=self.ttl,
         )  # fmt: skip
 
