@@ -47,12 +47,29 @@ SELECT idempotency.distribute('undistributed', tenant_from => 'none');
 SELECT idempotency.distribute('referenced');
 SELECT idempotency.distribute('by_date');
 SELECT idempotency.distribute('by_id', tenant_from => 'none');
--- What they can be: with tenants of the type of the column.
+-- What they can be: with tenants of the type of the column.  Citus puts a trigger
+-- on what it distributes, which is not in the way of claims.
 SET allow_system_table_mods = on;
+CREATE FUNCTION pg_catalog.citus_truncate_trigger() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
 CREATE FUNCTION pg_catalog.create_distributed_table(table_name regclass, distribution_column text, colocate_with text) RETURNS void
-LANGUAGE plpgsql AS $$ BEGIN RAISE WARNING 'distribute % by % with %', table_name, distribution_column, colocate_with; END $$;
-RESET allow_system_table_mods;
+LANGUAGE plpgsql AS $$
+BEGIN
+	RAISE WARNING 'distribute % by % with %', table_name, distribution_column, colocate_with;
+	EXECUTE format('CREATE TRIGGER truncate_trigger AFTER TRUNCATE ON %s EXECUTE FUNCTION pg_catalog.citus_truncate_trigger()', table_name);
+END $$;
 SELECT idempotency.distribute('by_id');
+SELECT outcome FROM idempotency.claim('triggered', 'citus_guard/1');
+INSERT INTO pg_extension (oid, extname, extowner, extnamespace, extrelocatable, extversion)
+SELECT 4711, 'citus', 10, 'pg_catalog'::regnamespace, false, '13';
+INSERT INTO pg_depend (classid, objid, objsubid, refclassid, refobjid, refobjsubid, deptype)
+SELECT 'pg_proc'::regclass, 'pg_catalog.citus_truncate_trigger'::regproc, 0, 'pg_extension'::regclass, 4711, 0, 'e';
+ALTER TABLE idempotency.distributed_keys ALTER scope SET STATISTICS 10;
+SELECT outcome FROM idempotency.claim('triggered', 'citus_guard/1', lease => '1 minute');
+DELETE FROM idempotency.distributed_keys;
+DELETE FROM pg_extension WHERE oid = 4711;
+DELETE FROM pg_depend WHERE refobjid = 4711 AND refclassid = 'pg_extension'::regclass;
+DROP TRIGGER truncate_trigger ON idempotency.distributed_keys;
+RESET allow_system_table_mods;
 SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute
 WHERE attrelid = 'idempotency.distributed_keys'::regclass AND attname = 'tenant';
 

@@ -59,6 +59,7 @@
 #include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
+#include "commands/extension.h"
 #include "commands/trigger.h"
 #include "compat.h"
 #include "fmgr.h"
@@ -452,6 +453,15 @@ find_distributed_keys(const Objects *found)
  * ----------------------------------------------------------------
  */
 
+/* Citus puts a trigger of its own on the tables that it distributes. */
+static bool
+is_function_of_citus(Oid function)
+{
+	Oid			citus = get_extension_oid("citus", true);
+
+	return OidIsValid(citus) && getExtensionOfObject(ProcedureRelationId, function) == citus;
+}
+
 /* Note a trigger of the table that may fire and whose function is no member. */
 static void
 find_foreign_trigger(Objects *found, Oid relid, const List *functions)
@@ -470,7 +480,8 @@ find_foreign_trigger(Objects *found, Oid relid, const List *functions)
 		Form_pg_trigger trigger = (Form_pg_trigger) GETSTRUCT(tuple);
 
 		if (trigger->tgenabled != TRIGGER_DISABLED &&
-			!list_member_oid(functions, trigger->tgfoid))
+			!list_member_oid(functions, trigger->tgfoid) &&
+			!is_function_of_citus(trigger->tgfoid))
 		{
 			found->foreign_table = relid;
 			found->foreign_trigger = trigger->tgname;

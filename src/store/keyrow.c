@@ -15,7 +15,7 @@
 #include "access/htup_details.h"
 #include "access/sysattr.h"
 #include "access/xact.h"
-#include "catalog/pg_am_d.h"
+#include "catalog/pg_am.h"
 #include "catalog/pg_type.h"
 #include "compat.h"
 #include "funcapi.h"
