@@ -11,7 +11,7 @@ from payments import pay
 
 
 async def main():
-    # PgBouncer before 1.21 knows nothing of prepared statements.
+    # PgBouncer before 1.21 does not support prepared statements.
     pool = await asyncpg.create_pool(os.environ["DATABASE_URL"], min_size=1, max_size=2, statement_cache_size=0)
     for line in sys.stdin:
         key, customer, amount = line.split()

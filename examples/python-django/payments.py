@@ -23,7 +23,7 @@ def customer(request):
     return request.headers["Authorization"].removeprefix("Bearer ")
 
 
-@csrf_exempt  # for clients that are no browsers
+@csrf_exempt  # for clients other than browsers
 @idempotent("payments", caller=customer)
 def pay(request):
     payment = Payment.objects.create(customer=customer(request), amount=json.loads(request.body)["amount"])

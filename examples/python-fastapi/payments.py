@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pg_idempotency.fastapi import Idempotent, idempotent_route, transaction
 from pg_idempotency.psycopg import run_async
 
-# PgBouncer before 1.21 knows nothing of prepared statements.
+# PgBouncer before 1.21 does not support prepared statements.
 pool = AsyncConnectionPool(
     os.environ["DATABASE_URL"], kwargs={"row_factory": dict_row, "prepare_threshold": None}, open=False
 )

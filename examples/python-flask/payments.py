@@ -11,7 +11,7 @@ from pg_idempotency.flask import Idempotent
 from pg_idempotency.psycopg import run
 
 app = Flask(__name__)
-# PgBouncer before 1.21 knows nothing of prepared statements.
+# PgBouncer before 1.21 does not support prepared statements.
 pool = ConnectionPool(
     os.environ["DATABASE_URL"], kwargs={"row_factory": dict_row, "prepare_threshold": None}, open=True
 )

@@ -9,7 +9,7 @@ from sqlalchemy.orm import sessionmaker
 
 from payments import pay
 
-# PgBouncer before 1.21 knows nothing of prepared statements.
+# PgBouncer before 1.21 does not support prepared statements.
 engine = create_engine(
     os.environ["DATABASE_URL"].replace("postgresql:", "postgresql+psycopg:"),
     connect_args={"prepare_threshold": None},

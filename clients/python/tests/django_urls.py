@@ -4,6 +4,8 @@ import services
 from django.db import connection
 from django.http import Http404, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.urls import path
+from django.utils.decorators import method_decorator
+from django.views import View
 
 from pg_idempotency.django import idempotent
 
@@ -58,4 +60,18 @@ volatile = idempotent("payments", caller=customer_of, compare=lambda request: se
     pay.__wrapped__
 )
 
-urlpatterns = [path("volatile", volatile), path("payments", pay), path("payments/<how>", pay)]
+
+@method_decorator(idempotent("payments", caller=customer_of), name="dispatch")
+class PaymentView(View):
+    def post(self, request):
+        with connection.cursor() as cursor:
+            cursor.execute(services.insertion(customer_of(request), 5))
+        return HttpResponse(status=201)
+
+
+urlpatterns = [
+    path("class", PaymentView.as_view()),
+    path("volatile", volatile),
+    path("payments", pay),
+    path("payments/<how>", pay),
+]

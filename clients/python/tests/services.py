@@ -37,7 +37,7 @@ import pg_idempotency.starlette
 from pg_idempotency.fastapi import Idempotent, idempotent_route, in_threads, transaction
 
 URL = os.environ["DATABASE_URL"]
-# PgBouncer before 1.21 knows nothing of prepared statements.
+# PgBouncer before 1.21 does not support prepared statements.
 UNPREPARED = {"prepare_threshold": None}
 POOL = {"min_size": 1, "max_size": 4, "kwargs": UNPREPARED, "open": True}
 

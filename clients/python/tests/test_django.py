@@ -3,14 +3,23 @@
 from uuid import uuid4
 
 import pytest
-from services import SERVICES
+from services import SERVICES, payments
 
 from pg_idempotency import Answer, Call
 
 
 @pytest.fixture(scope="module", autouse=True)
 def project():
-    SERVICES["django"]()
+    return SERVICES["django"]()
+
+
+def test_classes_of_views_are_decorated_at_dispatch(project):
+    customer = f"customer-{uuid4()}"
+    first = project.send("k", customer, path="/class")
+    again = project.send("k", customer, path="/class")
+    assert (first.status, first.replayed) == (201, False)
+    assert (again.status, again.replayed) == (201, True)
+    assert payments(customer) == 1
 
 
 def test_the_transaction_is_the_outermost_one():
