@@ -51,6 +51,10 @@ test-valgrind:	#: regress under valgrind
 test-distributed:	#: the contract over the distributed store
 	test/throwaway-server.sh -o .build/distributed $(PREPARED) test/distributed.sh $(TESTS)
 
+# The contract over portable/idempotency.sql.
+test-portable:	#: the contract over portable/idempotency.sql
+	test/throwaway-server.sh -o .build/portable $(PREPARED) -i patch=patch test/portable.sh $(TESTS)
+
 test-mutants:	#: builds that were broken on purpose; PATCHES=..
 	test/mutants.sh $(PATCHES)
 

@@ -1,0 +1,88 @@
+-- A claim that asked for no lease can't be committed unfinished.
+\set VERBOSITY terse
+SELECT outcome FROM idempotency.claim('autocommit', 'unfinished');
+\echo :LAST_ERROR_SQLSTATE
+SELECT outcome FROM idempotency.claim_many('{a,b}', 'unfinished');
+BEGIN;
+SELECT outcome FROM idempotency.claim('block', 'unfinished');
+COMMIT;
+BEGIN;
+SELECT outcome FROM idempotency.claim('prepared', 'unfinished');
+PREPARE TRANSACTION 'unfinished';
+-- a step that is noted is no end
+BEGIN;
+SELECT outcome FROM idempotency.claim('noted', 'unfinished');
+SELECT idempotency.checkpoint('noted', 'unfinished', 'step');
+COMMIT;
+SELECT count(*) FROM idempotency.keys WHERE scope = 'unfinished';
+
+-- every end is one, and so is a lease, or that the claim is gone
+BEGIN;
+SELECT outcome FROM unnest('{completed, failed, released, leased, forgotten, undone}'::text[]) AS k, idempotency.claim(k, 'unfinished');
+SELECT idempotency.complete('completed', 'unfinished'), idempotency.fail('failed', 'unfinished'), idempotency.release('released', 'unfinished');
+SELECT idempotency.heartbeat('leased', 'unfinished', lease => '1 minute') IS NOT NULL AS leased, idempotency.forget('forgotten', 'unfinished');
+SELECT idempotency.forget('undone', 'unfinished');
+SAVEPOINT s;
+SELECT outcome FROM idempotency.claim('undone', 'unfinished');
+ROLLBACK TO s;
+COMMIT;
+SELECT key, status, lease_until IS NOT NULL AS lease FROM idempotency.keys WHERE scope = 'unfinished' ORDER BY key;
+
+-- an end that is rolled back is none
+BEGIN;
+SELECT outcome FROM idempotency.claim('rolled back', 'unfinished');
+SAVEPOINT s;
+SELECT idempotency.complete('rolled back', 'unfinished');
+ROLLBACK TO s;
+COMMIT;
+
+-- a procedure that commits in between
+CREATE PROCEDURE commits() LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM idempotency.claim('procedure', 'unfinished');
+	COMMIT;
+	PERFORM idempotency.complete('procedure', 'unfinished');
+END $$;
+CALL commits();
+DROP PROCEDURE commits;
+
+-- a claim again after a release, and a takeover
+BEGIN;
+SELECT outcome, attempt FROM idempotency.claim('released', 'unfinished');
+COMMIT;
+SELECT outcome FROM idempotency.claim('run out', 'unfinished', lease => '1 us');
+SELECT outcome, attempt FROM idempotency.claim('run out', 'unfinished');
+
+-- at once, if constraints are made immediate
+BEGIN;
+SET CONSTRAINTS ALL IMMEDIATE;
+SELECT outcome FROM idempotency.claim('immediate', 'unfinished');
+ROLLBACK;
+
+-- whatever search_path is at COMMIT, and as a role that reads no table
+CREATE SCHEMA hostile;
+CREATE FUNCTION hostile.no(text, text) RETURNS boolean LANGUAGE sql AS 'SELECT false';
+CREATE OPERATOR hostile.= (LEFTARG = text, RIGHTARG = text, FUNCTION = hostile.no);
+CREATE ROLE regress_portable_app;
+SELECT idempotency.grant_usage('regress_portable_app');
+GRANT USAGE ON SCHEMA hostile TO regress_portable_app;
+BEGIN;
+SET LOCAL ROLE regress_portable_app;
+SET LOCAL search_path = hostile, pg_catalog;
+SELECT outcome FROM idempotency.claim('hostile', 'unfinished');
+COMMIT;
+BEGIN;
+SET LOCAL ROLE regress_portable_app;
+SET LOCAL search_path = hostile, pg_catalog;
+SELECT outcome FROM idempotency.claim('hostile', 'unfinished', '1');
+SELECT idempotency.complete('hostile', 'unfinished', '2');
+SELECT outcome, response FROM idempotency.claim('hostile', 'unfinished', '1');
+COMMIT;
+SELECT idempotency.revoke_usage('regress_portable_app');
+SET ROLE regress_portable_app;
+SELECT outcome FROM idempotency.claim('hostile', 'unfinished', '1');
+RESET ROLE;
+REVOKE USAGE ON SCHEMA hostile FROM regress_portable_app;
+DROP ROLE regress_portable_app;
+DROP SCHEMA hostile CASCADE;
+DELETE FROM idempotency.keys WHERE scope = 'unfinished';
