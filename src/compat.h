@@ -22,6 +22,8 @@
 #include "commands/tablecmds.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
+#include "replication/syncrep.h"
+#include "replication/walsender_private.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
@@ -261,6 +263,24 @@ new_wait_event(const char *name)
 	return WaitEventExtensionNew(name);
 #else
 	return PG_WAIT_EXTENSION;
+#endif
+}
+
+/*
+ * Whether commits wait for synchronous standbys.  Since some minor of each major
+ * that is not known before the checkpointer has read the settings.
+ */
+static inline bool
+sync_standbys_defined(void)
+{
+#ifdef SYNC_STANDBY_DEFINED
+	int			status = WalSndCtl->sync_standbys_status;
+
+	if ((status & SYNC_STANDBY_INIT) == 0)
+		return SyncRepStandbyNames != NULL && SyncRepStandbyNames[0] != '\0';
+	return (status & SYNC_STANDBY_DEFINED) != 0;
+#else
+	return WalSndCtl->sync_standbys_defined;
 #endif
 }
 

@@ -20,6 +20,7 @@
 #include "error.h"
 #include "guc.h"
 #include "interval.h"
+#include "postmaster/postmaster.h"
 #include "utils/datetime.h"
 #include "utils/guc.h"
 #include "utils/timestamp.h"
@@ -44,6 +45,8 @@ int			max_key_length = 255;
 int			max_response_size = 1024;
 bool		worker_enabled = true;
 int64		sweep_interval = 60 * USECS_PER_SEC;
+int			max_waiters = 10;
+bool		durable_replay = true;
 int			sweep_batch = 10000;
 char	   *sweep_databases = "";
 int64		wheel_tick = USECS_PER_DAY;
@@ -297,6 +300,15 @@ define_settings(void)
 							   "PT makes PostgREST answer with the HTTP status of the other three.",
 							   &sqlstate_prefix, "IK", PGC_SUSET, 0,
 							   check_sqlstate_prefix, NULL, NULL);
+	DefineCustomIntVariable("idempotency.max_waiters",
+							"Sessions that wait at a time in claims of one key.",
+							"A further one is answered in_progress at once.",
+							&max_waiters, 10, 0, MAX_BACKENDS, PGC_SUSET, 0,
+							NULL, NULL, NULL);
+	DefineCustomBoolVariable("idempotency.durable_replay",
+							 "Wait for synchronous standbys before a replay, as commits do.",
+							 NULL, &durable_replay, true, PGC_SUSET, 0,
+							 NULL, NULL, NULL);
 	DefineCustomBoolVariable("idempotency.worker",
 							 "Sweep expired keys in the background.",
 							 "Takes a library that is loaded at the start of the server.",

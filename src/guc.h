@@ -27,6 +27,8 @@ extern Interval default_wait;
 extern int	min_key_length;		/* bytes */
 extern int	max_key_length;		/* bytes */
 extern int	max_response_size;	/* kB */
+extern int	max_waiters;		/* of one key */
+extern bool durable_replay;
 extern bool worker_enabled;
 extern int64 sweep_interval;	/* microseconds */
 extern int	sweep_batch;		/* rows, and pages */

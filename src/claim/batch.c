@@ -23,6 +23,7 @@
 #include "catalog/pg_type.h"
 #include "claim/claim.h"
 #include "claim/complete.h"
+#include "claim/durable_replay.h"
 #include "error.h"
 #include "executor/tuptable.h"
 #include "funcapi.h"
@@ -179,6 +180,7 @@ idempotency_claim_many(PG_FUNCTION_ARGS)
 	TupleTableSlot *slot;
 	MemoryContext caller = CurrentMemoryContext;
 	MemoryContext per_element;
+	bool		durable = true;
 
 	PreventCommandIfReadOnly("idempotency.claim_many()");
 	keys_from_arg(&keys, fcinfo, 0);
@@ -216,6 +218,8 @@ idempotency_claim_many(PG_FUNCTION_ARGS)
 			wait_at_most(&limit, wait);
 		claim.limit = limit;
 		claim_key(&claim, &store);
+		if (claim.outcome == OUTCOME_REPLAY && !replay_is_durable(&claim.row))
+			durable = false;
 
 		ExecClearTuple(slot);
 		slot->tts_values[COLUMN_ORD] = Int64GetDatum(element + 1);
@@ -231,6 +235,8 @@ idempotency_claim_many(PG_FUNCTION_ARGS)
 	}
 	store_close(&store);
 	ExecDropSingleTupleTableSlot(slot);
+	if (!durable)
+		wait_for_standbys();
 
 	slot = MakeSingleTupleTableSlot(result->setDesc, &TTSOpsMinimalTuple);
 	tuplesort_performsort(sort);

@@ -55,6 +55,7 @@
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "claim/claim.h"
+#include "claim/durable_replay.h"
 #include "error.h"
 #include "key/fingerprint.h"
 #include "miscadmin.h"
@@ -405,10 +406,16 @@ claim_key(Claim *claim, Store *store)
 		}
 
 		store_close(store);
+		if (!keylock_join_waiters(&claim->key))
+		{
+			answer(claim, OUTCOME_IN_PROGRESS, NULL);
+			return;
+		}
 		if (verdict == VERDICT_IN_DOUBT)
 			in_time = wait_for_transaction(probe.writer, &claim->limit, claim->policy.stats);
 		else
 			in_time = locked = store_lock(store, &claim->key, &claim->limit, claim->policy.stats);
+		keylock_leave_waiters(&claim->key);
 
 		/*
 		 * Out of time: whoever runs the transaction or holds the lock is at
@@ -452,5 +459,7 @@ idempotency_claim(PG_FUNCTION_ARGS)
 	store_open(&store);
 	claim_key(&claim, &store);
 	store_close(&store);
+	if (claim.outcome == OUTCOME_REPLAY && !replay_is_durable(&claim.row))
+		wait_for_standbys();
 	PG_RETURN_DATUM(claim_result_datum(&claim));
 }

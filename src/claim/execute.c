@@ -24,6 +24,7 @@
 #include "catalog/objectaccess.h"
 #include "catalog/pg_type.h"
 #include "claim/claim.h"
+#include "claim/durable_replay.h"
 #include "compat.h"
 #include "claim/complete.h"
 #include "error.h"
@@ -291,6 +292,8 @@ idempotency_execute(PG_FUNCTION_ARGS)
 	store_open(&store);
 	claim_key(&claim, &store);
 	store_close(&store);
+	if (claim.outcome == OUTCOME_REPLAY && !replay_is_durable(&claim.row))
+		wait_for_standbys();
 	if (claim.outcome != OUTCOME_NEW && claim.outcome != OUTCOME_RECOVERED)
 		PG_RETURN_DATUM(claim_result_datum(&claim));
 
@@ -345,6 +348,8 @@ idempotency_once(PG_FUNCTION_ARGS)
 	store_open(&store);
 	claim_key(&claim, &store);
 	store_close(&store);
+	if (claim.outcome == OUTCOME_REPLAY && !replay_is_durable(&claim.row))
+		wait_for_standbys();
 
 	if (claim.outcome == OUTCOME_IN_PROGRESS)
 		ereport(ERROR,

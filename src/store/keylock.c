@@ -20,10 +20,17 @@
  */
 #include "postgres.h"
 
+#include "guc.h"
 #include "miscadmin.h"
 #include "storage/lock.h"
 #include "store/keylock.h"
 #include "utils/resowner.h"
+
+/*
+ * A claim that is not to wait must not take for an owner whoever has the lock for
+ * a moment, as forget() of an absent key has.  It waits that moment.
+ */
+#define MOMENT_MS	100
 
 static void
 keylock_tag(LOCKTAG *tag, const IdempotencyKey *key)
@@ -53,7 +60,7 @@ keylock_wait(const IdempotencyKey *key, const WaitLimit *limit, StatsEntry *stat
 	LOCKTAG		tag;
 
 	keylock_tag(&tag, key);
-	return wait_for_lock(&tag, ExclusiveLock, limit, stats);
+	return wait_for_lock(&tag, ExclusiveLock, limit, MOMENT_MS, stats);
 }
 
 void
@@ -67,4 +74,43 @@ keylock_release(const IdempotencyKey *key)
 	if (!LockRelease(&tag, ExclusiveLock, false))
 		elog(ERROR, "lock of idempotency key is not held");
 	CurrentResourceOwner = owner;
+}
+
+/*
+ * Who waits for a key is counted by locks that all can have at once, under a
+ * class of their own: the lock manager knows how many there are, they end with
+ * their transactions, and a claim that does not wait takes none.
+ */
+static void
+waiters_tag(LOCKTAG *tag, const IdempotencyKey *key)
+{
+	keylock_tag(tag, key);
+	tag->locktag_field4 = WAITERS_CLASS;
+}
+
+bool
+keylock_join_waiters(const IdempotencyKey *key)
+{
+	ResourceOwner caller = CurrentResourceOwner;
+	LOCKTAG		tag;
+
+	waiters_tag(&tag, key);
+	if (LockWaiterCount(&tag) >= max_waiters)
+		return false;
+	CurrentResourceOwner = CurTransactionResourceOwner;
+	(void) LockAcquire(&tag, ShareLock, false, false);
+	CurrentResourceOwner = caller;
+	return true;
+}
+
+void
+keylock_leave_waiters(const IdempotencyKey *key)
+{
+	ResourceOwner caller = CurrentResourceOwner;
+	LOCKTAG		tag;
+
+	waiters_tag(&tag, key);
+	CurrentResourceOwner = CurTransactionResourceOwner;
+	(void) LockRelease(&tag, ShareLock, false);
+	CurrentResourceOwner = caller;
 }

@@ -16,18 +16,27 @@
  * SQL functions, 4 to 31 to other extensions.
  */
 #define KEYLOCK_CLASS	18756
+#define WAITERS_CLASS	18757	/* likewise, for those who wait for a key */
 
 /* Take the key's lock if it is free. */
 extern bool keylock_try(const IdempotencyKey *key);
 
 /*
- * Take the key's lock.  Returns false if the limit ran out first; the
- * transaction is then as it was.  The wait is counted, however it ends.
+ * Take the key's lock, waiting for a moment at least.  Returns false if the limit
+ * ran out first; the transaction is then as it was.  The wait is counted, however
+ * it ends.
  */
 extern bool keylock_wait(const IdempotencyKey *key, const WaitLimit *limit,
 						 StatsEntry *stats);
 
 /* Release it; by the (sub)transaction that took it. */
 extern void keylock_release(const IdempotencyKey *key);
+
+/*
+ * Count among those who wait for the key; false if there are max_waiters already.
+ * Some that come in the same instant may be more.
+ */
+extern bool keylock_join_waiters(const IdempotencyKey *key);
+extern void keylock_leave_waiters(const IdempotencyKey *key);
 
 #endif							/* IDEMPOTENCY_KEYLOCK_H */

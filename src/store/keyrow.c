@@ -141,6 +141,7 @@ keyrow_from_values(KeyRow *row, const Datum *values, const bool *isnull)
 	row->expires_at = DatumGetTimestampTz(keyrow_required(values[KEYS_EXPIRES_AT], isnull[KEYS_EXPIRES_AT]));
 	row->claim_xid = isnull[KEYS_CLAIM_XID] ? InvalidTransactionId :
 		DatumGetTransactionId(values[KEYS_CLAIM_XID]);
+	row->writer = InvalidTransactionId;
 	row->stored = true;
 }
 
@@ -154,7 +155,8 @@ keyrow_read(KeyRow *row, TupleTableSlot *slot)
 
 	heap_deform_tuple(tuple, slot->tts_tupleDescriptor, values, isnull);
 	keyrow_from_values(row, values, isnull);
-	row->own = TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data));
+	row->writer = HeapTupleHeaderGetXmin(tuple->t_data);
+	row->own = TransactionIdIsCurrentTransactionId(row->writer);
 	row->claimed_here = row->own &&
 		TransactionIdEquals(row->claim_xid, GetTopTransactionIdIfAny());
 	row->unfinished = keyrow_must_end(row);

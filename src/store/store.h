@@ -73,6 +73,7 @@ typedef struct KeyRow
 	/* The store's own. */
 	bool		stored;			/* the rest is valid */
 	bool		own;			/* written by the current transaction */
+	TransactionId writer;		/* local: transaction that wrote this version */
 	TransactionId claim_xid;	/* local: top-level transaction of the claim */
 	int			leaf;
 	ItemPointerData tid;

@@ -172,19 +172,20 @@ lock_target(void *argument)
  * of its owner.
  */
 static bool
-run_wait(WaitTarget *target, const WaitLimit *limit)
+run_wait(WaitTarget *target, const WaitLimit *limit, int least_ms)
 {
 	ResourceOwner caller = CurrentResourceOwner;
 	bool		done;
 
 	CurrentResourceOwner = CurTransactionResourceOwner;
-	done = run_within(limit, 0, lock_target, target);
+	done = run_within(limit, least_ms, lock_target, target);
 	CurrentResourceOwner = caller;
 	return done;
 }
 
 bool
-wait_for_lock(const LOCKTAG *tag, LOCKMODE mode, const WaitLimit *limit, StatsEntry *stats)
+wait_for_lock(const LOCKTAG *tag, LOCKMODE mode, const WaitLimit *limit, int least_ms,
+			  StatsEntry *stats)
 {
 	WaitTarget	target = {
 		.tag = tag,
@@ -193,7 +194,7 @@ wait_for_lock(const LOCKTAG *tag, LOCKMODE mode, const WaitLimit *limit, StatsEn
 		.stats = stats
 	};
 
-	return run_wait(&target, limit);
+	return run_wait(&target, limit, least_ms);
 }
 
 bool
@@ -211,7 +212,7 @@ wait_for_transaction(TransactionId xid, const WaitLimit *limit, StatsEntry *stat
 	{
 		CHECK_FOR_INTERRUPTS();
 		SET_LOCKTAG_TRANSACTION(tag, xid);
-		if (!run_wait(&target, limit))
+		if (!run_wait(&target, limit, 0))
 			return false;
 		/* A subtransaction that ends without being rolled back is not over. */
 		if (TransactionIdIsInProgress(xid))

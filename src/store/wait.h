@@ -29,11 +29,11 @@ extern void wait_at_most(WaitLimit *limit, const Interval *interval);
 
 /*
  * Take a lock, on behalf of the current (sub)transaction.  Returns false if the
- * limit ran out first; the transaction is then as it was.  The wait is counted,
- * however it ends.
+ * limit, or the given time if that is longer, ran out first; the transaction is
+ * then as it was.  The wait is counted, however it ends.
  */
 extern bool wait_for_lock(const LOCKTAG *tag, LOCKMODE mode, const WaitLimit *limit,
-						  StatsEntry *stats);
+						  int least_ms, StatsEntry *stats);
 
 /*
  * Wait for the end of a transaction, or of a subtransaction that is rolled
