@@ -808,6 +808,82 @@ COMMENT ON FUNCTION idempotency.issue(text, text, interval) IS
 DO $$ BEGIN PERFORM idempotency.sweep(0); END $$;
 
 -- ---------------------------------------------------------------------------
+-- From the portable edition, which keeps requests where the fingerprint is.
+-- ---------------------------------------------------------------------------
+
+CREATE FUNCTION idempotency.fingerprint(request jsonb)
+RETURNS bytea
+AS 'MODULE_PATHNAME', 'idempotency_fingerprint'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+
+COMMENT ON FUNCTION idempotency.fingerprint(jsonb) IS
+'what is stored of a request, to be compared with that of a retry';
+
+-- Whoever waits for the old table, or has a plan that writes to it, finds it
+-- closed when this transaction has ended: by the trigger, since a function that
+-- runs already goes on as it was, and by the functions that are replaced.  The
+-- old schema belongs to a role that may be no superuser: nothing in it is called,
+-- and the table has to be one, of the types that the portable edition gave it.
+CREATE FUNCTION idempotency.adopt(old_schema name)
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	at      timestamptz := clock_timestamp();
+	command text;
+	adopted bigint;
+BEGIN
+	IF current_setting('transaction_isolation') <> 'read committed' THEN
+		RAISE feature_not_supported USING MESSAGE = 'adopt() must run at READ COMMITTED',
+			HINT = 'An older snapshot does not show what was committed before the old table was locked.';
+	END IF;
+	IF (SELECT count(*) FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace
+		WHERE n.nspname = old_schema AND c.relkind = 'r' AND a.attnum > 0
+			AND NOT EXISTS (SELECT FROM pg_index AS i WHERE i.indrelid = c.oid AND (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL))
+			AND (c.relname, a.attname, a.atttypid::regtype::text) IN (
+				('keys', 'scope', 'text'), ('keys', 'key', 'text'), ('keys', 'fingerprint', 'jsonb'), ('keys', 'status', 'text'), ('keys', 'status_code', 'integer'),
+				('keys', 'resource_id', 'text'), ('keys', 'response', 'jsonb'), ('keys', 'attempt', 'integer'), ('keys', 'recovery_point', 'text'),
+				('keys', 'state', 'jsonb'), ('keys', 'lease_until', 'timestamp with time zone'), ('keys', 'claimed_at', 'timestamp with time zone'),
+				('keys', 'completed_at', 'timestamp with time zone'), ('keys', 'expires_at', 'timestamp with time zone'), ('keys', 'ttl', 'interval'),
+				('keys', 'lease', 'interval'),
+				('policy', 'scope', 'text'), ('policy', 'ttl', 'interval'), ('policy', 'lease', 'interval'), ('policy', 'wait', 'interval'),
+				('policy', 'require_request', 'boolean'), ('policy', 'require_issued', 'boolean'), ('policy', 'min_key_length', 'integer'),
+				('policy', 'max_response_bytes', 'integer'), ('policy', 'cache_errors', 'text[]'))) <> 25
+	THEN
+		RAISE undefined_table USING MESSAGE = format('schema "%s" does not hold the portable edition', old_schema),
+			HINT = 'Rename the schema in which its file was run, and name it here.';
+	END IF;
+	EXECUTE format('LOCK TABLE %1$I.keys, %1$I.policy IN ACCESS EXCLUSIVE MODE', old_schema);
+
+	EXECUTE format('INSERT INTO idempotency.policy SELECT scope, ttl, lease, wait, require_request, require_issued, min_key_length, max_response_bytes, cache_errors FROM ONLY %I.policy', old_schema);
+	-- keys_long takes whatever expires when; hashes are computed on the way in.
+	EXECUTE format('INSERT INTO idempotency.keys (scope, key, fingerprint, status, status_code, resource_id, response, attempt, recovery_point, state,
+			lease_until, claimed_at, completed_at, expires_at, ttl, lease, slot)
+		SELECT scope, key, idempotency.fingerprint(fingerprint), status, status_code, resource_id, response, attempt, recovery_point, state,
+			lease_until, claimed_at, completed_at, expires_at, ttl, lease, -1
+		FROM ONLY %I.keys WHERE expires_at > $1', old_schema) USING at;
+	GET DIAGNOSTICS adopted = ROW_COUNT;
+
+	FOR command IN
+		SELECT format('CREATE OR REPLACE FUNCTION %I.%I(%s) RETURNS %s LANGUAGE plpgsql AS %L', old_schema, p.proname,
+			pg_get_function_arguments(p.oid), pg_get_function_result(p.oid),
+			'BEGIN RAISE object_not_in_prerequisite_state USING MESSAGE = ''the keys have moved to extension "idempotency"'', HINT = ''Call the function of schema idempotency.''; END')
+		FROM pg_proc AS p
+		WHERE p.pronamespace = to_regnamespace(quote_ident(old_schema)) AND p.prokind = 'f'
+		UNION ALL
+		SELECT format('CREATE TRIGGER moved BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON %1$I.keys FOR EACH STATEMENT EXECUTE FUNCTION %1$I.refuse_unfinished()', old_schema)
+	LOOP
+		EXECUTE command;
+	END LOOP;
+	RETURN adopted;
+END
+$$;
+
+COMMENT ON FUNCTION idempotency.adopt(name) IS
+'take over the keys and policies of the portable edition, from the schema that it was renamed to, and close that';
+
+-- ---------------------------------------------------------------------------
 -- Privileges.  Nobody but the owner gets any, whatever the default privileges
 -- say; grant_usage() gives an application what it needs.
 -- ---------------------------------------------------------------------------

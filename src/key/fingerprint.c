@@ -35,6 +35,8 @@
 #include "utils/fmgrprotos.h"
 #include "utils/numeric.h"
 
+PG_FUNCTION_INFO_V1(idempotency_fingerprint);
+
 #define FINGERPRINT_LEN		16
 
 /* Stored fingerprints depend on these two; they never change. */
@@ -238,6 +240,17 @@ fingerprint_of(Jsonb *request)
 	SET_VARSIZE(result, VARHDRSZ + FINGERPRINT_LEN);
 	memcpy(VARDATA(result), half, FINGERPRINT_LEN);
 	return result;
+}
+
+/*
+ * fingerprint(request jsonb) returns bytea
+ *
+ * For adopt(), to which the portable edition leaves the requests themselves.
+ */
+Datum
+idempotency_fingerprint(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BYTEA_P(fingerprint_of(PG_GETARG_JSONB_P(0)));
 }
 
 bool
