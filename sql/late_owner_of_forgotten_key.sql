@@ -40,3 +40,12 @@ SELECT idempotency.forget('forgotten', 'late');
 ROLLBACK;
 SELECT idempotency.complete('forgotten', 'late', attempt => 3);
 SELECT idempotency.purge('late');
+-- nor one that takes over without a lease and purges
+SELECT outcome, attempt FROM idempotency.claim('taken over', 'late', lease => '1 us');
+SELECT pg_sleep(0.001);
+BEGIN;
+SELECT outcome, attempt FROM idempotency.claim('taken over', 'late');
+SELECT idempotency.purge('late');
+COMMIT;
+SELECT outcome, attempt FROM idempotency.claim('taken over', 'late', lease => '1 hour');
+SELECT idempotency.purge('late');

@@ -290,6 +290,13 @@ purge(const text *scope)
 	return distributed_purge(scope);
 }
 
+static int64
+erase_scope(const text *scope)
+{
+	last_claim.known = false;
+	return distributed_erase_scope(scope);
+}
+
 /* A row that counts as absent is inserted and deleted. */
 static bool
 distributed_touch(const IdempotencyKey *key, const WaitLimit *limit, StatsEntry *stats)
@@ -323,5 +330,6 @@ const StoreMethods distributed_store = {
 	.write = distributed_write,
 	.delete = distributed_delete,
 	.purge = purge,
+	.erase_scope = erase_scope,
 	.unfinished = distributed_unfinished,
 };

@@ -3,9 +3,11 @@
  * distributed_scan.c
  *	  Many rows of the distributed store at once.
  *
- * purge() is a DELETE of what is stored of a scope: one that reaches the rows
- * of one tenant.  It waits for whoever is at work on a row; a key that is
- * claimed meanwhile may stay, as in the local store.
+ * purge() and erase_scope() are statements on all rows of a scope and of those
+ * below it, whose tenants may be any.  They wait for whoever is at work on a row
+ * and judge by what there is then; a key that is claimed meanwhile may stay, as in
+ * the local store.  Each row is found by one of the statements of purge(): one that
+ * a late owner ends in between is one with a result, and deleted by the next.
  *
  * The sweeper reads which keys have expired, some hundreds of them, and deletes
  * those of each tenant by one statement, which asks once more whether they
@@ -45,38 +47,54 @@
 #define FETCH_ROWS		1000
 
 /* ----------------------------------------------------------------
- *		Purging
+ *		All keys of a scope
  * ----------------------------------------------------------------
  */
 
-/* Which of the scope's rows: $3 is the present time, $4 and $5 the transaction's versions. */
-#define ROWS_UNFINISHED "status OPERATOR(pg_catalog.=) 'in_progress' AND lease_until IS NULL" \
-						" AND claim_version OPERATOR(pg_catalog.>=) $4 AND claim_version OPERATOR(pg_catalog.<=) $5"
-#define ROWS_LIVE		"expires_at OPERATOR(pg_catalog.>) $3"
-#define ROWS_EXPIRED	"expires_at OPERATOR(pg_catalog.<=) $3"
+/* The parameters: scope, present time, the transaction's versions, a new one. */
+#define OF_SCOPE		"(scope OPERATOR(pg_catalog.=) $1 OR pg_catalog.starts_with(scope, $1 OPERATOR(pg_catalog.||) '/'))"
+#define LIVE			"expires_at OPERATOR(pg_catalog.>) $2"
+#define CLAIMED_HERE	"(claim_version IS NOT NULL AND claim_version OPERATOR(pg_catalog.>=) $3" \
+						" AND claim_version OPERATOR(pg_catalog.<=) $4)"
+#define NEW_VERSION		"row_version = $5"
+#define IN_PROGRESS		"status OPERATOR(pg_catalog.=) 'in_progress'"
+#define UNFINISHED		"(" IN_PROGRESS " AND lease_until IS NULL AND " CLAIMED_HERE ")"
 
-/* Delete some of the scope's rows; returns how many. */
+/* As fences_owner() and forget_held_key() have it (remove.c). */
+#define FENCES_OWNER	"((" IN_PROGRESS " OR (status OPERATOR(pg_catalog.=) 'released' AND lease_until IS NOT NULL))" \
+						" AND NOT (" CLAIMED_HERE " AND attempt OPERATOR(pg_catalog.=) 1))"
+#define KEEP_ATTEMPT	"UPDATE %s SET " NEW_VERSION ", status = 'released', status_code = NULL, fingerprint = NULL," \
+						" resource_id = NULL, response = NULL, recovery_point = NULL, state = NULL," \
+						" lease_until = GREATEST(lease_until, $2), completed_at = NULL"
+
+/* Run a command on the keys of the scope and below it; returns how many they were. */
 static int64
-delete_scope(const DistributedTable *table, const text *scope, const char *rows, TimestampTz now)
+work_on_scope(const DistributedTable *table, const text *scope, TimestampTz now,
+			  const char *command, const char *which)
 {
 	pg_uuid_t	lowest;
 	pg_uuid_t	highest;
-	Oid			types[] = {table->tenant_type, TEXTOID, TIMESTAMPTZOID, UUIDOID, UUIDOID};
-	Datum		values[] = {tenant_of_scope(table, scope), PointerGetDatum(scope), TimestampTzGetDatum(now),
-	UUIDPGetDatum(&lowest), UUIDPGetDatum(&highest)};
-	char	   *command = psprintf("DELETE FROM %s"
-								   " WHERE tenant OPERATOR(pg_catalog.=) $1 AND scope OPERATOR(pg_catalog.=) $2"
-								   " AND %s", table->name, rows);
+	pg_uuid_t	version;
+	Oid			types[] = {TEXTOID, TIMESTAMPTZOID, UUIDOID, UUIDOID, UUIDOID};
+	Datum		values[] = {PointerGetDatum(scope), TimestampTzGetDatum(now),
+		UUIDPGetDatum(&lowest), UUIDPGetDatum(&highest), UUIDPGetDatum(&version)};
+	StringInfoData sql;
 
 	own_versions(&lowest, &highest);
-	if (SPI_execute_with_args(command, lengthof(types), types, values, NULL, false, 0) != SPI_OK_DELETE)
-		elog(ERROR, "could not purge a scope");
+	new_version(&version);
+	initStringInfo(&sql);
+	appendStringInfo(&sql, command, table->name);
+	appendStringInfo(&sql, " WHERE " OF_SCOPE " AND %s", which);
+	if (SPI_execute_with_args(sql.data, lengthof(types), types, values, NULL, false, 0) < 0)
+		elog(ERROR, "could not run: %s", sql.data);
 	return SPI_processed;
 }
 
 int64
 distributed_purge(const text *scope)
 {
+	static const char *const keep_attempt = KEEP_ATTEMPT;
+	static const char *const delete = "DELETE FROM %s";
 	const DistributedTable *table = distributed_table(RowExclusiveLock);
 	TimestampTz now = GetCurrentTimestamp();
 	int64		unfinished;
@@ -85,14 +103,34 @@ distributed_purge(const text *scope)
 
 	SPI_connect();
 	nest_level = begin_as_caller(table);
-	unfinished = delete_scope(table, scope, ROWS_UNFINISHED, now);
-	purged = unfinished + delete_scope(table, scope, ROWS_LIVE, now);
-	(void) delete_scope(table, scope, ROWS_EXPIRED, now);
+	unfinished = work_on_scope(table, scope, now, keep_attempt, UNFINISHED " AND " LIVE " AND " FENCES_OWNER) +
+		work_on_scope(table, scope, now, delete, UNFINISHED);
+	purged = unfinished +
+		work_on_scope(table, scope, now, keep_attempt, IN_PROGRESS " AND " LIVE " AND " FENCES_OWNER) +
+		work_on_scope(table, scope, now, delete, LIVE " AND NOT " FENCES_OWNER);
+	(void) work_on_scope(table, scope, now, delete, "NOT " LIVE);
 	end_as_caller(nest_level);
 	SPI_finish();
 	if (unfinished > 0)
 		unfinished_change(-unfinished);
 	return purged;
+}
+
+int64
+distributed_erase_scope(const text *scope)
+{
+	const DistributedTable *table = distributed_table(RowExclusiveLock);
+	int64		erased;
+	int			nest_level;
+
+	SPI_connect();
+	nest_level = begin_as_caller(table);
+	erased = work_on_scope(table, scope, GetCurrentTimestamp(),
+						   "UPDATE %s SET " NEW_VERSION ", status = 'erased', fingerprint = NULL, response = NULL, state = NULL",
+						   LIVE " AND status IN ('completed', 'failed')");
+	end_as_caller(nest_level);
+	SPI_finish();
+	return erased;
 }
 
 /* ----------------------------------------------------------------

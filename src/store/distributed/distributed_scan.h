@@ -10,8 +10,9 @@
 
 #include "store/store.h"
 
-/* store_purge() and store_visit_unfinished() of the distributed store. */
+/* store_purge(), store_erase_scope() and store_visit_unfinished() of the distributed store. */
 extern int64 distributed_purge(const text *scope);
+extern int64 distributed_erase_scope(const text *scope);
 extern void distributed_unfinished(TimestampTz now, VisitRow visit, void *argument);
 
 /*
