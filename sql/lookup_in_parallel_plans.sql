@@ -26,7 +26,7 @@ SELECT * FROM looked_up;
 -- what else may run in a parallel plan, in new sessions
 \c -
 :plan
-SELECT count(*) FROM orders, idempotency.unfinished_claims() AS u WHERE u.key = 'none' AND pad LIKE '%x%';
+SELECT count(*) FROM orders, idempotency.claims_in_flight(NULL, NULL) AS u WHERE u.key = 'none' AND pad LIKE '%x%';
 \c -
 :plan
 SELECT count(idempotency.derive(key, 'x')), count(idempotency.key_hash(key)), count(idempotency.parse_header(key)) FROM orders WHERE pad LIKE '%x%';

@@ -19,7 +19,7 @@ BEGIN
 		['drop_policy', $q$ SELECT idempotency.drop_policy('operators') $q$],
 		['forget', $q$ SELECT idempotency.forget('secret', 'operators') $q$],
 		['erase', $q$ SELECT idempotency.erase('secret', 'operators') $q$],
-		['unfinished_claims', $q$ SELECT * FROM idempotency.unfinished_claims() WHERE scope = 'operators' $q$],
+		['claims_in_flight', $q$ SELECT * FROM idempotency.claims_in_flight(NULL, NULL) WHERE scope = 'operators' $q$],
 		['in_flight', $q$ SELECT * FROM idempotency.in_flight WHERE scope = 'operators' $q$],
 		['keys', $q$ SELECT * FROM idempotency.keys WHERE scope = 'operators' $q$],
 		['policy, read', $q$ SELECT * FROM idempotency.policy WHERE scope = 'operators' $q$],
@@ -63,7 +63,7 @@ GRANT EXECUTE ON FUNCTION idempotency.set_policy, idempotency.drop_policy, idemp
 SELECT * FROM allowed('regress_idempotency_operator');
 -- two grants let a watcher see what is in flight, and nothing else
 GRANT SELECT ON idempotency.in_flight TO regress_idempotency_watcher;
-GRANT EXECUTE ON FUNCTION idempotency.unfinished_claims TO regress_idempotency_watcher;
+GRANT EXECUTE ON FUNCTION idempotency.claims_in_flight TO regress_idempotency_watcher;
 SELECT * FROM allowed('regress_idempotency_watcher');
 
 -- set_policy and drop_policy run as their owner, by no search_path of the caller

@@ -582,58 +582,110 @@ COMMENT ON FUNCTION idempotency.retain(text, text, interval) IS
 'remember a stored result for another time, from now; returns its new end, NULL if there is no result';
 
 CREATE FUNCTION idempotency.unfinished_claims(
+	of_key text,
+	of_scope text,
 	OUT scope text,
 	OUT key text,
 	OUT attempt integer,
 	OUT claimed_at timestamptz,
 	OUT lease_until timestamptz,
-	OUT holder xid
+	OUT holder xid,
+	OUT lock_high oid,
+	OUT lock_low oid
 ) RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'idempotency_unfinished_claims'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 
-COMMENT ON FUNCTION idempotency.unfinished_claims() IS
-'for in_flight, whose readers need EXECUTE on it too: unfinished claims, committed or not, and the transaction in progress that holds them; reads all keys';
+COMMENT ON FUNCTION idempotency.unfinished_claims(text, text) IS
+'for claims_in_flight: unfinished claims of one key or of all, committed or not, and the transaction in progress that holds them';
+
+-- Sessions that wait for a key hold a lock of class 18757 with the name of the
+-- key's lock.
+CREATE FUNCTION idempotency.claims_in_flight(
+	of_key text,
+	of_scope text,
+	OUT scope text,
+	OUT key text,
+	OUT attempt integer,
+	OUT pid integer,
+	OUT application_name text,
+	OUT gid text,
+	OUT since timestamptz,
+	OUT waiters bigint,
+	OUT lease_until timestamptz,
+	OUT waiting_pids integer[]
+) RETURNS SETOF record
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED SECURITY DEFINER
+BEGIN ATOMIC
+	SELECT DISTINCT ON (claim.scope, claim.key)
+		claim.scope,
+		claim.key,
+		claim.attempt,
+		held.pid,
+		activity.application_name,
+		prepared.gid,
+		claim.claimed_at,
+		pg_catalog.cardinality(waiting.pids)::bigint,
+		claim.lease_until,
+		waiting.pids
+	FROM idempotency.unfinished_claims(of_key, of_scope) AS claim
+	LEFT JOIN pg_catalog.pg_locks AS held
+		ON held.locktype = 'transactionid'
+		AND held.transactionid = claim.holder
+		AND held.mode = 'ExclusiveLock'
+		AND held.granted
+	LEFT JOIN pg_catalog.pg_stat_activity AS activity ON activity.pid = held.pid
+	LEFT JOIN pg_catalog.pg_prepared_xacts AS prepared ON prepared.transaction = claim.holder
+	CROSS JOIN LATERAL (
+		SELECT coalesce(pg_catalog.array_agg(l.pid ORDER BY l.pid), '{}') AS pids
+		FROM pg_catalog.pg_locks AS l
+		WHERE l.locktype = 'advisory' AND l.objsubid = 18757 AND l.granted
+			AND l.classid = claim.lock_high AND l.objid = claim.lock_low
+			AND l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database())
+	) AS waiting
+	ORDER BY claim.scope, claim.key, claim.holder IS NULL, claim.attempt DESC, claim.lease_until DESC;
+END;
+
+COMMENT ON FUNCTION idempotency.claims_in_flight(text, text) IS
+'for holder and in_flight, whose readers need EXECUTE on it too: who holds one key, or all of them';
 
 CREATE VIEW idempotency.in_flight AS
-SELECT DISTINCT ON (claim.scope, claim.key)
-	claim.scope,
-	claim.key,
-	claim.attempt,
-	held.pid,
-	activity.application_name,
-	claim.claimed_at AS since,
-	(SELECT count(*)
-	 FROM pg_catalog.pg_locks AS part
-	 JOIN pg_catalog.pg_locks AS waiting
-		ON waiting.locktype = part.locktype
-		AND (waiting.transactionid = part.transactionid
-			 OR (waiting.database, waiting.classid, waiting.objid, waiting.objsubid) = (part.database, part.classid, part.objid, part.objsubid))
-	 WHERE (part.locktype = 'transactionid' OR part.locktype = 'advisory' AND part.objsubid = 18756)
-	   AND part.virtualtransaction = held.virtualtransaction
-	   AND part.mode = 'ExclusiveLock'
-	   AND part.granted
-	   AND NOT waiting.granted) AS waiters,
-	claim.lease_until
-FROM idempotency.unfinished_claims() AS claim
-LEFT JOIN pg_catalog.pg_locks AS held
-	ON held.locktype = 'transactionid'
-	AND held.transactionid = claim.holder
-	AND held.mode = 'ExclusiveLock'
-	AND held.granted
-LEFT JOIN pg_catalog.pg_stat_activity AS activity ON activity.pid = held.pid
-ORDER BY claim.scope, claim.key, claim.holder IS NULL, claim.attempt DESC, claim.lease_until DESC;
+SELECT scope, key, attempt, pid, application_name, gid, since, waiters, lease_until
+FROM idempotency.claims_in_flight(NULL, NULL);
 
 COMMENT ON VIEW idempotency.in_flight IS
-'who holds a key now: a session whose transaction runs (pid; none for a prepared one), or a committed lease; reads all keys';
+'who holds a key now: a session (pid) or a prepared transaction (gid) that has not ended, or a committed lease; reads all keys';
 COMMENT ON COLUMN idempotency.in_flight.scope IS 'scope of the key';
 COMMENT ON COLUMN idempotency.in_flight.key IS 'the key';
 COMMENT ON COLUMN idempotency.in_flight.attempt IS 'attempt of the owner';
 COMMENT ON COLUMN idempotency.in_flight.pid IS 'session whose transaction has claimed the key and not ended';
 COMMENT ON COLUMN idempotency.in_flight.application_name IS 'its application_name';
+COMMENT ON COLUMN idempotency.in_flight.gid IS 'prepared transaction that has claimed the key';
 COMMENT ON COLUMN idempotency.in_flight.since IS 'when the attempt began';
-COMMENT ON COLUMN idempotency.in_flight.waiters IS 'sessions that wait for its transaction to end or its command to return';
-COMMENT ON COLUMN idempotency.in_flight.lease_until IS 'until when the claim is protected once committed; NULL where it has no lease, or its result';
+COMMENT ON COLUMN idempotency.in_flight.waiters IS 'sessions that wait for the key in a claim';
+COMMENT ON COLUMN idempotency.in_flight.lease_until IS 'until when the claim is protected once it is committed; NULL if it has no lease, or its result';
+
+CREATE FUNCTION idempotency.holder(
+	key text,
+	scope text DEFAULT '',
+	OUT scope text,
+	OUT key text,
+	OUT attempt integer,
+	OUT pid integer,
+	OUT application_name text,
+	OUT gid text,
+	OUT since timestamptz,
+	OUT waiters bigint,
+	OUT lease_until timestamptz,
+	OUT waiting_pids integer[]
+) RETURNS SETOF record
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+BEGIN ATOMIC
+	SELECT * FROM idempotency.claims_in_flight(coalesce($1, ''), $2);
+END;
+
+COMMENT ON FUNCTION idempotency.holder(text, text) IS
+'who holds one key now, and who waits for it: no row or one, found by the index';
 
 CREATE FUNCTION idempotency.stats_counters(
 	OUT scope text,

@@ -3,19 +3,18 @@
  * inflight.c
  *	  Which keys are claimed and not finished, committed or not.
  *
- * All leaves are read with a dirty snapshot, which shows the rows of
- * transactions in progress; the claims of commands that run have no rows yet and
- * come from shared memory (deferred.c).  That is a sequential scan: an index would have to
- * cover the status, and completing a key would no longer be a heap-only
- * update; a register of owners would cost every claim.  Operators pay, for
- * whom this is.
+ * Leaves are read with a dirty snapshot, which shows the rows of transactions in
+ * progress; deferred claims have no rows yet and come from shared memory
+ * (deferred.c).  For one key the index is enough.  For all keys every row is
+ * read: an index over the status would make completions leave the heap-only path,
+ * and a register of all owners would cost every claim.
  *
  * The distributed store shows the claims that are committed, and those of the
- * current transaction: what others have not committed is known to the servers
- * that hold it.
+ * current transaction: uncommitted claims of others are known only to the
+ * servers that hold them.
  *
- * A view checks its tables as its owner, but its functions as its reader: who
- * reads the view needs EXECUTE on the function, too.
+ * Sessions that wait for a key hold a lock that is named as the key's lock is
+ * (keylock.c), in a class of its own: so pg_locks tells exactly who they are.
  *
  *-------------------------------------------------------------------------
  */
@@ -40,6 +39,8 @@ enum
 	UNFINISHED_CLAIMED_AT,
 	UNFINISHED_LEASE_UNTIL,
 	UNFINISHED_HOLDER,
+	UNFINISHED_LOCK_HIGH,
+	UNFINISHED_LOCK_LOW,
 	UNFINISHED_COLUMNS
 };
 
@@ -62,6 +63,7 @@ put_claim(ReturnSetInfo *result, const IdempotencyKey *key, const KeyRow *row,
 {
 	Datum		values[UNFINISHED_COLUMNS];
 	bool		isnull[UNFINISHED_COLUMNS] = {0};
+	uint64		lock = key_lock_bits(&key->hash);
 
 	values[UNFINISHED_SCOPE] = PointerGetDatum(key->scope);
 	values[UNFINISHED_KEY] = PointerGetDatum(key->name);
@@ -71,12 +73,14 @@ put_claim(ReturnSetInfo *result, const IdempotencyKey *key, const KeyRow *row,
 	isnull[UNFINISHED_LEASE_UNTIL] = row->lease_until == NO_TIME;
 	values[UNFINISHED_HOLDER] = TransactionIdGetDatum(holder);
 	isnull[UNFINISHED_HOLDER] = !TransactionIdIsValid(holder);
+	values[UNFINISHED_LOCK_HIGH] = ObjectIdGetDatum((uint32) (lock >> 32));
+	values[UNFINISHED_LOCK_LOW] = ObjectIdGetDatum((uint32) lock);
 	tuplestore_putvalues(result->setResult, result->setDesc, values, isnull);
 }
 
-/* Add the claims that their owners have deferred. */
+/* Add the claims that their owners have deferred: all, or those of one key. */
 static void
-put_deferred_claims(ReturnSetInfo *result)
+put_deferred_claims(ReturnSetInfo *result, const IdempotencyKey *of)
 {
 	IdempotencyKey key;
 	KeyRow		row;
@@ -85,25 +89,39 @@ put_deferred_claims(ReturnSetInfo *result)
 	while (deferred_next(&position, &key, &row))
 	{
 		CHECK_FOR_INTERRUPTS();
-		put_claim(result, &key, &row, row.claim_xid);
+		hash_key(&key);
+		if (of == NULL || same_key(of, &key))
+			put_claim(result, &key, &row, row.claim_xid);
 	}
 }
 
-/* The same from a store that shows nothing that others have not committed. */
-static void
-put_visited_claim(const IdempotencyKey *key, const KeyRow *row, void *result)
+typedef struct Visit
 {
-	put_claim(result, key, row, row->own ? GetTopTransactionIdIfAny() : InvalidTransactionId);
+	ReturnSetInfo *result;
+	const IdempotencyKey *of;	/* NULL: all keys */
+} Visit;
+
+/* The same from a store that does not show what others have not committed. */
+static void
+put_visited_claim(const IdempotencyKey *key, const KeyRow *row, void *argument)
+{
+	const Visit *visit = argument;
+
+	if (visit->of == NULL || same_key(visit->of, key))
+		put_claim(visit->result, key, row,
+				  row->own ? GetTopTransactionIdIfAny() : InvalidTransactionId);
 }
 
 /*
- * unfinished_claims() returns setof record
+ * unfinished_claims(of_key text, of_scope text) returns setof record
  *
- * Scope, key, attempt, claimed_at, lease_until, and the transaction in
- * progress that has written the row, NULL where its claim is committed and
- * nobody is at work on it.  A claim with its result is among them as long as
- * that is not committed, without lease_until.  A claim that a transaction is
- * replacing is there twice.
+ * The unfinished claims of one key, or of all if of_key is NULL: scope, key,
+ * attempt, claimed_at, lease_until, the transaction in progress that has written
+ * the row (NULL if the claim is committed and no transaction is at work on it),
+ * and the two halves of the name of the key's lock.  A claim with its result is
+ * included, without lease_until, as long as that is not committed.  A claim that
+ * a transaction is replacing is returned twice.  Raises IK400 for a key that
+ * can't have been claimed.
  */
 Datum
 idempotency_unfinished_claims(PG_FUNCTION_ARGS)
@@ -112,15 +130,26 @@ idempotency_unfinished_claims(PG_FUNCTION_ARGS)
 	TimestampTz now = GetCurrentTimestamp();
 	Store		store;
 	StoreScan	scan;
+	IdempotencyKey of;
+	Visit		visit = {.result = result};
 	IdempotencyKey key;
 	KeyRow		row;
 	TransactionId writer;
 
 	InitMaterializedSRF(fcinfo, 0);
+	if (!PG_ARGISNULL(0))
+	{
+		make_key(&of, text_from_arg(fcinfo, 0), text_from_arg(fcinfo, 1));
+		check_known_key_length(&of);
+		visit.of = &of;
+	}
 	store_open(&store);
-	if (store_visit_unfinished(&store, now, put_visited_claim, result))
+	if (store_visit_unfinished(&store, now, put_visited_claim, &visit))
 		return (Datum) 0;
-	store_scan_begin(&scan, 0, LEAVES - 1, false);
+	if (visit.of == NULL)
+		store_scan_begin(&scan, 0, LEAVES - 1, false);
+	else
+		store_scan_begin_key(&scan, visit.of);
 	while (store_scan_next(&scan, &key, &row, &writer))
 	{
 		if (row.status != KEY_IN_PROGRESS && !row.own && !scan.uncommitted)
@@ -130,6 +159,6 @@ idempotency_unfinished_claims(PG_FUNCTION_ARGS)
 			put_claim(result, &key, &row, writer);
 	}
 	store_scan_end(&scan);
-	put_deferred_claims(result);
+	put_deferred_claims(result, visit.of);
 	return (Datum) 0;
 }

@@ -442,11 +442,14 @@ extern Datum store_row_datum(const IdempotencyKey *key, const KeyRow *row);
  */
 typedef struct StoreScan
 {
+	const IdempotencyKey *key;	/* NULL: all keys */
 	int			leaf;
 	int			last_leaf;
 	bool		old_versions;
 	Relation	heap;
+	Relation	index;			/* of a scan for one key */
 	struct TableScanDescData *scan;
+	struct IndexScanDescData *index_scan;
 	SnapshotData snapshot;
 	TupleTableSlot *slot;
 	MemoryContext per_row;
@@ -455,6 +458,10 @@ typedef struct StoreScan
 
 extern void store_scan_begin(StoreScan *scan, int first_leaf, int last_leaf,
 							 bool old_versions);
+
+/* The same for the rows of one key in all leaves, by the index, without old versions. */
+extern void store_scan_begin_key(StoreScan *scan, const IdempotencyKey *key);
+
 extern bool store_scan_next(StoreScan *scan, IdempotencyKey *key, KeyRow *row,
 							TransactionId *writer);
 extern void store_scan_end(StoreScan *scan);

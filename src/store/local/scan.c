@@ -39,6 +39,7 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "common/pg_prng.h"
@@ -49,6 +50,7 @@
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "store/store.h"
+#include "utils/fmgroids.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/resowner.h"
@@ -63,20 +65,47 @@ scan_leaf(StoreScan *scan)
 	scan->slot = table_slot_create(scan->heap, NULL);
 	if (scan->old_versions)
 		InitNonVacuumableSnapshot(scan->snapshot, GlobalVisTestFor(scan->heap));
-	scan->scan = begin_table_scan(scan->heap, &scan->snapshot);
+	if (scan->key == NULL)
+		scan->scan = begin_table_scan(scan->heap, &scan->snapshot);
+	else
+	{
+		ScanKeyData condition;
+
+		ScanKeyInit(&condition, 1, BTEqualStrategyNumber, F_UUID_EQ,
+					UUIDPGetDatum(&scan->key->hash));
+		scan->index = index_open(objects()->leaf_index[scan->leaf], AccessShareLock);
+		scan->index_scan = begin_index_scan(scan->heap, scan->index, &scan->snapshot, 1);
+		index_rescan(scan->index_scan, &condition, 1, NULL, 0);
+	}
+}
+
+static bool
+next_row_of_leaf(StoreScan *scan)
+{
+	return scan->key == NULL ?
+		table_scan_getnextslot(scan->scan, ForwardScanDirection, scan->slot) :
+		index_getnext_slot(scan->index_scan, ForwardScanDirection, scan->slot);
 }
 
 static void
 leave_leaf(StoreScan *scan)
 {
-	table_endscan(scan->scan);
+	if (scan->key == NULL)
+		table_endscan(scan->scan);
+	else
+	{
+		index_endscan(scan->index_scan);
+		index_close(scan->index, AccessShareLock);
+	}
 	ExecDropSingleTupleTableSlot(scan->slot);
 	table_close(scan->heap, AccessShareLock);
 }
 
-void
-store_scan_begin(StoreScan *scan, int first_leaf, int last_leaf, bool old_versions)
+static void
+begin_scan(StoreScan *scan, const IdempotencyKey *key, int first_leaf, int last_leaf,
+		   bool old_versions)
 {
+	scan->key = key;
 	memset(&scan->snapshot, 0, sizeof(scan->snapshot));
 	InitDirtySnapshot(scan->snapshot);
 	scan->old_versions = old_versions;
@@ -88,6 +117,18 @@ store_scan_begin(StoreScan *scan, int first_leaf, int last_leaf, bool old_versio
 	scan_leaf(scan);
 }
 
+void
+store_scan_begin(StoreScan *scan, int first_leaf, int last_leaf, bool old_versions)
+{
+	begin_scan(scan, NULL, first_leaf, last_leaf, old_versions);
+}
+
+void
+store_scan_begin_key(StoreScan *scan, const IdempotencyKey *key)
+{
+	begin_scan(scan, key, 0, LEAVES - 1, false);
+}
+
 bool
 store_scan_next(StoreScan *scan, IdempotencyKey *key, KeyRow *row,
 				TransactionId *writer)
@@ -95,7 +136,7 @@ store_scan_next(StoreScan *scan, IdempotencyKey *key, KeyRow *row,
 	MemoryContext caller;
 
 	CHECK_FOR_INTERRUPTS();
-	while (!table_scan_getnextslot(scan->scan, ForwardScanDirection, scan->slot))
+	while (!next_row_of_leaf(scan))
 	{
 		if (scan->leaf == scan->last_leaf)
 			return false;
