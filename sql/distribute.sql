@@ -138,6 +138,7 @@ DELETE FROM idempotency.distributed_keys WHERE key = 'other';
 SELECT idempotency.undistribute();
 \echo :LAST_ERROR_SQLSTATE
 SELECT idempotency.purge('payments/1') > 0 AS purged;
+DELETE FROM idempotency.distributed_keys;
 SELECT idempotency.undistribute();
 SELECT to_regclass('idempotency.distributed_keys');
 SELECT outcome FROM idempotency.claim('key', 'payments/1', lease => '1 minute');

@@ -21,7 +21,7 @@ SELECT outcome FROM idempotency.claim('key', 'payments/');
 SELECT outcome FROM idempotency.claim('key');
 SELECT idempotency.complete('key', 'payments', attempt => 1);
 SELECT key FROM idempotency.lookup('key', 'payments');
-SELECT idempotency.purge('payments');
+SELECT idempotency.purge('nobody'), idempotency.erase_scope('nobody');
 SELECT idempotency.forget('key', 'payments');
 SELECT * FROM idempotency.claim_many(ARRAY['a', 'b'], 'payments');
 SELECT idempotency.issue('carts', 'one');
@@ -73,6 +73,24 @@ SELECT outcome FROM idempotency.claim('another', 'refunds/acme', lease => '1 min
 UPDATE idempotency.distributed_keys SET expires_at = clock_timestamp() WHERE key = 'another';
 SELECT idempotency.purge('refunds/acme');
 SELECT count(*) FROM idempotency.distributed_keys;
+
+-- Scopes below are purged and erased, too, whatever their tenants; what fences the
+-- owner of an unfinished claim stays.
+SELECT idempotency.once('k', 'below/x/other'), idempotency.once('k', 'below/acme'), idempotency.once('k', 'belows/acme');
+SELECT outcome FROM idempotency.claim('leased', 'below/acme', lease => '1 hour');
+SELECT idempotency.erase_scope('below'), idempotency.erase_scope('below');
+SELECT outcome, status_code FROM idempotency.claim('k', 'below/x/other');
+SELECT idempotency.purge('below'), idempotency.purge('below');
+SELECT scope, key, status, attempt FROM idempotency.distributed_keys ORDER BY scope, key;
+SELECT outcome, attempt FROM idempotency.claim('leased', 'below/acme', lease => '1 hour');
+SELECT idempotency.complete('leased', 'below/acme', attempt => 1);
+BEGIN;
+SELECT outcome FROM idempotency.claim('own', 'below/acme');
+SELECT outcome FROM idempotency.claim('own leased', 'below/acme', lease => '1 hour');
+SELECT idempotency.purge('below');
+COMMIT;
+SELECT scope, key, status, attempt FROM idempotency.distributed_keys ORDER BY scope, key;
+DELETE FROM idempotency.distributed_keys;
 
 -- Other types of tenants.  (On Citus the type is the business table's; here the
 -- column is altered by hand.)

@@ -20,7 +20,6 @@
 #include "error.h"
 #include "guc.h"
 #include "interval.h"
-#include "postmaster/postmaster.h"
 #include "utils/datetime.h"
 #include "utils/guc.h"
 #include "utils/timestamp.h"
@@ -303,7 +302,7 @@ define_settings(void)
 	DefineCustomIntVariable("idempotency.max_waiters",
 							"Sessions that wait at a time in claims of one key.",
 							"A further one is answered in_progress at once.",
-							&max_waiters, 10, 0, MAX_BACKENDS, PGC_SUSET, 0,
+							&max_waiters, 10, 0, INT_MAX, PGC_SUSET, 0,
 							NULL, NULL, NULL);
 	DefineCustomBoolVariable("idempotency.durable_replay",
 							 "Wait for synchronous standbys before a replay, as commits do.",
