@@ -731,8 +731,24 @@ wheel_is_turning(int leaf)
 	return false;
 }
 
-List *
-wheel_lock_leaf(int leaf)
+/* Unlock a leaf under whose lock nothing was done. */
+static void
+unlock_leaf(List *locked)
+{
+	ListCell   *cell;
+
+	foreach(cell, locked)
+		UnlockRelationOid(lfirst_oid(cell), AccessExclusiveLock);
+	list_free(locked);
+}
+
+/*
+ * Lock a leaf, to the end of the transaction, for being emptied: all of it at
+ * once, or nothing if any part of it is in use.  Never waits.  Returns what was
+ * locked, or NIL.
+ */
+static List *
+lock_leaf(int leaf)
 {
 	Oid			relid = objects()->leaf[leaf];
 	LOCKTAG		tag;
@@ -743,22 +759,13 @@ wheel_lock_leaf(int leaf)
 		return NIL;
 	if (lock_all_of_leaf(relid, &locked))
 		return locked;
-	wheel_unlock_leaf(locked);
+	unlock_leaf(locked);
 	return NIL;
 }
 
-void
-wheel_unlock_leaf(List *locked)
-{
-	ListCell   *cell;
-
-	foreach(cell, locked)
-		UnlockRelationOid(lfirst_oid(cell), AccessExclusiveLock);
-	list_free(locked);
-}
-
-bool
-wheel_empty_leaf(int leaf)
+/* Empty a locked leaf; returns whether there was anything to empty. */
+static bool
+empty_leaf(int leaf)
 {
 	Oid			relid = objects()->leaf[leaf];
 	Relation	relation = table_open(relid, NoLock);
@@ -792,7 +799,7 @@ lock_between_claims(int leaf)
 {
 	for (int attempt = 0; attempt < LOCK_ATTEMPTS; attempt++)
 	{
-		List	   *locked = wheel_lock_leaf(leaf);
+		List	   *locked = lock_leaf(leaf);
 
 		if (locked != NIL)
 			return locked;
@@ -810,7 +817,7 @@ take_due_slot(int slot, int *cleared)
 {
 	if (lock_between_claims(slot) == NIL)
 		return false;
-	if (wheel_empty_leaf(slot))
+	if (empty_leaf(slot))
 		(*cleared)++;
 	return true;
 }
@@ -837,8 +844,8 @@ take_empty_slot(int slot, int *cleared)
 
 	/* It may have taken a row before it was locked. */
 	if (leaf_is_empty(relid))
-		return wheel_empty_leaf(slot);
-	wheel_unlock_leaf(locked);
+		return empty_leaf(slot);
+	unlock_leaf(locked);
 	return false;
 }
 

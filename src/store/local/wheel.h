@@ -86,17 +86,4 @@ extern int	wheel_lay(int most);
  */
 extern bool wheel_is_turning(int leaf);
 
-/*
- * Lock a leaf, to the end of the transaction, for being emptied: all of it at
- * once, or, where any part of it is in use, nothing.  Never waits.  Returns what
- * was locked, or NIL.
- */
-extern List *wheel_lock_leaf(int leaf);
-
-/* Let go of a leaf under whose lock nothing was done. */
-extern void wheel_unlock_leaf(List *locked);
-
-/* Empty a locked leaf; returns whether there was anything to empty. */
-extern bool wheel_empty_leaf(int leaf);
-
 #endif							/* IDEMPOTENCY_WHEEL_H */
