@@ -3,8 +3,9 @@
 #	check.pl DIRECTORY
 #
 # Reads history.* (clients.c says what the lines are), clock (the steps of the
-# servers' clock), effects and keys (the tables in the end) and server.*.log,
-# and knows nothing of the extension but its contract.  What has to hold:
+# servers' clock), triggers (when there was somebody else's), restored (what
+# copies answered), effects and keys (the tables in the end) and server.*.log, and
+# knows nothing of the extension but its contract.  What has to hold:
 #
 #	effects	An effect is there if and only if its transaction committed.
 #	keys	A key that is remembered has its effect, and an effect its key.
@@ -17,6 +18,10 @@
 #			result is known, nobody is told "in progress".
 #	requests	Another request never gets an answer; one first sent before the
 #			ttl is never run.
+#	commits	A claim without a lease is not committed before its end.
+#	tenants	What is purged or erased is so at once, and nothing else is.
+#	triggers	Nothing is written while a table has somebody else's trigger.
+#	copies	A restored database answers as the one that was dumped.
 #	errors	No client met an error, and no server wrote one, that faults and
 #			contract don't explain.
 #
@@ -92,7 +97,7 @@ sub latest
 
 # ---- the history ----
 
-my (%fate, %known_at, %answers, %work, %released, %lost);
+my (%fate, %began_at, %known_at, %answers, %work, %released, %lost, %done_by, @removals);
 
 my %fields = (
 	C => [qw(tx key turn sent received style outcome attempt effect ttl lease asked)],
@@ -100,7 +105,11 @@ my %fields = (
 	B => [qw(tx key turn sent received attempt lease)],
 	R => [qw(tx key sent attempt)],
 	L => [qw(tx key sent ttl lease)],
-	W => [qw(tx key effect)]);
+	W => [qw(tx key effect)],
+	X => [qw(tx what sent)]);
+
+# When there certainly was a trigger, and when there may have been one.
+my @triggers = map { { begun => $_->[0], put => $_->[1], ended => $_->[2], gone => $_->[3] } } lines_of('triggers');
 
 # What a client may be told, beside the contract's own codes: the connection or
 # the server is going or gone, the disk is full, or a prepared transaction was
@@ -110,7 +119,10 @@ my $explained = qr/^(57P0[123]|08...|53[13]00|42704|55000)$/;
 my %contract = (
 	lease => qr/^IK4(04|23)$/,
 	batch => qr/^IK4(04|23)$/,
-	once => qr/^IK409$/);
+	once => qr/^IK409$/,
+	between => qr/^IK500$/,
+	single => qr/^IK500$/,
+	vain => qr/^IK4(04|23|28)$/);
 
 for my $name (map { s{.*/}{}r } glob("$directory/history.*"))
 {
@@ -121,17 +133,20 @@ for my $name (map { s{.*/}{}r } glob("$directory/history.*"))
 		if ($type eq 'T')
 		{
 			$fate{ $values[0] } = $values[1];
-			$known_at{ $values[0] } = $values[2];
+			$began_at{ $values[0] } = $values[2];
+			$known_at{ $values[0] } = $values[3];
 			$count{transactions}++;
 		}
 		elsif ($type eq 'E')
 		{
-			my ($tx, $sqlstate, $style, $message) = @values;
+			my ($tx, $sqlstate, $style, $sent, $received, $message) = @values;
 			my $contract = $contract{$style};
+			my $trigger = $sqlstate eq '0A000' && grep { $received > $_->{begun} && $sent < $_->{gone} } @triggers;
 
 			$count{errors}++;
 			violation("unexpected error", { fields => $line })
-			  unless $sqlstate =~ $explained || ($contract && $sqlstate =~ $contract);
+			  unless $sqlstate =~ $explained || $trigger || ($contract && $sqlstate =~ $contract);
+			$count{refused}++ if $sqlstate =~ /^(IK500|0A000)$/;
 		}
 		else
 		{
@@ -141,9 +156,11 @@ for my $name (map { s{.*/}{}r } glob("$directory/history.*"))
 			$answer{$_} and $answer{$_} *= 1000 for qw(ttl lease);
 			if ($type eq 'W') { push @{ $work{ $answer{tx} } }, \%answer; }
 			elsif ($type eq 'R') { push @{ $released{ $answer{key} }{ $answer{attempt} } }, \%answer; }
+			elsif ($type eq 'X') { push @removals, \%answer; }
 			elsif ($type eq 'L') { push @{ $lost{ $answer{key} } }, \%answer; }
 			else { push @{ $answers{ $answer{key} } }, \%answer; }
 			$count{ $answer{outcome} }++ if $type eq 'C';
+			$done_by{ $answer{tx} }{ $answer{key} } = 1 if $type eq 'D';
 		}
 	}
 }
@@ -184,17 +201,57 @@ sub happened
 	return $fate{$tx} eq 'committed' || ($fate{$tx} eq 'unknown' && $effects_of{$tx});
 }
 
+# ---- removals ----
+
+# When each was begun at the earliest, and had taken effect at the latest.
+for my $removal (@removals)
+{
+	$removal->{by} = $fate{ $removal->{tx} } eq 'committed' ? $known_at{ $removal->{tx} } : 9e18;
+	$count{removals}++;
+}
+@removals = grep { happened($_) } @removals;
+
+# Whether a key belongs to the tenant that is purged and erased.
+sub is_removable
+{
+	my $key = shift;
+
+	return $key < 1000000 && $key % 10 == 8;
+}
+
+# A removal that may have met the key between two times; of a kind, if given.
+sub removal_between
+{
+	my ($key, $from, $to, $what) = @_;
+
+	return unless is_removable($key);
+	my ($removal) = grep { $_->{by} >= $from && $_->{sent} <= $to && $_->{what} =~ ($what // qr/./) } @removals;
+	return $removal;
+}
+
+# A removal that met a result which was known by then, and was known itself
+# before an answer.
+sub removal_of
+{
+	my ($life, $answer) = @_;
+
+	return unless is_removable($answer->{key}) && $fate{ $life->{done}{tx} } eq 'committed';
+	my ($removal) = grep { $_->{sent} > $known_at{ $life->{done}{tx} } && $_->{by} < $answer->{sent} } @removals;
+	return $removal;
+}
+
 # ---- the lives of a key ----
 
 # A life: {claim, lease, expires, done}, all times the earliest possible.  It has
-# also ended if somebody who never heard of it has taken it over, for a time that
-# has ended.
+# also ended if it was purged, or if somebody who never heard of it has taken it
+# over, for a time that has ended.
 sub may_have_ended
 {
 	my ($life, $answer) = @_;
 	my $now = latest($answer->{received});
 
 	return 1 if $now >= $life->{expires};
+	return 1 if removal_between($answer->{key}, $life->{claim}{sent}, $answer->{received}, qr/purge/);
 	return 0 if $life->{done};
 	for my $lost (@{ $lost{ $answer->{key} } || [] })
 	{
@@ -247,15 +304,43 @@ sub check_reply
 	return if grep { $_->{key} == $reply->{key} } @{ $work{ $reply->{tx} } || [] };
 	return unless check_existence($reply);
 
-	return if $life && $life->{done} && (!$id || $life->{done}{effect} == $id);
+	# Of the life before, if this one was not known yet.
+	my ($told) = grep { $_ && $_->{done} && (!$id || $_->{done}{effect} == $id) }
+	  $life, $last && $known_at{ $life->{claim}{tx} } > $reply->{sent} ? $last : undef;
 
-	# Or of the life before: this one was not known yet.
-	return if $last && (!$id || $last->{done}{effect} == $id) &&
-	  $known_at{ $life->{claim}{tx} } > $reply->{sent};
-	violation('a reply differs from the result', $life && ($life->{claim}, $life->{done}), $reply);
+	if (!$told)
+	{
+		violation('a reply differs from the result', $life && ($life->{claim}, $life->{done}), $reply);
+	}
+	elsif ($reply->{outcome} eq 'replay' && removal_of($told, $reply))
+	{
+		violation('a reply tells what was purged or erased', $told->{done}, removal_of($told, $reply), $reply);
+	}
+	elsif ($reply->{outcome} eq 'erased' &&
+		!removal_between($reply->{key}, $told->{claim}{sent}, $reply->{received}, qr/erase/))
+	{
+		violation('a key was erased that nobody meant', $told->{done}, $reply);
+	}
 }
 
-my %last_life;
+sub check_commit
+{
+	my $claim = shift;
+
+	violation('a claim without a lease was committed before its end', $claim)
+	  if $claim->{lease} == 0 && $fate{ $claim->{tx} } eq 'committed' && !$done_by{ $claim->{tx} }{ $claim->{key} };
+}
+
+# Not by whoever began before there was a trigger.
+sub check_triggers
+{
+	my $write = shift;
+
+	violation("something was written beside somebody else's trigger", $write)
+	  if grep { $began_at{ $write->{tx} } > $_->{put} && $write->{received} < $_->{ended} } @triggers;
+}
+
+my %lives;
 
 for my $key (keys %answers)
 {
@@ -281,7 +366,7 @@ for my $key (keys %answers)
 			violation('a request was not known again', $answer);
 		}
 
-		if ($outcome eq 'replay' && $answer->{asked} ne 'wrong') { check_reply($life, $last, $answer); }
+		if ($outcome eq 'erased' || ($outcome eq 'replay' && $answer->{asked} ne 'wrong')) { check_reply($life, $last, $answer); }
 		elsif ($outcome eq 'in_progress')
 		{
 			violation('a key was said to be in progress after its result was known', $life->{done}, $answer)
@@ -290,14 +375,17 @@ for my $key (keys %answers)
 		}
 
 		next unless happened($answer);
+		check_triggers($answer) if $type ne 'C' || $outcome =~ /^(new|recovered)$/;
 		if ($outcome =~ /^(new|recovered)$/)
 		{
 			my $now = earliest($answer->{sent}, $answer->{received});
 
+			check_commit($answer);
 			check_claim($life, $answer) if $life && !may_have_ended($life, $answer);
 			$last = $life if $life && $life->{done};
 			$life = { claim => $answer, lease => $now + $answer->{lease},
 				expires => $now + ($answer->{ttl} > $answer->{lease} ? $answer->{ttl} : $answer->{lease}) };
+			push @{ $lives{$key} }, $life;
 		}
 		elsif ($type ne 'C')
 		{
@@ -325,7 +413,6 @@ for my $key (keys %answers)
 			}
 		}
 	}
-	$last_life{$key} = $life if $life;
 }
 
 # ---- what is remembered ----
@@ -339,7 +426,7 @@ for my $line (lines_of('keys'))
 	my $row = { fields => $line };
 
 	$count{keys}++;
-	next unless $status =~ /completed|failed/;
+	next unless $status =~ /completed|failed|erased/;
 	# A row that has expired may still be there beside the live one.
 	$remembered{$key} = $effect
 	  if !defined $remembered{$key} || $effect eq '' || $effect > $remembered{$key};
@@ -347,15 +434,33 @@ for my $line (lines_of('keys'))
 	  unless $effect eq '' ? $has_effect{$key} : $effect{$effect} && $effect{$effect}{key} == $key;
 }
 
-for my $key (keys %last_life)
+for my $key (keys %lives)
 {
-	my $life = $last_life{$key};
+	my $life = $lives{$key}[-1];
 
 	next if !$life->{done} || latest($ended) >= $life->{expires};
+	next if removal_between($key, $life->{claim}{sent}, $ended, qr/purge/);
 	violation('a key was forgotten', $life->{claim}, $life->{done})
 	  unless defined $remembered{$key} &&
 	  ($remembered{$key} eq '' || $remembered{$key} == $life->{done}{effect});
 	$count{kept}++;
+}
+
+# ---- copies ----
+
+for my $line (lines_of('restored'))
+{
+	my ($begun, $ended, $key, $outcome, $effect) = @$line;
+	my $lives = $lives{$key} || [];
+	my $copy = { fields => $line };
+
+	# The life in which the key certainly was when it was dumped and asked for.
+	my ($life) = grep { $_->{done} && $fate{ $_->{done}{tx} } eq 'committed' && $known_at{ $_->{done}{tx} } < $begun } reverse @$lives;
+	next if !$life || latest($ended) >= $life->{expires} || removal_between($key, $life->{claim}{sent}, $ended) ||
+	  grep { $_ != $life && $_->{claim}{sent} > $life->{claim}{sent} && $_->{claim}{sent} < $ended } @$lives;
+	$count{compared}++;
+	violation('a copy does not answer with the result', $life->{done}, $copy)
+	  unless $outcome eq 'replay' && ($effect eq '' || $effect == $life->{done}{effect});
 }
 
 # ---- the servers' own words ----
@@ -380,6 +485,7 @@ for my $name (map { s{.*/}{}r } glob("$directory/server.*.log"))
 }
 
 print join(', ', map { ($count{$_} || 0) . " $_" }
-	  qw(transactions done effects new recovered replay in_progress mismatch expired takeovers errors keys kept)), "\n";
+	  qw(transactions done effects new recovered replay erased in_progress mismatch expired takeovers removals refused errors
+		keys kept compared)), "\n";
 print "$violations violations\n";
 exit($violations > 0);

@@ -9,9 +9,11 @@
  * New keys appear at a fixed rate.  A client draws a key, most often one of
  * the newest, and a style: claim, work and result in one transaction; a lease
  * that is prolonged, given back, forgotten or finished late; a batch; one of
- * execute() and once().  It draws isolation level, savepoints,
- * pauses, the way the transaction ends, and the statement at which its
- * connection is cut: before it is sent, or after, so that its reply is lost.
+ * execute() and once(); or one of the mistakes that must have no effect: a commit
+ * between claim and result, and another request under the same key.  It draws
+ * isolation level, savepoints, pauses, the way the transaction ends, and the
+ * statement at which its connection is cut: before it is sent, or after, so that
+ * its reply is lost.  One client also purges and erases a tenant (schema.sql).
  * What the n-th try of a client draws depends on the seed alone; which key it
  * means by "the newest" depends on the time.
  *
@@ -22,10 +24,11 @@
  * separated by tabs.  Times are microseconds of the machine's clock; turn
  * orders the answers as the server gave them (schema.sql), 0 where unknown.
  *
- *	T tx fate received					committed, aborted or unknown
+ *	T tx fate begun received			committed, aborted or unknown
  *	C tx key turn sent received style outcome attempt effect ttl lease asked
- *										a claim; asked: right, wrong (another
- *										request), late (first_sent past the ttl)
+ *										a claim, without a lease if that is 0;
+ *										asked: right, wrong (another request),
+ *										late (first_sent past the ttl)
  *	L tx key sent ttl lease				a claim whose answer was lost
  *	D tx key turn sent received attempt effect ttl
  *										the claim is done: complete() or fail()
@@ -33,7 +36,9 @@
  *										heartbeat() or checkpoint()
  *	R tx key sent attempt				release()
  *	W tx key effect						the work: a row was inserted
- *	E tx sqlstate style message			an error
+ *	X tx what sent						purge or erase_scope of the tenant
+ *	E tx sqlstate style sent received message
+ *										an error
  *
  * Lines of a transaction are facts only if its T line says "committed", or if
  * it says "unknown" and its work is found in the end.  Blocking calls, one
@@ -62,7 +67,7 @@
 #define NEWEST_KEYS			100
 #define POOLED_EVERY		4	/* one client in so many goes through PgBouncer */
 #define CUT_PERCENT			12
-#define MOST_STATEMENTS		9	/* at which a try is cut */
+#define MOST_STATEMENTS		12	/* at which a try is cut */
 #define PATIENCE			60000	/* milliseconds; then the server hangs */
 #define BATCH				30	/* keys in a block */
 #define LIST				1024	/* bytes of SQL */
@@ -70,6 +75,11 @@
 #define FIRST_BLOCK			1000000
 #define KEPT				INT64_C(34560000000)	/* milliseconds: 400 days */
 #define OTHER_TTL			4000	/* of some completions */
+#define REMOVER				1	/* the client that purges and erases */
+
+/* Columns of a result: what read_claim() reads. */
+#define RESULT	"CASE WHEN c.status_code = 410 THEN 'erased' ELSE c.outcome END," \
+	" c.attempt, c.response->>'id', nextval('turn')"
 
 typedef enum Reply
 {
@@ -97,6 +107,7 @@ static bool cut_unsent;
 
 /* the present transaction, and the present statement */
 static int64_t tx;
+static int64_t begun;
 static const char *style;
 static int64_t sent;
 static int64_t received;
@@ -162,7 +173,8 @@ think(void)
 typedef enum Kind
 {
 	CLAIMED,
-	ONCE
+	ONCE,
+	TENANTS						/* schema.sql says whose */
 } Kind;
 
 static Kind
@@ -170,7 +182,7 @@ kind_of(int key)
 {
 	int			digit = key % 10;
 
-	return key >= FIRST_BLOCK ? CLAIMED : digit == 7 ? ONCE : CLAIMED;
+	return key >= FIRST_BLOCK || digit < 7 ? CLAIMED : digit == 7 ? ONCE : TENANTS;
 }
 
 /* How many of what appears at this rate there are by now. */
@@ -216,13 +228,13 @@ draw_key(void)
 	return FIRST_BLOCK + drawn(number_by_now(BLOCKS_PER_SECOND) * BATCH);
 }
 
-/* One key in five is kept; of the others, every claim has its own idea. */
+/* One key in five is kept, and the tenants'; of the others, every claim has its own idea. */
 static int64_t
 draw_ttl(int key)
 {
 	static const int ttls[] = {1500, 2600, 3700, 5000, 30000};
 
-	return key % 5 == 0 ? KEPT : ttls[drawn(5)];
+	return key % 5 == 0 || kind_of(key) == TENANTS ? KEPT : ttls[drawn(5)];
 }
 
 /* ----------------------------------------------------------------
@@ -274,6 +286,13 @@ connect_to_service(void)
 	}
 }
 
+static void
+note_error(const char *code, const char *message)
+{
+	fprintf(history, "E\t%ld\t%s\t%s\t%ld\t%ld\t%s\n", tx, code, style, sent,
+			microseconds(CLOCK_REALTIME), message);
+}
+
 /* Wait for all of the answer: nothing is believed before the server is ready. */
 static bool
 receive_answer(void)
@@ -302,7 +321,7 @@ receive_answer(void)
 		}
 		if (poll(&fd, 1, PATIENCE) == 0)
 		{
-			fprintf(history, "E\t%ld\thangs\t%s\tno answer in %d s\n", tx, style, PATIENCE / 1000);
+			note_error("hangs", "no answer for long");
 			return false;
 		}
 		if (!PQconsumeInput(conn))
@@ -336,8 +355,7 @@ ask(const char *format,...)
 		return ANSWERED;
 
 	snprintf(sqlstate, sizeof(sqlstate), "%s", PQresultErrorField(answer, PG_DIAG_SQLSTATE));
-	fprintf(history, "E\t%ld\t%s\t%s\t%s\n", tx, sqlstate, style,
-			PQresultErrorField(answer, PG_DIAG_MESSAGE_PRIMARY));
+	note_error(sqlstate, PQresultErrorField(answer, PG_DIAG_MESSAGE_PRIMARY));
 	return REFUSED;
 }
 
@@ -378,12 +396,13 @@ new_transaction(void)
 	static int64_t serial = 0;
 
 	tx = client * INT64_C(10000000) + ++serial;
+	begun = microseconds(CLOCK_REALTIME);
 }
 
 static void
 note_fate(const char *fate)
 {
-	fprintf(history, "T\t%ld\t%s\t%ld\n", tx, fate, microseconds(CLOCK_REALTIME));
+	fprintf(history, "T\t%ld\t%s\t%ld\t%ld\n", tx, fate, begun, microseconds(CLOCK_REALTIME));
 }
 
 /* One statement that is a transaction of its own. */
@@ -401,6 +420,14 @@ begin(void)
 
 	new_transaction();
 	return ask("BEGIN ISOLATION LEVEL %s", levels[drawn(3)]) == ANSWERED;
+}
+
+/* Whether the transaction has ended with an error that it can't have outlived. */
+static bool
+was_refused(Reply reply)
+{
+	return reply == REFUSED &&
+		(strncmp(sqlstate, "40", 2) == 0 || strcmp(sqlstate, "IK500") == 0);
 }
 
 /* What did not get to its COMMIT has left nothing. */
@@ -451,7 +478,7 @@ end_transaction(void)
 			if (reply == ANSWERED)
 				note_fate(strcmp(PQcmdStatus(answer), "COMMIT") == 0 ? "committed" : "aborted");
 			else
-				note_fate(reply == REFUSED && strncmp(sqlstate, "40", 2) == 0 ? "aborted" : "unknown");
+				note_fate(was_refused(reply) ? "aborted" : "unknown");
 	}
 }
 
@@ -465,9 +492,10 @@ typedef struct Claim
 {
 	int			key;
 	int64_t		ttl;			/* milliseconds */
-	int			lease;			/* milliseconds */
+	int			lease;			/* milliseconds; 0: none */
 	const char *asked;
 	bool		own;
+	bool		settled;		/* by a result */
 	int64_t		attempt;
 	int64_t		effect;			/* of a reply, or its own */
 	int64_t		turn;
@@ -516,6 +544,27 @@ draw_claim(int key)
 	return claim;
 }
 
+/* The same for work and result in the claim's transaction, which needs no lease. */
+static Claim
+draw_claim_to_finish(int key)
+{
+	Claim		claim = draw_claim(key);
+
+	if (percent(70))
+		claim.lease = 0;
+	return claim;
+}
+
+/* A lease as an argument. */
+static const char *
+lease_of(const Claim *claim)
+{
+	static char text[32];
+
+	snprintf(text, sizeof(text), claim->lease == 0 ? "NULL" : "'%d ms'", claim->lease);
+	return text;
+}
+
 /* Fill in from a row of outcome, attempt, effect, turn. */
 static void
 read_claim(Claim *claim, int row, int column)
@@ -523,6 +572,7 @@ read_claim(Claim *claim, int row, int column)
 	const char *outcome = field(row, column);
 
 	claim->own = strcmp(outcome, "new") == 0 || strcmp(outcome, "recovered") == 0;
+	claim->settled = strcmp(outcome, "replay") == 0 || strcmp(outcome, "erased") == 0;
 	claim->attempt = number(row, column + 1);
 	claim->effect = number(row, column + 2);
 	claim->turn = number(row, column + 3);
@@ -537,10 +587,10 @@ claim_key(Claim *claim, const char *wait)
 	Reply		reply;
 
 	(void) in_time(claim->key);
-	reply = ask("SELECT c.outcome, c.attempt, c.response->>'id', nextval('turn')"
-				" FROM idempotency.claim('key-%d', 'storm', '{\"key\": %d%s}', '%ld ms', '%d ms', %s, %s) AS c",
-				claim->key, claim->key, wrong ? ", \"other\": 1" : "", claim->ttl, claim->lease,
-				wait, late ? "clock_timestamp() - interval '401 days'" : "NULL");
+	reply = ask("SELECT " RESULT
+				" FROM idempotency.claim(name_of(%d), scope_of(%d), '{\"key\": %d%s}', '%ld ms', %s, %s, %s) AS c",
+				claim->key, claim->key, claim->key, wrong ? ", \"other\": 1" : "", claim->ttl,
+				lease_of(claim), wait, late ? "clock_timestamp() - interval '401 days'" : "NULL");
 	if (reply == ANSWERED)
 		read_claim(claim, 0, 0);
 	else if (reply == LOST)
@@ -570,8 +620,8 @@ complete_key(const Claim *claim, bool with_attempt)
 		snprintf(attempt, sizeof(attempt), "%ld", claim->attempt);
 	if (other_ttl)
 		snprintf(ttl, sizeof(ttl), "'%d ms'", OTHER_TTL);
-	if (ask("SELECT idempotency.%s('key-%d', 'storm', '{\"id\": %ld}', '%ld', NULL, %s, %s), nextval('turn')",
-			percent(90) ? "complete" : "fail", claim->key, claim->effect, claim->effect,
+	if (ask("SELECT idempotency.%s(name_of(%d), scope_of(%d), '{\"id\": %ld}', '%ld', NULL, %s, %s), nextval('turn')",
+			percent(90) ? "complete" : "fail", claim->key, claim->key, claim->effect, claim->effect,
 			attempt, ttl) != ANSWERED)
 		return false;
 	note_done(claim, number(0, 1), other_ttl ? OTHER_TTL : claim->ttl);
@@ -583,6 +633,21 @@ complete_key(const Claim *claim, bool with_attempt)
  * ----------------------------------------------------------------
  */
 
+/* Complete a claim that is not there any more: it has to be refused. */
+static Reply
+complete_in_vain(int key)
+{
+	const char *own_style = style;
+	Reply		reply;
+
+	style = "vain";
+	reply = ask("SELECT idempotency.complete(name_of(%d), scope_of(%d), '{\"id\": 0}')", key, key);
+	if (reply == ANSWERED)
+		note_error("accepted", "a claim was completed that is gone");
+	style = own_style;
+	return reply;
+}
+
 /* Claim and work, as if they had never been: to no-one's notice. */
 static bool
 claim_in_vain(int key)
@@ -590,29 +655,55 @@ claim_in_vain(int key)
 	Claim		claim = draw_claim(key);
 
 	return ask("SAVEPOINT vain") == ANSWERED &&
-		ask("SELECT idempotency.claim('key-%d', 'storm', '{\"key\": %d}', '%ld ms', wait => '0')",
-			key, key, claim.ttl) == ANSWERED &&
+		ask("SELECT idempotency.claim(name_of(%d), scope_of(%d), '{\"key\": %d}', '%ld ms', wait => '0')",
+			key, key, key, claim.ttl) == ANSWERED &&
 		ask("INSERT INTO effect (key, tx) VALUES (%d, %ld)", key, -tx) == ANSWERED &&
-		ask("ROLLBACK TO SAVEPOINT vain") == ANSWERED;
+		ask("ROLLBACK TO SAVEPOINT vain") == ANSWERED &&
+		(percent(50) ||
+		 (complete_in_vain(key) == REFUSED && ask("ROLLBACK TO SAVEPOINT vain") == ANSWERED));
+}
+
+/* Work and complete, and take both back; the claim stays. */
+static bool
+finish_in_vain(int key)
+{
+	if (ask("SAVEPOINT vain") != ANSWERED ||
+		ask("INSERT INTO effect (key, tx) VALUES (%d, %ld)", key, -tx) != ANSWERED ||
+		ask("SELECT idempotency.complete(name_of(%d), scope_of(%d), '{\"id\": 0}', '0')", key, key) != ANSWERED)
+		return false;
+	think();
+	if (ask("ROLLBACK TO SAVEPOINT vain") != ANSWERED)
+		return false;
+	think();
+	return true;
 }
 
 /* Claim, work and result of one key, within a transaction. */
 static bool
+serve_claim(Claim *claim, const char *wait)
+{
+	bool		savepoint = percent(20);
+
+	if (savepoint && ask("SAVEPOINT kept") != ANSWERED)
+		return false;
+	if (claim_key(claim, wait) != ANSWERED)
+		return false;
+	think();
+	if (claim->own &&
+		!((percent(80) || finish_in_vain(claim->key)) &&
+		  do_work(claim) && complete_key(claim, percent(50))))
+		return false;
+	return !savepoint || ask("RELEASE SAVEPOINT kept") == ANSWERED;
+}
+
+static bool
 serve_key(int key, const char *wait)
 {
-	Claim		claim = draw_claim(key);
-	bool		savepoint = percent(20);
+	Claim		claim = draw_claim_to_finish(key);
 
 	if (percent(10))
 		claim.asked = "late";
-	if (savepoint && ask("SAVEPOINT kept") != ANSWERED)
-		return false;
-	if (claim_key(&claim, wait) != ANSWERED)
-		return false;
-	think();
-	if (claim.own && !(do_work(&claim) && complete_key(&claim, percent(50))))
-		return false;
-	return !savepoint || ask("RELEASE SAVEPOINT kept") == ANSWERED;
+	return serve_claim(&claim, wait);
 }
 
 static void
@@ -641,6 +732,62 @@ try_wrong_request(int key)
 	give_up();
 }
 
+/*
+ * Commit with the work done and the result still missing, and go on as if that
+ * were nothing: as an ORM does whose session commits, or a framework.
+ */
+static void
+try_commit_in_between(int key)
+{
+	Claim		claim = draw_claim(key);
+
+	style = "between";
+	claim.lease = 0;
+	if (!begin() || claim_key(&claim, draw_wait()) != ANSWERED ||
+		(claim.own && !do_work(&claim)))
+	{
+		give_up();
+		return;
+	}
+	think();
+	end_transaction();
+	if (claim.own && conn != NULL)
+	{
+		new_transaction();
+		(void) note_single(complete_in_vain(key));
+	}
+}
+
+/* Claim alone, with nothing that says how long. */
+static void
+try_single_claim(int key)
+{
+	Claim		claim = draw_claim(key);
+
+	style = "single";
+	claim.lease = 0;
+	new_transaction();
+	(void) note_single(claim_key(&claim, draw_wait()));
+}
+
+/* All keys of a tenant; the effect tells whether it came to that. */
+static void
+try_removal(void)
+{
+	const char *what = percent(40) ? "purge" : "erase_scope";
+	Claim		removal = {.key = 0};
+
+	style = "removal";
+	if (begin() && do_work(&removal) &&
+		ask("SELECT idempotency.%s('shop/4')", what) == ANSWERED)
+	{
+		fprintf(history, "X\t%ld\t%s\t%ld\n", tx, what, sent);
+		end_transaction();
+	}
+	else
+		give_up();
+}
+
 /* Prolong the lease. */
 static Reply
 beat(const Claim *claim)
@@ -649,11 +796,11 @@ beat(const Claim *claim)
 
 	new_transaction();
 	if (percent(50))
-		reply = ask("SELECT idempotency.heartbeat('key-%d', 'storm', %ld, '%d ms'), nextval('turn')",
-					claim->key, claim->attempt, claim->lease);
+		reply = ask("SELECT idempotency.heartbeat(name_of(%d), scope_of(%d), %ld, '%d ms'), nextval('turn')",
+					claim->key, claim->key, claim->attempt, claim->lease);
 	else
-		reply = ask("SELECT idempotency.checkpoint('key-%d', 'storm', 'step', '{\"tx\": %ld}', %ld, '%d ms'), nextval('turn')",
-					claim->key, tx, claim->attempt, claim->lease);
+		reply = ask("SELECT idempotency.checkpoint(name_of(%d), scope_of(%d), 'step', '{\"tx\": %ld}', %ld, '%d ms'), nextval('turn')",
+					claim->key, claim->key, tx, claim->attempt, claim->lease);
 	if (reply == ANSWERED)
 		fprintf(history, "B\t%ld\t%d\t%ld\t%ld\t%ld\t%ld\t%d\n",
 				tx, claim->key, number(0, 1), sent, received, claim->attempt, claim->lease);
@@ -666,7 +813,7 @@ release(const Claim *claim)
 	Reply		reply;
 
 	new_transaction();
-	reply = ask("SELECT idempotency.release('key-%d', 'storm', %ld)", claim->key, claim->attempt);
+	reply = ask("SELECT idempotency.release(name_of(%d), scope_of(%d), %ld)", claim->key, claim->key, claim->attempt);
 	fprintf(history, "R\t%ld\t%d\t%ld\t%ld\n", tx, claim->key, sent, claim->attempt);
 	(void) note_single(reply);
 }
@@ -712,12 +859,13 @@ try_execute(int key)
 	Claim		claim = draw_claim(key);
 
 	style = "execute";
+	claim.lease = 0;
 	if (begin() &&
 		ask("SELECT set_config('storm.tx', '%ld', true)", tx) == ANSWERED &&
 		in_time(key) &&
-		ask("SELECT c.outcome, c.attempt, c.response->>'id', nextval('turn')"
-			" FROM idempotency.execute('key-%d', 'storm', 'work', '{\"key\": %d}', '%ld ms', %s) AS c",
-			key, key, claim.ttl, draw_wait()) == ANSWERED)
+		ask("SELECT " RESULT
+			" FROM idempotency.execute(name_of(%d), scope_of(%d), 'work', '{\"key\": %d}', '%ld ms', %s) AS c",
+			key, key, key, claim.ttl, draw_wait()) == ANSWERED)
 	{
 		read_claim(&claim, 0, 0);
 		if (claim.own)
@@ -758,7 +906,7 @@ complete_batch(Claim *claims, int count, bool with_attempts)
 	{
 		claims[i].effect = number(i, 0);
 		note_work(&claims[i]);
-		append(keys, "'key-%d'", claims[i].key);
+		append(keys, "name_of(%d)", claims[i].key);
 		append(responses, "'{\"id\": %ld}'", claims[i].effect);
 		append(ids, "'%ld'", claims[i].effect);
 		append(attempts, "%ld", claims[i].attempt);
@@ -782,13 +930,13 @@ claim_batch(Claim *claims, int count)
 
 	for (int i = 0; i < count; i++)
 	{
-		append(keys, "'key-%d'", claims[i].key);
+		append(keys, "name_of(%d)", claims[i].key);
 		append(requests, "'{\"key\": %d}'", claims[i].key);
 	}
 	(void) in_time(claims[0].key);
-	reply = ask("SELECT outcome, attempt, response->>'id', nextval('turn')"
-				" FROM idempotency.claim_many(ARRAY[%s], 'storm', ARRAY[%s]::jsonb[], '%ld ms', '%d ms', %s) ORDER BY ord",
-				keys, requests, claims[0].ttl, claims[0].lease, draw_wait());
+	reply = ask("SELECT " RESULT
+				" FROM idempotency.claim_many(ARRAY[%s], 'storm', ARRAY[%s]::jsonb[], '%ld ms', %s, %s) AS c ORDER BY ord",
+				keys, requests, claims[0].ttl, lease_of(&claims[0]), draw_wait());
 	for (int i = 0; i < count; i++)
 	{
 		if (reply == ANSWERED)
@@ -811,7 +959,7 @@ try_batch(int key)
 	style = "batch";
 	if (block)
 		key = FIRST_BLOCK + draw_number(BLOCKS_PER_SECOND, 3) * BATCH;
-	claims[0] = draw_claim(key);
+	claims[0] = leases ? draw_claim(key) : draw_claim_to_finish(key);
 	for (int i = 1; i < count; i++)
 	{
 		key += percent(95);
@@ -850,9 +998,10 @@ try_once(int key)
 	Claim		claim = draw_claim(key);
 
 	style = "once";
+	claim.lease = 0;
 	if (begin() &&
 		in_time(key) &&
-		ask("SELECT idempotency.once('key-%d', 'storm', '%ld ms'), nextval('turn')", key, claim.ttl) == ANSWERED)
+		ask("SELECT idempotency.once(name_of(%d), scope_of(%d), '%ld ms'), nextval('turn')", key, key, claim.ttl) == ANSWERED)
 	{
 		bool		first = strcmp(field(0, 0), "t") == 0;
 
@@ -870,28 +1019,27 @@ try_once(int key)
 	give_up();
 }
 
-/* The result of the first insertion, as the error of a duplicate has it. */
 static void
 try_key(int key)
 {
 	int			mood = drawn(100);
 
-	switch (kind_of(key))
-	{
-		case ONCE:
-			try_once(key);
-			return;
-		case CLAIMED:
-			break;
-	}
-	if (mood < 40)
+	if (kind_of(key) == ONCE)
+		try_once(key);
+	else if (client == REMOVER && mood < 3)
+		try_removal();
+	else if (mood < 36)
 		try_transaction(key);
-	else if (mood < 65)
+	else if (mood < 58)
 		try_lease(key);
-	else if (mood < 78)
+	else if (mood < 70 && kind_of(key) == CLAIMED)
 		try_batch(key);
-	else if (mood < 95)
+	else if (mood < 85)
 		try_execute(key);
+	else if (mood < 90)
+		try_commit_in_between(key);
+	else if (mood < 95)
+		try_single_claim(key);
 	else
 		try_wrong_request(key);
 }
@@ -900,6 +1048,20 @@ try_key(int key)
  *		A client's life
  * ----------------------------------------------------------------
  */
+
+/* In calm: ask for a key of a tenant.  Returns whether its work is known to be done. */
+static bool
+ask_tenant_again(int key)
+{
+	Claim		claim = draw_claim_to_finish(key);
+
+	style = "calm";
+	if (begin() && serve_claim(&claim, "NULL"))
+		end_transaction();
+	else
+		give_up();
+	return claim.own || claim.settled;
+}
 
 /* In calm: ask for keys until the work of all is known to be done. */
 static void
@@ -919,12 +1081,12 @@ ask_once_again(int first, int last)
 		{
 			if (kind_of(key) == CLAIMED)
 			{
-				claims[count] = count == 0 ? draw_claim(key) : claims[0];
+				claims[count] = count == 0 ? draw_claim_to_finish(key) : claims[0];
 				claims[count++].key = key;
 			}
-			else if (i > 0)
-				continue;
-			else
+			else if (kind_of(key) == TENANTS)
+				done = ask_tenant_again(key) && done;
+			else if (i == 0)
 				try_once(key);
 		}
 		style = "calm";
@@ -934,7 +1096,7 @@ ask_once_again(int first, int last)
 			continue;
 		}
 		for (int c = 0; c < count; c++)
-			done = done && (claims[c].own || claims[c].effect != 0);
+			done = done && (claims[c].own || claims[c].settled);
 		if (complete_batch(claims, count, true))
 			end_transaction();
 		else
@@ -943,7 +1105,7 @@ ask_once_again(int first, int last)
 			return;
 		usleep(50000);
 	}
-	fprintf(history, "E\t%ld\tstuck\tcalm\tkeys from %d on have no answer in the calm after the storm\n", tx, first);
+	note_error("stuck", "keys have no answer in the calm after the storm");
 }
 
 static void

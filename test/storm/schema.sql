@@ -18,6 +18,29 @@ CREATE TABLE effect (
 -- answer is known and before anybody else can see what it was based on.
 CREATE SEQUENCE turn;
 
+-- What the key of a number is in the database.  Of the last digit 8 are those of
+-- a tenant that is purged and erased meanwhile, one in ten of them a scope below;
+-- of 9, those of its neighbour, who uses the same names.
+CREATE FUNCTION name_of(key integer) RETURNS text IMMUTABLE LANGUAGE sql AS $$
+    SELECT 'key-' || key - (key % 10 = 9 AND key < 1000000)::integer;
+$$;
+CREATE FUNCTION scope_of(key integer) RETURNS text IMMUTABLE LANGUAGE sql AS $$
+    SELECT CASE WHEN key % 10 < 8 OR key >= 1000000 THEN 'storm'
+                WHEN key % 10 = 9 THEN 'shop/42'
+                WHEN key % 100 = 88 THEN 'shop/4/eu'
+                ELSE 'shop/4' END;
+$$;
+CREATE FUNCTION key_of(name text, scope text) RETURNS integer IMMUTABLE LANGUAGE sql AS $$
+    SELECT substr(name, 5)::integer + (scope = 'shop/42')::integer;
+$$;
+
+-- The trigger that somebody else puts on the tables for a moment, as pg_repack does.
+CREATE FUNCTION fire() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE 'a foreign trigger has fired' USING ERRCODE = 'XX000';
+END
+$$;
+
 -- The command of execute().
 CREATE FUNCTION work(request jsonb) RETURNS jsonb LANGUAGE sql AS $$
     INSERT INTO effect (key, tx)

@@ -11,6 +11,9 @@
 # DIRECTORY/schedule has it beforehand.  Where a fault takes longer than until
 # the next one is due, that one follows at once.
 #
+# Now and then, and in the end, the database is dumped and restored under another
+# name, and all keys are asked for there.
+#
 # Leaves in DIRECTORY what check.pl reads.  DIRECTORY/wal/a and b may be mount
 # points of small file systems, which can be filled up.  Runs in the
 # surroundings that test/throwaway-server.sh makes; clients and weather.so are
@@ -50,9 +53,11 @@ my %deck = (
 	fail_over => [ 1, sub { } ],
 	restart_pooler => [ 2, sub { } ],
 	sweep => [ 3, sub { rows => (1, 50, 100000)[ rand 3 ] } ],
+	foreign_trigger => [ 2, sub { table => (qw(keys keys_0 keys_long wheel policy))[ rand 5 ], level => (qw(ROW STATEMENT))[ rand 2 ] } ],
+	restore => [ 1, sub { } ],
 	clock_forward => [ 4, sub { by => (0.5, 1, 2.5, 20, 3600)[ rand 5 ] } ],
 	clock_back => [ 2, sub { by => -(0.2, 1, 2)[ rand 3 ] } ]);
-my @mild = qw(sweep clock_forward clock_back);
+my @mild = qw(sweep foreign_trigger clock_forward clock_back);
 
 sub schedule
 {
@@ -89,9 +94,10 @@ sub write_file
 # The answer, or undef where there was none.
 sub ask
 {
-	my ($server, $sql) = @_;
+	my ($server, $sql, $database) = @_;
 
-	open(my $psql, '-|', 'sh', '-c', 'exec psql -XAtq -d storm -p "$1" -c "$2" 2>/dev/null', 'sh', $port{$server}, $sql)
+	open(my $psql, '-|', 'sh', '-c', 'exec psql -XAtq -d "$3" -p "$1" -c "$2" 2>/dev/null', 'sh',
+		$port{$server}, $sql, $database // 'storm')
 	  or die "psql: $!\n";
 	my $answer = join '', <$psql>;
 	close $psql or return undef;
@@ -162,7 +168,6 @@ wal_sender_timeout = 0
 wal_receiver_timeout = 0
 wal_retrieve_retry_interval = '100 ms'
 shared_preload_libraries = 'idempotency'
-idempotency.default_lease = '1 s'
 idempotency.default_wait = '500 ms'
 idempotency.sweep_interval = '500 ms'
 idempotency.wheel_tick = '1 s'
@@ -237,18 +242,27 @@ sub stop_pooler
 
 my $offset = 0;
 
+sub microseconds { return int(time * 1e6); }
+
+sub append_line
+{
+	my ($name, @fields) = @_;
+
+	open(my $file, '>>', "$directory/$name") or die "$name: $!\n";
+	print $file join("\t", @fields), "\n";
+	close $file;
+}
+
 sub set_clock
 {
 	my $by = shift;
-	my $begun = time;
+	my $begun = microseconds();
 
 	$offset += int($by * 1e6);
 	open(my $file, '+<', "$directory/offset") or die "offset: $!\n";
 	syswrite $file, pack('q<', $offset);
 	close $file;
-	open(my $clock, '>>', "$directory/clock") or die "clock: $!\n";
-	printf $clock "%d\t%d\t%d\n", $begun * 1e6, time * 1e6 + 1, $offset;
-	close $clock;
+	append_line('clock', $begun, microseconds() + 1, $offset);
 }
 
 # Clients at work, of which which-th and following are meant.
@@ -260,6 +274,58 @@ sub victims
 		ORDER BY state = 'idle', pid}) // '';
 
 	return map { $pids[ ($which + $_) % (@pids / 2 + 1) ] // () } 0 .. $count - 1;
+}
+
+# A trigger of somebody else's, for a moment.  Nobody waits long behind it, as
+# those who need its table don't wait long for anybody.
+sub put_foreign_trigger
+{
+	my ($table, $level) = @_;
+	my $begun = microseconds();
+
+	for (1 .. 20)
+	{
+		return unless defined ask($primary, 'SELECT 1');
+		if (defined ask($primary, "SET lock_timeout = '50 ms'; SET client_min_messages = warning;
+			CREATE TRIGGER log BEFORE INSERT OR UPDATE OR DELETE ON idempotency.$table FOR EACH $level EXECUTE FUNCTION fire()"))
+		{
+			my $put = microseconds();
+
+			sleep 0.5;
+			my $ended = microseconds();
+			wait_until("the foreign trigger is dropped", sub {
+				end_prepared();
+				return defined ask($primary, "SET lock_timeout = '100 ms'; DROP TRIGGER log ON idempotency.$table");
+			});
+			append_line('triggers', $begun, $put, $ended, microseconds());
+			return;
+		}
+		end_prepared();
+	}
+}
+
+# Dump, restore, and ask for every key there; then look when it was done.
+sub restore_elsewhere
+{
+	my $begun = microseconds();
+	my $connection = "-p $port{$primary}";
+	my $dumped = system("pg_dump $connection -f '$directory/dump' storm 2>'$directory/dump.log'") == 0;
+
+	# The server may have been restarted by itself a moment ago.
+	return 0 unless $dumped && defined ask($primary, 'DROP DATABASE IF EXISTS restored (FORCE)', 'postgres') &&
+	  defined ask($primary, 'CREATE DATABASE restored TEMPLATE template0', 'postgres');
+	system("psql -Xq -v ON_ERROR_STOP=1 $connection -d restored -f '$directory/dump' >/dev/null 2>'$directory/restore.log'") == 0
+	  or die "the dump can't be restored: see restore.log\n";
+	my $answers = ask($primary, q{SET client_min_messages = error; BEGIN;
+		SELECT key, outcome, response->>'id' FROM (SELECT DISTINCT key FROM effect WHERE key > 0 ORDER BY key) AS known,
+		LATERAL idempotency.claim(name_of(key), scope_of(key),
+			CASE WHEN key % 10 <> 7 OR key >= 1000000 THEN jsonb_build_object('key', key) END, wait => '0');
+		ROLLBACK}, 'restored');
+	die "no answers from the restored database\n" unless defined $answers;
+	my $ended = microseconds();
+	append_line('restored', $begun, $ended, split(/\|/, $_, -1)) for split /\n/, $answers;
+	ask($primary, 'DROP DATABASE restored (FORCE)', 'postgres');
+	return 1;
 }
 
 my %do = (
@@ -317,6 +383,8 @@ my %do = (
 		make_standby($old);
 	},
 	restart_pooler => sub { stop_pooler(); sleep 0.2; start_pooler(); },
+	foreign_trigger => sub { my $fault = shift; put_foreign_trigger($fault->{table}, $fault->{level}); },
+	restore => \&restore_elsewhere,
 	sweep => sub { ask($primary, 'SELECT idempotency.sweep(' . shift->{rows} . ')'); },
 	clock_forward => sub { set_clock(shift->{by}); },
 	clock_back => sub { set_clock(shift->{by}); });
@@ -365,6 +433,7 @@ my @schedule = schedule();
 write_file("$directory/schedule", join '', map { my $f = $_; join(' ', map { "$_=$f->{$_}" } sort keys %$f) . "\n" } @schedule);
 write_file("$directory/offset", pack('q<', 0));
 write_file("$directory/clock", "0\t0\t0\n");
+write_file("$directory/$_", '') for qw(triggers restored);
 mkdir "$directory/wal";
 mkdir "$directory/wal/$_" for sort keys %port;
 my $small = system("mountpoint -q '$directory/wal/a'") == 0;
@@ -426,6 +495,7 @@ sub dump_rows
 	write_file("$directory/$name", "$rows\n" =~ s/^\n//r);
 }
 dump_rows('effects', q{SELECT id, key, tx FROM effect});
-dump_rows('keys', q{SELECT substr(key, 5), status, coalesce(resource_id, '') FROM idempotency.keys});
-write_file("$directory/ended", int(time * 1e6) . "\n");
+dump_rows('keys', q{SELECT key_of(key, scope), status, coalesce(resource_id, '') FROM idempotency.keys});
+write_file("$directory/ended", microseconds() . "\n");
+$mild or restore_elsewhere() or die "the database can't be dumped in the end: see dump.log\n";
 note('ended');
