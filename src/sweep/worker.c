@@ -37,12 +37,12 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_database.h"
-#include "commands/dbcommands.h"
 #include "commands/extension.h"
 #include "compat.h"
 #include "guc.h"
 #include "libpq/pqsignal.h"
 #include "miscadmin.h"
+#include "nodes/value.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
@@ -121,9 +121,12 @@ typedef struct Overdue
 
 static List *overdue = NIL;
 
-/* Log the names in the setting that fit no database, once for each value of it. */
+/*
+ * Log the names in the setting that are not among those of all databases, once
+ * for each value of it.
+ */
 static void
-report_unknown_databases(void)
+report_unknown_databases(const List *databases)
 {
 	static char *reported = NULL;
 	char	   *names;
@@ -139,7 +142,7 @@ report_unknown_databases(void)
 	(void) SplitIdentifierString(names, ',', &list);
 	foreach(cell, list)
 	{
-		if (!OidIsValid(get_database_oid(lfirst(cell), true)))
+		if (!list_member(databases, makeString(lfirst(cell))))
 			ereport(LOG,
 					(errmsg("database \"%s\" in idempotency.sweep_databases does not exist", (char *) lfirst(cell)),
 					 errhint("Names are folded to lower case unless they are quoted.")));
@@ -164,18 +167,22 @@ is_wanted(const char *name)
 	return list == NIL;
 }
 
-/* The databases to be swept, allocated in the given context. */
+/*
+ * The databases to be swept, allocated in the given context.  The catalogue is read
+ * without an index: in a process without a database one can't be opened again once
+ * a message has come about it.
+ */
 static List *
 list_targets(MemoryContext context)
 {
 	List	   *targets = NIL;
+	List	   *databases = NIL;
 	Relation	relation;
 	TableScanDesc scan;
 	HeapTuple	tuple;
 
 	StartTransactionCommand();
 	(void) GetTransactionSnapshot();
-	report_unknown_databases();
 	relation = table_open(DatabaseRelationId, AccessShareLock);
 	scan = table_beginscan_catalog(relation, 0, NULL);
 	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
@@ -184,6 +191,7 @@ list_targets(MemoryContext context)
 		MemoryContext caller;
 		Target	   *target;
 
+		databases = lappend(databases, makeString(pstrdup(NameStr(database->datname))));
 		if (!database->datallowconn || database->datistemplate ||
 			database_is_invalid(database) ||
 			!is_wanted(NameStr(database->datname)))
@@ -197,6 +205,7 @@ list_targets(MemoryContext context)
 	}
 	table_endscan(scan);
 	table_close(relation, AccessShareLock);
+	report_unknown_databases(databases);
 	CommitTransactionCommand();
 	return targets;
 }
