@@ -16,8 +16,8 @@
  *			|
  *			free, released, lease run out
  *			|
- *		write the row, let go of the lock -----------------> new, recovered
- *		(execute() keeps it and writes later: deferred.c)
+ *		write the row, release the lock -------------------> new, recovered
+ *		(or defer that until the result is known: deferred.c)
  *
  * The glance is for replays: it makes them cheap, and keeps duplicates that
  * come in crowds from queueing for the lock.  Where keys are new it is wasted,
@@ -59,6 +59,7 @@
 #include "error.h"
 #include "key/fingerprint.h"
 #include "miscadmin.h"
+#include "store/deferred.h"
 #include "interval.h"
 #include "utils/builtins.h"
 #include "utils/typcache.h"
@@ -266,14 +267,9 @@ take(Claim *claim, Store *store, Verdict verdict, const Probe *probe,
 	row.expires_at = Max(expires_at, row.lease_until);
 	row.claimed_here = true;
 
-	claim->deferred = claim->defer && !probe->found &&
-		store_may_defer(store, &claim->key);
-	if (claim->deferred)
-	{
-		row.own = true;
-		keyrow_count_unfinished(&row, true);
-	}
-	else
+	claim->deferred = row.status == KEY_IN_PROGRESS && row.lease == NULL &&
+		!probe->found && store_defer(store, &claim->key, &row);
+	if (!claim->deferred)
 	{
 		WriteResult result = store_write(store, &claim->key, &row, &claim->limit,
 										 claim->policy.stats);
@@ -319,6 +315,7 @@ claim_key(Claim *claim, Store *store)
 		Verdict		verdict;
 		bool		done = false;
 		bool		in_time;
+		TransactionId owner;
 
 		CHECK_FOR_INTERRUPTS();
 		claim->judged_at = now;
@@ -411,8 +408,14 @@ claim_key(Claim *claim, Store *store)
 			answer(claim, OUTCOME_IN_PROGRESS, NULL);
 			return;
 		}
-		if (verdict == VERDICT_IN_DOUBT)
-			in_time = wait_for_transaction(probe.writer, &claim->limit, claim->policy.stats);
+
+		/*
+		 * Whoever keeps the lock for a claim that is not written yet is waited
+		 * for by its transaction: many can do that at once.
+		 */
+		owner = verdict == VERDICT_IN_DOUBT ? probe.writer : deferred_owner(&claim->key);
+		if (TransactionIdIsValid(owner))
+			in_time = wait_for_transaction(owner, &claim->limit, claim->policy.stats);
 		else
 			in_time = locked = store_lock(store, &claim->key, &claim->limit, claim->policy.stats);
 		keylock_leave_waiters(&claim->key);

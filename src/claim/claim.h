@@ -31,7 +31,6 @@ typedef struct Claim
 	Interval   *lease;			/* NULL: none */
 	TimestampTz first_sent;		/* or NO_TIME */
 	bool		once;			/* to have claimed it is the result */
-	bool		defer;		/* the result follows within the call */
 	WaitLimit	limit;
 	Policy		policy;
 
@@ -41,7 +40,7 @@ typedef struct Claim
 	KeyRow		row;			/* or, where the caller owns the key, its
 								 * claim */
 	TimestampTz judged_at;
-	bool		deferred;		/* it was deferred: see deferred.h */
+	bool		deferred;		/* it is written with its result: deferred.h */
 
 	/* What the caller has completed the key with since, where it has. */
 	const struct Completion *completion;
@@ -62,8 +61,7 @@ extern void claim_request(Claim *claim, Jsonb *request);
 /*
  * Claim the key: sets the outcome, waiting for a concurrent owner as long as
  * the limit allows.  Where the outcome is new or recovered, the caller owns
- * the key and the row has been written, or it is deferred, and then the key's
- * lock is held.  The store is closed for the time of a wait; the caller closes
+ * the key and the row has been written, or it is deferred.  The store is closed for the time of a wait; the caller closes
  * it in the end.  Raises IK400 where the policy asks
  * for a request and IK404 where it asks for an issued key.
  */

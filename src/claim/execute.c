@@ -31,7 +31,6 @@
 #include "key/errorfilter.h"
 #include "miscadmin.h"
 #include "parser/parse_func.h"
-#include "store/deferred.h"
 #include "http/problem.h"
 #include "interval.h"
 #include "utils/acl.h"
@@ -234,26 +233,6 @@ complete_with_command(const Claim *claim, Store *store, Oid function,
 	store_close(store);
 }
 
-/* The same for a claim that was deferred: its row is written with the result. */
-static void
-complete_deferred(const Claim *claim, Store *store, Oid function,
-				 bool request_isnull, Datum request,
-				 const ArrayType *filter, Completion *completion)
-{
-	deferred_begin(&claim->key, &claim->row);
-	PG_TRY();
-	{
-		complete_with_command(claim, store, function, request_isnull, request,
-							  filter, completion);
-	}
-	PG_FINALLY();
-	{
-		deferred_end();
-	}
-	PG_END_TRY();
-	store_unlock(store, &claim->key);
-}
-
 /*
  * execute(key text, scope text, command text, request jsonb, ttl interval,
  *		   wait interval, cache_errors text[]) returns claim_result
@@ -287,8 +266,6 @@ idempotency_execute(PG_FUNCTION_ARGS)
 		wait_at_most(&claim.limit, wait);
 	filter = error_filter(fcinfo, &claim.policy);
 
-	claim.defer = true;
-
 	store_open(&store);
 	claim_key(&claim, &store);
 	store_close(&store);
@@ -298,12 +275,8 @@ idempotency_execute(PG_FUNCTION_ARGS)
 		PG_RETURN_DATUM(claim_result_datum(&claim));
 
 	function = command_function(text_to_cstring(PG_GETARG_TEXT_PP(2)));
-	if (claim.deferred)
-		complete_deferred(&claim, &store, function, PG_ARGISNULL(3), PG_GETARG_DATUM(3),
-						 filter, &completion);
-	else
-		complete_with_command(&claim, &store, function, PG_ARGISNULL(3), PG_GETARG_DATUM(3),
-							  filter, &completion);
+	complete_with_command(&claim, &store, function, PG_ARGISNULL(3), PG_GETARG_DATUM(3),
+						  filter, &completion);
 
 	claim.completion = &completion;
 	PG_RETURN_DATUM(claim_result_datum(&claim));

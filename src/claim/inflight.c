@@ -89,7 +89,6 @@ put_deferred_claims(ReturnSetInfo *result, const IdempotencyKey *of)
 	while (deferred_next(&position, &key, &row))
 	{
 		CHECK_FOR_INTERRUPTS();
-		hash_key(&key);
 		if (of == NULL || same_key(of, &key))
 			put_claim(result, &key, &row, row.claim_xid);
 	}

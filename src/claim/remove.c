@@ -29,6 +29,7 @@
 #include "error.h"
 #include "interval.h"
 #include "miscadmin.h"
+#include "store/deferred.h"
 #include "store/hold.h"
 #include "utils/builtins.h"
 
@@ -176,6 +177,27 @@ purge_key(const IdempotencyKey *key, Store *store)
 	return forget_held_key(&held);
 }
 
+/* Forget the scope's claims that are not written yet; returns how many there were. */
+static int64
+purge_deferred(const text *scope)
+{
+	int64		count = 0;
+	Store		store;
+	IdempotencyKey key;
+	KeyRow		row;
+	int			position = 0;
+
+	store_open_local(&store);
+	while (deferred_next(&position, &key, &row))
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (scope_covers(scope, key.scope) && purge_key(&key, &store))
+			count++;
+	}
+	store_close(&store);
+	return count;
+}
+
 /*
  * purge(scope text) returns bigint
  *
@@ -193,7 +215,7 @@ idempotency_purge(PG_FUNCTION_ARGS)
 	scope = scope_from_arg(fcinfo, "purge");
 	store_open(&store);
 	if (!store_purge(&store, scope, &purged))
-		purged = work_on_scope(scope, purge_key);
+		purged = purge_deferred(scope) + work_on_scope(scope, purge_key);
 	PG_RETURN_INT64(purged);
 }
 

@@ -1,39 +1,73 @@
 /*-------------------------------------------------------------------------
  *
  * deferred.c
- *	  The claim of a command that runs, before it is written.
+ *	  Claims that are written when their result is known.
  *
- * execute() knows the result of its claim when its command returns.  So it
- * writes one row version, the completed one, in place of a claim and an update
- * of it.  While the command runs there is no row; the key's lock, which
- * execute() holds on to, is the guard:
+ * A claim without a lease never commits before it ends (unfinished.c).  So its
+ * row is written once, with the result, in place of a claim and an update of it.
+ * Until then there is no row; the key's lock, which the claim leaves to this
+ * file, is the guard:
  *
- *		execute(K) of session A				claim(K) of session B
- *		lock K, probe: nothing
- *		run the command						probe: nothing
- *											lock K: taken; wait as long as the
- *											  limit allows, or answer
- *											  "in progress"
- *		write the row, let go of K			lock K, probe: A's row, not
- *											  committed; wait for A's end
+ *		A: claim(K)							B: claim(K)
+ *		lock K, probe: nothing; tell the
+ *		  register
+ *		work								probe: nothing
+ *											lock K: taken; the register names A's
+ *											  transaction: wait for its end, or
+ *											  answer "in progress"
+ *		complete(K): write the row,
+ *		  unlock K
  *		commit								probe: the result
  *
- * Where A's command fails, the subtransaction or transaction that is rolled
- * back lets go of the lock, and B finds nothing.  A crash leaves nothing.
+ * A crash leaves nothing.  Only the first MOST_DEFERRED claims of a transaction that are
+ * open at a time are deferred, so that it holds a bounded number of locks; a
+ * further one, and one of a key that has a row, is written when it is made.
  *
- * The lock doesn't keep its own holder out.  The command may itself claim K,
- * complete it, or look it up.  For this backend the claim that was deferred
- * therefore counts as found wherever nothing is stored under its key
- * (store_probe); what is written then is a row like any other, and if that is
- * rolled back, the claim counts again.  A backend puts off one claim at a time:
- * the command that is called by a command writes its claim at once.
+ * Subtransactions.  A claim and its lock belong to the subtransaction that made
+ * it (level), and pass to the parent when that commits.  What writes the claim, or
+ * removes it, may run in an inner one (ended).
  *
- * Operators are to see who holds a key, and pg_locks shows but 64 bits of its
- * hash.  So each backend tells the claim in an entry of its own in shared
- * memory, which only a library that is loaded with the server can ask for;
- * without it, and where scope or key are too long for the entry, no claim is
- * deferred.  An entry counts as long as its transaction runs: a backend that
- * dies needs not tidy up.  Its spinlock is held for copying it.
+ *		- The level of the claim aborts: the claim is dropped, the lock manager
+ *		  releases the lock, and B, which waits for the subtransaction, goes on
+ *		  to claim.  Were the claim kept, A would write a row that nothing
+ *		  guards.
+ *		- The claim is written at its own level: the row, which is not committed,
+ *		  is the guard from then on, the lock is released and the claim dropped.
+ *		  Both vanish together.
+ *		- It is written by an inner level: ROLLBACK TO takes the row back and
+ *		  leaves the claim, which is open again.  So the lock is kept:
+ *
+ *			A: claim(K)
+ *			   SAVEPOINT s; complete(K)		B: claim(K)
+ *											lock K: taken; probe: the row of s;
+ *											  wait for the end of s
+ *			   ROLLBACK TO s				probe: nothing; lock K: taken; wait
+ *											  for A
+ *			   complete(K); commit			probe: the result
+ *
+ *		  When the inner level has committed into that of the claim, the lock has
+ *		  done its work.  It is released when its place is needed.
+ *		- It is removed (forget, purge), at its own level or an inner one: as if
+ *		  it were written, only that nothing is stored then.  The same
+ *		  transaction may claim the key again meanwhile, as another claim.
+ *
+ * An open claim counts as found wherever nothing is stored under its key
+ * (store_probe), for this backend: the lock does not keep its own holder out.
+ * What reads or writes the row for other reasons than ending it, such as
+ * checkpoint(), writes it, as an unfinished claim.
+ *
+ * The leaf into which the claim would be written is locked from then on as if
+ * it had been.  So distribute() waits, and no leaf is emptied as a whole.
+ *
+ * The register.  Operators want to see who holds a key, pg_locks shows but 64
+ * bits of its hash, and waiters would form a queue for the lock, to be served one
+ * by one when the owner has long committed; those who wait for a transaction
+ * wake together.  So each backend tells its claims in shared memory, which only a
+ * library that is loaded with the server can ask for; without it, and if scope
+ * or key are too long, no claim is deferred.  An entry counts as long as its
+ * transaction runs: a backend that dies needs not tidy up.  A waiter that meets
+ * the lock before the entry queues for the lock; when it gets it, it finds the
+ * row.
  *
  *-------------------------------------------------------------------------
  */
@@ -50,36 +84,69 @@
 #include "storage/spin.h"
 #include "utils/builtins.h"
 
-#define TEXT_SIZE	256
+#define MOST_DEFERRED		16
+#define MOST_TEXT			256
+#define MOST_FINGERPRINT	32
 
-typedef struct DeferredEntry
+/* A claim as other backends see it. */
+typedef struct RegisterEntry
 {
-	slock_t		lock;
-	Oid			database;
-	TransactionId xid;			/* InvalidTransactionId: no claim */
+	TransactionId xid;			/* (sub)transaction; InvalidTransactionId: free */
+	TransactionId top_xid;
+	pg_uuid_t	hash;
 	int32		attempt;
 	TimestampTz claimed_at;
-	TimestampTz lease_until;
 	int			scope_length;
 	int			name_length;
-	char		scope[TEXT_SIZE];
-	char		name[TEXT_SIZE];
-} DeferredEntry;
+	char		scope[MOST_TEXT];
+	char		name[MOST_TEXT];
+} RegisterEntry;
+
+/* Those of a backend. */
+typedef struct BackendRegister
+{
+	slock_t		lock;			/* held for copying an entry */
+	Oid			database;
+	RegisterEntry entries[MOST_DEFERRED];
+} BackendRegister;
+
+/* A claim as this backend knows it. */
+typedef struct DeferredClaim
+{
+	int			level;			/* of nesting, that the claim belongs to;
+								 * zero: free */
+	int			ended;			/* that has written or removed it; zero: open */
+	IdempotencyKey key;
+	KeyRow		row;
+
+	/* What key and row point to. */
+	union
+	{
+		text		header;
+		char		data[VARHDRSZ + MOST_TEXT];
+	}			scope,
+				name;
+	union
+	{
+		bytea		header;
+		char		data[MOST_FINGERPRINT];
+	}			fingerprint;
+	Interval	ttl;
+} DeferredClaim;
 
 /* One for each backend. */
-static DeferredEntry *entries = NULL;
+static BackendRegister *shared = NULL;
 static shmem_request_hook_type prev_shmem_request_hook = NULL;
 static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
 
-/* The claim that this backend has deferred. */
-static const IdempotencyKey *deferred_key = NULL;
-static const KeyRow *deferred_claim;
-static bool touched;
+/* The entries of the same number are in this backend's register. */
+static DeferredClaim claims[MOST_DEFERRED];
+static int	claims_used = 0;	/* those behind are free */
 
 static Size
-entries_size(void)
+register_size(void)
 {
-	return mul_size(sizeof(DeferredEntry), MaxBackends);
+	return mul_size(sizeof(BackendRegister), MaxBackends);
 }
 
 static void
@@ -87,11 +154,11 @@ request_memory(void)
 {
 	if (prev_shmem_request_hook)
 		prev_shmem_request_hook();
-	RequestAddinShmemSpace(entries_size());
+	RequestAddinShmemSpace(register_size());
 }
 
 static void
-make_entries(void)
+make_register(void)
 {
 	bool		found;
 
@@ -99,12 +166,12 @@ make_entries(void)
 		prev_shmem_startup_hook();
 
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	entries = ShmemInitStruct("idempotency deferred claims", entries_size(), &found);
+	shared = ShmemInitStruct("idempotency deferred claims", register_size(), &found);
 	if (!found)
 	{
-		memset(entries, 0, entries_size());
+		memset(shared, 0, register_size());
 		for (int i = 0; i < MaxBackends; i++)
-			SpinLockInit(&entries[i].lock);
+			SpinLockInit(&shared[i].lock);
 	}
 	LWLockRelease(AddinShmemInitLock);
 }
@@ -117,98 +184,269 @@ share_deferred_claims(void)
 	prev_shmem_request_hook = shmem_request_hook;
 	shmem_request_hook = request_memory;
 	prev_shmem_startup_hook = shmem_startup_hook;
-	shmem_startup_hook = make_entries;
+	shmem_startup_hook = make_register;
+}
+
+static void
+enter_into_register(int number)
+{
+	const DeferredClaim *claim = &claims[number];
+	BackendRegister *own = &shared[BACKEND_NUMBER];
+	RegisterEntry *entry = &own->entries[number];
+	TransactionId xid = GetCurrentTransactionId();
+	TransactionId top_xid = GetTopTransactionId();
+
+	SpinLockAcquire(&own->lock);
+	own->database = MyDatabaseId;
+	entry->xid = xid;
+	entry->top_xid = top_xid;
+	entry->hash = claim->key.hash;
+	entry->attempt = claim->row.attempt;
+	entry->claimed_at = claim->row.claimed_at;
+	entry->scope_length = VARSIZE_ANY_EXHDR(claim->key.scope);
+	entry->name_length = VARSIZE_ANY_EXHDR(claim->key.name);
+	memcpy(entry->scope, VARDATA_ANY(claim->key.scope), entry->scope_length);
+	memcpy(entry->name, VARDATA_ANY(claim->key.name), entry->name_length);
+	SpinLockRelease(&own->lock);
+}
+
+/* Free the place of a claim. */
+static void
+drop_claim(DeferredClaim *claim)
+{
+	BackendRegister *own = &shared[BACKEND_NUMBER];
+
+	claim->level = 0;
+	while (claims_used > 0 && claims[claims_used - 1].level == 0)
+		claims_used--;
+	SpinLockAcquire(&own->lock);
+	own->entries[claim - claims].xid = InvalidTransactionId;
+	SpinLockRelease(&own->lock);
+}
+
+static void
+end_transaction(XactEvent event, void *arg)
+{
+	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_PREPARE &&
+		event != XACT_EVENT_ABORT)
+		return;
+	while (claims_used > 0)
+		drop_claim(&claims[claims_used - 1]);
+}
+
+static void
+end_subtransaction(SubXactEvent event, SubTransactionId subtransaction,
+				   SubTransactionId parent, void *arg)
+{
+	int			level = GetCurrentTransactionNestLevel();
+
+	if (event != SUBXACT_EVENT_COMMIT_SUB && event != SUBXACT_EVENT_ABORT_SUB)
+		return;
+	for (int number = claims_used - 1; number >= 0; number--)
+	{
+		DeferredClaim *claim = &claims[number];
+
+		if (event == SUBXACT_EVENT_ABORT_SUB)
+		{
+			if (claim->ended == level)
+				claim->ended = 0;
+			if (claim->level == level)
+				drop_claim(claim);
+		}
+		else
+		{
+			if (claim->ended == level)
+				claim->ended--;
+			if (claim->level == level)
+				claim->level--;
+		}
+	}
+}
+
+/* Drop a claim that has ended at its level, which is the current one. */
+static void
+release_claim(DeferredClaim *claim)
+{
+	IdempotencyKey key = claim->key;
+
+	drop_claim(claim);
+	keylock_release(&key);
+}
+
+/* A free place, NULL if there is none. */
+static DeferredClaim *
+free_place(void)
+{
+	int			level = GetCurrentTransactionNestLevel();
+
+	for (int number = 0; number < MOST_DEFERRED; number++)
+	{
+		DeferredClaim *claim = &claims[number];
+
+		/* One whose lock has done its work. */
+		if (claim->level == level && claim->ended == level)
+			release_claim(claim);
+		if (claim->level == 0)
+			return claim;
+	}
+	return NULL;
 }
 
 bool
 deferred_possible(const IdempotencyKey *key)
 {
-	return entries != NULL && deferred_key == NULL &&
-		VARSIZE_ANY_EXHDR(key->scope) <= TEXT_SIZE &&
-		VARSIZE_ANY_EXHDR(key->name) <= TEXT_SIZE;
+	return shared != NULL &&
+		VARSIZE_ANY_EXHDR(key->scope) <= MOST_TEXT &&
+		VARSIZE_ANY_EXHDR(key->name) <= MOST_TEXT &&
+		free_place() != NULL;
+}
+
+static text *
+copy_text(text *to, const text *from)
+{
+	SET_VARSIZE(to, VARHDRSZ + VARSIZE_ANY_EXHDR(from));
+	memcpy(VARDATA(to), VARDATA_ANY(from), VARSIZE_ANY_EXHDR(from));
+	return to;
 }
 
 void
 deferred_begin(const IdempotencyKey *key, const KeyRow *row)
 {
-	DeferredEntry *entry = &entries[BACKEND_NUMBER];
-	TransactionId xid = GetTopTransactionId();
+	static bool registered = false;
+	DeferredClaim *claim = free_place();
 
-	SpinLockAcquire(&entry->lock);
-	entry->database = MyDatabaseId;
-	entry->xid = xid;
-	entry->attempt = row->attempt;
-	entry->claimed_at = row->claimed_at;
-	entry->lease_until = row->lease_until;
-	entry->scope_length = VARSIZE_ANY_EXHDR(key->scope);
-	entry->name_length = VARSIZE_ANY_EXHDR(key->name);
-	memcpy(entry->scope, VARDATA_ANY(key->scope), entry->scope_length);
-	memcpy(entry->name, VARDATA_ANY(key->name), entry->name_length);
-	SpinLockRelease(&entry->lock);
-	deferred_key = key;
-	deferred_claim = row;
-	touched = false;
+	if (!registered)
+	{
+		RegisterXactCallback(end_transaction, NULL);
+		RegisterSubXactCallback(end_subtransaction, NULL);
+		registered = true;
+	}
+	claim->key.hash = key->hash;
+	claim->key.scope = copy_text(&claim->scope.header, key->scope);
+	claim->key.name = copy_text(&claim->name.header, key->name);
+	claim->row = *row;
+	claim->row.unfinished = keyrow_must_end(row);
+	if (row->fingerprint != NULL)
+	{
+		Assert(VARSIZE_ANY(row->fingerprint) <= MOST_FINGERPRINT);
+		claim->row.fingerprint = memcpy(&claim->fingerprint, row->fingerprint,
+										VARSIZE_ANY(row->fingerprint));
+	}
+	if (row->ttl != NULL)
+	{
+		claim->ttl = *row->ttl;
+		claim->row.ttl = &claim->ttl;
+	}
+	enter_into_register(claim - claims);
+	claim->ended = 0;
+	claim->level = GetCurrentTransactionNestLevel();
+	claims_used = Max(claims_used, claim - claims + 1);
+}
+
+/* The open claim of a key, or NULL. */
+static DeferredClaim *
+find_claim(const IdempotencyKey *key)
+{
+	for (int number = 0; number < claims_used; number++)
+	{
+		DeferredClaim *claim = &claims[number];
+
+		if (claim->level != 0 && claim->ended == 0 && same_key(&claim->key, key))
+			return claim;
+	}
+	return NULL;
 }
 
 void
-deferred_end(void)
+deferred_end(const IdempotencyKey *key)
 {
-	DeferredEntry *entry = &entries[BACKEND_NUMBER];
+	DeferredClaim *claim = find_claim(key);
 
-	deferred_key = NULL;
-	SpinLockAcquire(&entry->lock);
-	entry->xid = InvalidTransactionId;
-	SpinLockRelease(&entry->lock);
-}
-
-static bool
-is_deferred(const IdempotencyKey *key)
-{
-	return deferred_key != NULL && same_key(deferred_key, key);
+	if (claim == NULL)
+		return;
+	claim->ended = GetCurrentTransactionNestLevel();
+	if (claim->ended == claim->level)
+		release_claim(claim);
 }
 
 bool
 deferred_row(const IdempotencyKey *key, KeyRow *row)
 {
-	if (!is_deferred(key))
-		return false;
-	*row = *deferred_claim;
-	return true;
+	const DeferredClaim *claim = find_claim(key);
+
+	if (claim != NULL)
+		*row = claim->row;
+	return claim != NULL;
 }
 
 bool
-deferred_untouched(const IdempotencyKey *key)
+deferred_any(IdempotencyKey *key)
 {
-	return is_deferred(key) && !touched;
+	for (int number = 0; number < claims_used; number++)
+	{
+		if (claims[number].level != 0 && claims[number].ended == 0)
+		{
+			*key = claims[number].key;
+			return true;
+		}
+	}
+	return false;
 }
 
-void
-deferred_touch(const IdempotencyKey *key)
+TransactionId
+deferred_owner(const IdempotencyKey *key)
 {
-	if (is_deferred(key))
-		touched = true;
+	for (int backend = 0; shared != NULL && backend < MaxBackends; backend++)
+	{
+		BackendRegister *other = &shared[backend];
+
+		if (other->database != MyDatabaseId)
+			continue;
+		for (int number = 0; number < MOST_DEFERRED; number++)
+		{
+			RegisterEntry *entry = &other->entries[number];
+			TransactionId xid = InvalidTransactionId;
+
+			/* Read without the lock, to be read again. */
+			if (!TransactionIdIsValid(entry->xid) ||
+				memcmp(&entry->hash, &key->hash, sizeof(pg_uuid_t)) != 0)
+				continue;
+			SpinLockAcquire(&other->lock);
+			if (other->database == MyDatabaseId &&
+				memcmp(&entry->hash, &key->hash, sizeof(pg_uuid_t)) == 0)
+				xid = entry->xid;
+			SpinLockRelease(&other->lock);
+			if (TransactionIdIsValid(xid) && TransactionIdIsInProgress(xid))
+				return xid;
+		}
+	}
+	return InvalidTransactionId;
 }
 
 bool
 deferred_next(int *position, IdempotencyKey *key, KeyRow *row)
 {
-	while (entries != NULL && *position < MaxBackends)
+	while (shared != NULL && *position < MaxBackends * MOST_DEFERRED)
 	{
-		DeferredEntry *entry = &entries[(*position)++];
-		DeferredEntry copy;
+		BackendRegister *backend = &shared[*position / MOST_DEFERRED];
+		int			number = (*position)++ % MOST_DEFERRED;
+		RegisterEntry entry;
+		bool		here;
 
-		SpinLockAcquire(&entry->lock);
-		copy = *entry;
-		SpinLockRelease(&entry->lock);
-		if (copy.database != MyDatabaseId || !TransactionIdIsValid(copy.xid) ||
-			!TransactionIdIsInProgress(copy.xid))
+		SpinLockAcquire(&backend->lock);
+		here = backend->database == MyDatabaseId;
+		entry = backend->entries[number];
+		SpinLockRelease(&backend->lock);
+		if (!here || !TransactionIdIsValid(entry.xid) ||
+			!TransactionIdIsInProgress(entry.xid))
 			continue;
-		row->claim_xid = copy.xid;
-		row->attempt = copy.attempt;
-		row->claimed_at = copy.claimed_at;
-		row->lease_until = copy.lease_until;
-		key->scope = cstring_to_text_with_len(copy.scope, copy.scope_length);
-		key->name = cstring_to_text_with_len(copy.name, copy.name_length);
+		row->claim_xid = entry.top_xid;
+		row->attempt = entry.attempt;
+		row->claimed_at = entry.claimed_at;
+		row->lease_until = NO_TIME;
+		key->hash = entry.hash;
+		key->scope = cstring_to_text_with_len(entry.scope, entry.scope_length);
+		key->name = cstring_to_text_with_len(entry.name, entry.name_length);
 		return true;
 	}
 	return false;

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * deferred.h
- *	  The claim of a command that runs, before it is written.
+ *	  Claims that are written when their result is known.
  *
  *-------------------------------------------------------------------------
  */
@@ -12,41 +12,48 @@
 
 /*
  * Ask for the shared memory; called when the library is loaded.  Does nothing
- * where that is later than the server's start: no claim is deferred then.
+ * if that is later than the server's start: no claim is deferred then.
  */
 extern void share_deferred_claims(void);
 
-/* Whether a claim of this key can be deferred, and be seen by operators. */
+/*
+ * Whether one more claim can be deferred: there is shared memory, the key fits
+ * into it, and not too many are deferred already.
+ */
 extern bool deferred_possible(const IdempotencyKey *key);
 
 /*
- * Put off writing the claim.  The caller holds the key's lock, has probed
- * under it and found nothing, and keeps the lock until the claim is written or
- * its (sub)transaction is rolled back.  What the key and the row point to stays
- * valid until deferred_end(), which the caller sees to, also after an error.
+ * Defer writing the claim.  The current subtransaction holds the key's lock,
+ * has probed under it and found nothing, and leaves the lock to this file.
  */
 extern void deferred_begin(const IdempotencyKey *key, const KeyRow *row);
-extern void deferred_end(void);
 
 /*
- * The claim that this backend has deferred, if it is one of this key.  It
- * counts where nothing else is stored under the key.
+ * The current subtransaction has written the claim, or removed it: from now on
+ * what is stored counts.  Does nothing for other keys.
+ */
+extern void deferred_end(const IdempotencyKey *key);
+
+/*
+ * The open claim of this backend, if there is one of this key.  Nothing is
+ * stored under the key then.
  */
 extern bool deferred_row(const IdempotencyKey *key, KeyRow *row);
 
+/* The key of any open claim of this backend; its texts are good until it ends. */
+extern bool deferred_any(IdempotencyKey *key);
+
 /*
- * Whether nothing was written under this key since its claim was deferred, not
- * even what was rolled back.
+ * The transaction in progress that has deferred a claim of the key, or
+ * InvalidTransactionId; it may be a subtransaction.
  */
-extern bool deferred_untouched(const IdempotencyKey *key);
-
-/* Note that something is being written under a key, whichever it is. */
-extern void deferred_touch(const IdempotencyKey *key);
+extern TransactionId deferred_owner(const IdempotencyKey *key);
 
 /*
- * The next claim that a backend of this database has deferred and whose
- * transaction runs: the key, in the current memory context, and of the row what
- * in_flight shows.  False at the end; the position is zero for the first.
+ * The next deferred claim of any backend of this database whose transaction
+ * runs: the key, in the current memory context, and of the row what in_flight
+ * shows, with the top-level transaction as claim_xid.  False at the end; the
+ * position is zero for the first.
  */
 extern bool deferred_next(int *position, IdempotencyKey *key, KeyRow *row);
 

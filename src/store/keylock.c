@@ -7,11 +7,9 @@
  * key's hash.  Whoever writes a row of the key holds it from before the probe
  * that the write relies on until the row is written, and no longer: from then
  * on the uncommitted row itself is the guard.  So a lock is held for a moment
- * only, and what there is to wait for is the end of the transaction that wrote
- * the row; but for execute(), which writes the row when its command has
- * returned, and holds the lock until then (deferred.c).  A transaction that
- * claims many keys holds at most two of them: that of a command, and that of a
- * claim which the command makes.
+ * only, but by a claim that is written with its result (deferred.c), of which a
+ * transaction has a bounded number; and what there is to wait for is the end of
+ * the transaction.
  *
  * The lock only orders.  Keys that share its 64 bits cost each other time,
  * nothing else.

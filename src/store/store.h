@@ -162,7 +162,7 @@ typedef struct StoreMethods
 						  TimestampTz now, TimestampTz hint, const WaitLimit *limit,
 						  StatsEntry *stats, Probe *probe);
 	bool		(*touch) (const IdempotencyKey *key, const WaitLimit *limit, StatsEntry *stats);
-	bool		(*may_defer) (const IdempotencyKey *key); /* or NULL: never */
+	bool		(*defer) (Store *store, const IdempotencyKey *key, KeyRow *row);	/* or NULL: never */
 	WriteResult (*write) (Store *store, const IdempotencyKey *key, KeyRow *row,
 						  const WaitLimit *limit, StatsEntry *stats);
 	void		(*delete) (Store *store, const IdempotencyKey *key, KeyRow *row);
@@ -299,13 +299,19 @@ store_touch(Store *store, const IdempotencyKey *key, const WaitLimit *limit, Sta
 }
 
 /*
- * Whether the claim of a key under which nothing is stored may be deferred
- * until its result is known (deferred.h).
+ * Defer writing the claim of a key under which nothing is stored until its result
+ * is known (deferred.h), if that is possible.  The caller holds the key's
+ * lock, and leaves it to the store.
  */
 static inline bool
-store_may_defer(Store *store, const IdempotencyKey *key)
+store_defer(Store *store, const IdempotencyKey *key, KeyRow *row)
 {
-	return store->methods->may_defer != NULL && store->methods->may_defer(key);
+	bool		deferred = store->methods->defer != NULL &&
+		store->methods->defer(store, key, row);
+
+	if (deferred)
+		keyrow_count_unfinished(row, keyrow_must_end(row));
+	return deferred;
 }
 
 /*

@@ -46,6 +46,7 @@
 #include "key/policy.h"
 #include "nodes/parsenodes.h"
 #include "stats.h"
+#include "store/deferred.h"
 #include "store/store.h"
 #include "store/unfinished.h"
 #include "utils/builtins.h"
@@ -218,7 +219,8 @@ refuse_commit(void)
 	IdempotencyKey key;
 	Policy		policy;
 
-	find_unfinished(&key);
+	if (!deferred_any(&key))
+		find_unfinished(&key);
 	if (key.name != NULL)
 	{
 		policy_of_scope(&policy, key.scope);

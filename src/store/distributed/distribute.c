@@ -23,6 +23,7 @@
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "store/citus.h"
+#include "store/deferred.h"
 #include "compat.h"
 #include "store/distributed/distributed_table.h"
 #include "error.h"
@@ -251,6 +252,7 @@ idempotency_distribute(PG_FUNCTION_ARGS)
 	bool		one_tenant;
 	char	   *tenant_type = "pg_catalog.text";
 	char	   *name;
+	IdempotencyKey deferred;
 
 	PreventCommandIfReadOnly("idempotency.distribute()");
 	if (PG_ARGISNULL(0))
@@ -277,7 +279,7 @@ idempotency_distribute(PG_FUNCTION_ARGS)
 		tenant_type = type_of_distribution_column(business, citus.distribution_column);
 
 	SPI_connect();
-	if (local_store_has_live_keys())
+	if (local_store_has_live_keys() || deferred_any(&deferred))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("idempotency keys are remembered in the local store"),

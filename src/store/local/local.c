@@ -214,7 +214,7 @@ local_glance(Store *store, const IdempotencyKey *key,
  * the key again, or have emptied the table: then the row is not to be seen any
  * more, another may be in its place, or the messages of that are known.
  *
- * Nor has anybody written the key of a claim that was deferred and is untouched.
+ * Nor has anybody written the key of an open claim that is deferred.
  */
 static bool
 recall(Store *store, const IdempotencyKey *key, Probe *probe)
@@ -224,10 +224,10 @@ recall(Store *store, const IdempotencyKey *key, Probe *probe)
 	SnapshotData dirty;
 	bool		recalled = false;
 
-	if (deferred_untouched(key))
+	if (deferred_row(key, &probe->row))
 	{
 		probe->writer = InvalidTransactionId;
-		return probe->found = deferred_row(key, &probe->row);
+		return probe->found = true;
 	}
 	if (!TransactionIdIsValid(last_written.xid) ||
 		!TransactionIdEquals(last_written.xid, GetTopTransactionIdIfAny()) ||
@@ -395,7 +395,7 @@ local_delete(Store *store, const IdempotencyKey *key, KeyRow *row)
 {
 	if (!row->stored)
 	{
-		deferred_end();
+		deferred_end(key);
 		return;
 	}
 	storeleaf_write(store, row->leaf);
@@ -460,7 +460,6 @@ local_write(Store *store, const IdempotencyKey *key, KeyRow *row,
 	TupleTableSlot *slot;
 	bool		written = true;
 
-	deferred_touch(key);
 	in_place = choose_leaf(store, row);
 	check_store_in_use(store);
 	check_triggers();
@@ -498,6 +497,8 @@ local_write(Store *store, const IdempotencyKey *key, KeyRow *row,
 	row->own = true;
 	if (written)
 	{
+		if (!before.stored)
+			deferred_end(key);
 		last_written.xid = GetTopTransactionIdIfAny();
 		last_written.generation = objects_generation();
 		last_written.hash = key->hash;
@@ -505,6 +506,22 @@ local_write(Store *store, const IdempotencyKey *key, KeyRow *row,
 		last_written.tid = row->tid;
 	}
 	return written ? WRITE_DONE : WRITE_REFUSED;
+}
+
+/* The leaf is locked as if the row had been written. */
+static bool
+local_defer(Store *store, const IdempotencyKey *key, KeyRow *row)
+{
+	if (!deferred_possible(key))
+		return false;
+	(void) choose_leaf(store, row);
+	check_store_in_use(store);
+	check_triggers();
+	storeleaf_write(store, row->leaf);
+	row->claim_xid = GetTopTransactionId();
+	row->own = true;
+	deferred_begin(key, row);
+	return true;
 }
 
 const StoreMethods local_store = {
@@ -517,7 +534,7 @@ const StoreMethods local_store = {
 	.probe = local_probe,
 	.glance = local_glance,
 	.probe_for_update = local_probe_for_update,
-	.may_defer = deferred_possible,
+	.defer = local_defer,
 	.write = local_write,
 	.delete = local_delete,
 };

@@ -1,6 +1,6 @@
-# With the library loaded by the server, execute() writes its key once, with the
-# result; while its command runs, in_flight shows the claim, also after another
-# session has died in one.
+# With the library loaded by the server, a key that is claimed without a lease
+# is written once, with its result, by execute() or by claim() and complete();
+# until then in_flight shows the claim, also after another session has died in one.
 
 use strict;
 use warnings;
@@ -34,12 +34,61 @@ END
 
 is(written('shop', 'k'), "new\n1|0", 'one row version for a new key');
 is(written('shop', 'k'), "replay\n0|0", 'none for a replay');
-is(written('shop', 'k' x 255), "new\n1|0", 'the longest key is put off');
+is(written('shop', 'k' x 255), "new\n1|0", 'the longest key is deferred');
 is(written('s' x 257, 'k'), "new\n1|1", 'a scope too long to be shown is claimed at once');
 is( $node->safe_psql('postgres', "SELECT key, outcome FROM idempotency.execute('k', 'again', 'pay'), (SELECT 'k' AS key) AS k;"
 		. "SELECT status, attempt, lease_until IS NULL, completed_at >= claimed_at, expires_at - claimed_at FROM idempotency.lookup('k', 'again')"),
 	"k|new\ncompleted|1|t|t|1 day",
 	'the row is what a claim and its completion leave');
+
+# rows SQL: rows inserted into and updated in the tables of keys by a
+# transaction, and the locks of keys that it holds at its end
+sub rows
+{
+	my ($sql) = @_;
+	return $node->safe_psql('postgres', <<END);
+BEGIN;
+\\o /dev/null
+$sql
+\\o
+SELECT sum(n_tup_ins), sum(n_tup_upd) FROM pg_stat_xact_user_tables WHERE schemaname = 'idempotency' AND relname LIKE 'keys\\_%';
+SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 18756 AND pid = pg_backend_pid();
+ROLLBACK;
+END
+}
+
+is(rows(q{SELECT idempotency.claim('c', 'shop');}), "0|0\n1", 'a claim is not written, and holds the lock of its key');
+is(rows(q{SELECT idempotency.claim('c', 'shop', lease => '1 minute');}), "1|0\n0", 'one with a lease is');
+is(rows(q{SELECT idempotency.claim('c', 'shop'); SELECT idempotency.complete('c', 'shop', '1');}), "1|0\n0", 'its completion is one row version');
+is(rows(q{SELECT idempotency.claim('c', 'shop'); SELECT idempotency.checkpoint('c', 'shop', 'step'); SELECT idempotency.fail('c', 'shop', '1');}),
+	"1|1\n0", 'a step is noted in a row');
+is(rows(q{SELECT idempotency.claim('c', 'shop'); SELECT idempotency.forget('c', 'shop');}), "0|0\n0", 'a forgotten claim was never written');
+is(rows(q{SELECT idempotency.claim('k', 'released', lease => '1 minute'); SELECT idempotency.release('k', 'released'); SELECT idempotency.claim('k', 'released');}),
+	"1|2\n0", 'the claim of a key that has a row is written');
+is(rows(q{SELECT count(idempotency.claim('c' || n, 'shop')) FROM generate_series(1, 17) AS n;}), "1|0\n16", 'the seventeenth open claim is written');
+is( rows(q{SELECT count(idempotency.claim('c' || n, 'shop')) FROM generate_series(1, 17) AS n;
+	SELECT count(idempotency.complete('c' || n, 'shop')) FROM generate_series(1, 17) AS n;
+	SELECT count(idempotency.claim('d' || n, 'shop')) FROM generate_series(1, 3) AS n;}),
+	"17|1\n3", 'what has ended makes room');
+is( rows(q{DO $$
+BEGIN
+	FOR n IN 1 .. 100 LOOP
+		PERFORM idempotency.claim('c' || n, 'shop');
+		BEGIN
+			PERFORM idempotency.complete('c' || n, 'shop');
+		EXCEPTION WHEN raise_exception THEN
+		END;
+	END LOOP;
+END $$;}),
+	"100|0\n1", 'also what was completed in a block');
+is( rows(q{SELECT count(*) FROM idempotency.claim_many((SELECT array_agg(n::text) FROM generate_series(1, 20) AS n), 'shop');
+	SELECT idempotency.complete_many((SELECT array_agg(n::text) FROM generate_series(1, 20) AS n), 'shop');}),
+	"20|4\n0", 'a batch');
+$node->safe_psql('postgres', <<'END');
+CREATE FUNCTION pay_for_two(request jsonb) RETURNS jsonb LANGUAGE sql AS
+	$$ SELECT response FROM idempotency.execute('inner', 'shop', 'pay', request) $$;
+END
+is(rows(q{SELECT idempotency.execute('outer', 'shop', 'pay_for_two');}), "2|0\n0", 'execute() within execute()');
 
 # A command that forgets its own key has nothing to store its result under.
 $node->safe_psql('postgres', <<'END');
