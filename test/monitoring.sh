@@ -60,7 +60,7 @@ awk '/^```sql$/ { sql = 1; next } /^```$/ { sql = 0 } sql && /^(CREATE ROLE|GRAN
 sql -f grants.sql
 sql <<'SQL'
 SELECT idempotency.set_policy('payments');
-SELECT idempotency.claim('k' || n, 'payments/42', '1') FROM generate_series(1, 7) AS n \g /dev/null
+SELECT idempotency.claim('k' || n, 'payments/42', '1', lease => '1 minute') FROM generate_series(1, 7) AS n \g /dev/null
 SELECT idempotency.claim('k1', 'payments/42', '2') \g /dev/null
 SELECT idempotency.complete('k' || n, 'payments/42', attempt => 1) FROM generate_series(1, 3) AS n \g /dev/null
 SELECT idempotency.claim('k' || n, 'payments/42', '1') FROM generate_series(1, 3) AS n \g /dev/null
@@ -111,7 +111,8 @@ check 'replay' has idempotency_claims_total 'outcome="replay",scope="payments"' 
 check 'scopes without a policy are those of the empty one' has idempotency_claims_total 'outcome="new",scope=""' 9
 check 'completions are counted' has idempotency_completions_total 'scope="payments"' 3
 check 'failures are counted' has idempotency_failures_total 'scope=""' 1
-check 'sweeps are counted' has idempotency_sweep_rounds_total '' 1
+check 'sweeps are counted' has idempotency_sweep_rounds_total '' 2
+check 'the wheel reaches no further than it should' awk '/^idempotency_wheel_reach_ticks/ { ok = $NF <= 8 && $NF > 6 } END { exit !ok }' metrics
 check 'the sweep went well' has idempotency_sweep_failing '' 0
 check 'nine tables hold keys' test "$(grep -c '^idempotency_storage_bytes' metrics)" = 9
 check 'no query failed' test -z "$(grep -E 'level=error|Error running query' exporter.log)"
@@ -157,9 +158,12 @@ rules_evaluate() {
 check 'the rules can be evaluated' wait_for 30 rules_evaluate
 nothing_fires() { [ "$(query 'ALERTS{alertstate="firing"}')" = 0 ]; }
 check 'nothing fires' nothing_fires
-sql -c "SELECT idempotency.claim('o' || n, 'orders') FROM generate_series(2, 9) AS n" >/dev/null
+sql -c "SELECT idempotency.claim('o' || n, 'orders', lease => '1 minute') FROM generate_series(2, 9) AS n" >/dev/null
 takeover_fires() { [ "$(query 'ALERTS{alertname="IdempotencyTakeovers", alertstate="firing"}')" = 1 ]; }
 check 'leases that are taken over raise an alert' wait_for 30 takeover_fires
+sql -c "SELECT idempotency.claim('u', 'orders')" >/dev/null 2>&1 || true
+refusal_fires() { [ "$(query 'ALERTS{alertname="IdempotencyUnfinishedCommits", alertstate="firing"}')" = 1 ]; }
+check 'so does a refused commit' wait_for 30 refusal_fires
 
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]
