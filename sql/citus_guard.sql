@@ -1,6 +1,6 @@
--- The local store is refused in a Citus cluster of several nodes that hold
--- shards, unless the setting says to use it.  Citus is not here: its table of
--- nodes is made by hand.
+-- Claims are refused in a Citus cluster of several nodes unless the store is
+-- distributed, or the setting says to use the local one.  Citus is not here: its
+-- tables are made by hand.
 SELECT current_database() AS tested \gset
 SET client_min_messages = warning;
 DROP DATABASE IF EXISTS regress_idempotency_citus_guard;
@@ -14,22 +14,43 @@ SET allow_system_table_mods = on;
 CREATE TABLE pg_catalog.pg_dist_node (groupid integer, isactive boolean, shouldhaveshards boolean, noderole text);
 CREATE TABLE pg_catalog.pg_dist_partition (logicalrelid regclass, partmethod "char", partkey text);
 CREATE TABLE pg_catalog.pg_dist_local_group (groupid integer);
+CREATE TABLE pg_catalog.pg_dist_placement (shardid bigint, groupid integer);
 CREATE FUNCTION pg_catalog.column_to_column_name(regclass, text) RETURNS text LANGUAGE sql AS $$ SELECT $2 $$;
 RESET allow_system_table_mods;
-GRANT SELECT ON pg_catalog.pg_dist_node, pg_catalog.pg_dist_partition, pg_catalog.pg_dist_local_group TO PUBLIC;
+GRANT SELECT ON pg_catalog.pg_dist_node, pg_catalog.pg_dist_partition, pg_catalog.pg_dist_local_group, pg_catalog.pg_dist_placement TO PUBLIC;
 
--- One that holds shards, and some that don't count.
-INSERT INTO pg_dist_node VALUES (1, true, true, 'primary'), (0, true, false, 'primary'), (1, true, true, 'secondary'), (2, false, true, 'primary');
-SELECT outcome FROM idempotency.claim('one', 'citus_guard', lease => '1 minute');
--- A second one: Citus announces the change as any of its table.
-INSERT INTO pg_dist_node VALUES (3, true, true, 'primary');
-SET allow_system_table_mods = on;
-ALTER TABLE pg_catalog.pg_dist_node ALTER groupid SET STATISTICS 10;
-RESET allow_system_table_mods;
+-- Citus announces a change of its list of nodes as any of that table.
+CREATE FUNCTION announce() RETURNS void LANGUAGE sql SET allow_system_table_mods = on AS $$
+	ALTER TABLE pg_catalog.pg_dist_node ALTER groupid SET STATISTICS 10;
+$$;
+
+-- The coordinator alone, and what is no other node.
+INSERT INTO pg_dist_local_group VALUES (0);
+INSERT INTO pg_dist_node VALUES (0, true, true, 'primary'), (0, true, true, 'secondary'), (2, false, true, 'primary');
+INSERT INTO pg_dist_placement VALUES (1, 0);
+SELECT announce();
+SELECT outcome FROM idempotency.claim('one', 'citus_guard', '1', lease => '1 minute');
+SELECT idempotency.once('done', 'citus_guard');
+-- A worker, whose shards are being drained, and one that is disabled and holds a shard.
+BEGIN;
+INSERT INTO pg_dist_node VALUES (1, true, false, 'primary');
+SELECT announce();
 SELECT outcome FROM idempotency.claim('two', 'citus_guard');
 \echo :LAST_ERROR_SQLSTATE
+ROLLBACK;
+SELECT outcome FROM idempotency.claim('back', 'citus_guard', lease => '1 minute');
+INSERT INTO pg_dist_placement VALUES (2, 2);
+SELECT announce();
+SELECT outcome FROM idempotency.claim('two', 'citus_guard');
+SELECT idempotency.once('done', 'citus_guard');
+SELECT outcome FROM idempotency.claim_many('{two}', 'citus_guard');
+SELECT outcome FROM idempotency.execute('two', 'citus_guard', 'to_jsonb');
+SELECT idempotency.issue('citus_guard', 'cart');
+-- What is stored can be read, ended and removed.
+SELECT status FROM idempotency.lookup('one', 'citus_guard');
 SELECT idempotency.complete('one', 'citus_guard', attempt => 1);
--- The sweeper goes on.
+SELECT idempotency.erase('one', 'citus_guard'), idempotency.erase_scope('citus_guard');
+SELECT idempotency.forget('one', 'citus_guard'), idempotency.purge('citus_guard');
 SELECT rows_deleted FROM idempotency.sweep();
 SET idempotency.store = 'local';
 SELECT outcome FROM idempotency.claim('two', 'citus_guard', lease => '1 minute');
@@ -58,6 +79,8 @@ BEGIN
 	EXECUTE format('CREATE TRIGGER truncate_trigger AFTER TRUNCATE ON %s EXECUTE FUNCTION pg_catalog.citus_truncate_trigger()', table_name);
 END $$;
 SELECT idempotency.distribute('by_id');
+INSERT INTO pg_dist_partition VALUES ('idempotency.distributed_keys', 'h', 'tenant');
+ALTER TABLE idempotency.distributed_keys ALTER scope SET STATISTICS 10;
 SELECT outcome FROM idempotency.claim('triggered', 'citus_guard/1');
 INSERT INTO pg_extension (oid, extname, extowner, extnamespace, extrelocatable, extversion)
 SELECT 4711, 'citus', 10, 'pg_catalog'::regnamespace, false, '13';
@@ -65,6 +88,15 @@ INSERT INTO pg_depend (classid, objid, objsubid, refclassid, refobjid, refobjsub
 SELECT 'pg_proc'::regclass, 'pg_catalog.citus_truncate_trigger'::regproc, 0, 'pg_extension'::regclass, 4711, 0, 'e';
 ALTER TABLE idempotency.distributed_keys ALTER scope SET STATISTICS 10;
 SELECT outcome FROM idempotency.claim('triggered', 'citus_guard/1', lease => '1 minute');
+-- A table that was restored from a dump, or made an ordinary one again.
+DELETE FROM pg_dist_partition WHERE logicalrelid = 'idempotency.distributed_keys'::regclass;
+ALTER TABLE idempotency.distributed_keys ALTER scope SET STATISTICS 10;
+SELECT outcome FROM idempotency.claim('restored', 'citus_guard/1');
+SET idempotency.store = 'distributed';
+SELECT outcome FROM idempotency.claim('restored', 'citus_guard/1');
+SELECT key FROM idempotency.lookup('triggered', 'citus_guard/1');
+SELECT idempotency.forget('triggered', 'citus_guard/1'), idempotency.purge('citus_guard/1');
+RESET idempotency.store;
 DELETE FROM idempotency.distributed_keys;
 DELETE FROM pg_extension WHERE oid = 4711;
 DELETE FROM pg_depend WHERE refobjid = 4711 AND refclassid = 'pg_extension'::regclass;
@@ -76,7 +108,7 @@ WHERE attrelid = 'idempotency.distributed_keys'::regclass AND attname = 'tenant'
 -- The coordinator sweeps, and no other node.
 INSERT INTO idempotency.distributed_keys (tenant, scope, key, status, attempt, expires_at, hash, row_version)
 VALUES (42, 'payments/42', 'old', 'completed', 1, '-infinity', idempotency.key_hash('old', 'payments/42'), gen_random_uuid());
-INSERT INTO pg_dist_local_group VALUES (3);
+UPDATE pg_dist_local_group SET groupid = 3;
 SELECT rows_deleted FROM idempotency.sweep();
 UPDATE pg_dist_local_group SET groupid = 0;
 SET citus.propagate_set_commands = 'none';

@@ -306,6 +306,7 @@ claim_key(Claim *claim, Store *store)
 	bool		everywhere;
 
 	check_request_given(claim);
+	check_claims_admitted();
 	locked = everywhere = (unread || !answered_last) && store_try_lock(store, &claim->key);
 	for (;;)
 	{

@@ -53,20 +53,24 @@ first_value(int column, bool *isnull)
 	return SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, column, isnull);
 }
 
-int64
-citus_nodes_with_shards(void)
+/* A standby is of its primary's group. */
+bool
+citus_has_other_nodes(void)
 {
-	int64		nodes;
+	bool		others;
 	bool		isnull;
 
 	if (!citus_is_here())
-		return 0;
-	begin_query("SELECT pg_catalog.count(*) FROM pg_catalog.pg_dist_node "
-				"WHERE isactive AND shouldhaveshards AND noderole::pg_catalog.text OPERATOR(pg_catalog.=) 'primary'",
+		return false;
+	begin_query("WITH local AS MATERIALIZED (SELECT groupid FROM pg_catalog.pg_dist_local_group) "
+				"SELECT EXISTS (SELECT FROM pg_catalog.pg_dist_node AS n, local WHERE n.isactive"
+				" AND n.groupid OPERATOR(pg_catalog.<>) local.groupid)"
+				" OR EXISTS (SELECT FROM pg_catalog.pg_dist_placement AS p, local"
+				" WHERE p.groupid OPERATOR(pg_catalog.<>) local.groupid)",
 				InvalidOid);
-	nodes = DatumGetInt64(first_value(1, &isnull));
+	others = DatumGetBool(first_value(1, &isnull));
 	end_query();
-	return nodes;
+	return others;
 }
 
 bool

@@ -12,11 +12,10 @@
 extern bool citus_is_here(void);
 
 /*
- * How many nodes of the cluster hold shards; zero where there is no Citus.
- * Reads Citus' table of nodes: for callers who remember the answer until
- * objects_generation() rises.
+ * Whether the cluster has nodes but this one, active or with rows.  Reads Citus'
+ * tables: for callers who remember the answer until objects_generation() rises.
  */
-extern int64 citus_nodes_with_shards(void);
+extern bool citus_has_other_nodes(void);
 
 /* Whether this is the cluster's coordinator, or there is no Citus. */
 extern bool citus_is_coordinator(void);

@@ -185,6 +185,12 @@ extern void store_open(Store *store);
 extern void store_open_local(Store *store);
 
 /*
+ * See that claims may be made in the store in use: raises
+ * OBJECT_NOT_IN_PREREQUISITE_STATE where another node could make the same.
+ */
+extern void check_claims_admitted(void);
+
+/*
  * See that a store which is about to be written to, and whose table is locked
  * against distribute(), is still the one in use.  Raises T_R_SERIALIZATION_FAILURE.
  */

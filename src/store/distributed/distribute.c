@@ -159,11 +159,11 @@ check_business_is_here(Oid business, const CitusTable *citus)
 				 errmsg("rows of table \"%s\" are not distributed by a column", get_rel_name(business)),
 				 errdetail("Keys are stored with the rows that they protect, by the same column."),
 				 errhint("Name a table made with create_distributed_table(), or one that Citus does not know.")));
-	if (citus_nodes_with_shards() > 1)
+	if (citus_has_other_nodes())
 		ereport(ERROR,
 				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
 				 errmsg("table \"%s\" is not distributed", get_rel_name(business)),
-				 errdetail("Several nodes of this Citus cluster hold shards, and keys are stored with the rows that they protect."),
+				 errdetail("This Citus cluster has several nodes, and keys are stored with the rows that they protect."),
 				 errhint("Distribute it with create_distributed_table(), or name a table that is.")));
 }
 

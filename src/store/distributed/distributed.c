@@ -255,6 +255,9 @@ distributed_write(Store *store, const IdempotencyKey *key, KeyRow *row,
 	keyrow_values(key, row, values, isnull);
 
 	begin_statement(&statement, statement_to_write(key, row, isnull), key);
+	/* With the table locked: Citus may have ceased to distribute it meanwhile. */
+	if (!row->stored)
+		check_claims_admitted();
 	memcpy(statement.values, values, sizeof(values));
 	memcpy(statement.isnull, isnull, sizeof(isnull));
 	set_parameter(&statement, DISTRIBUTED_VERSION, UUIDPGetDatum(&row->version));
