@@ -75,65 +75,69 @@ check_leaf(Relation heap, int leaf)
 	checked[leaf] = objects_generation();
 }
 
-/* Have a leaf open under a lock that is held already. */
-static void
-open_locked(Store *store, int leaf, Oid relid, LOCKMODE lock)
+/* Lock a leaf or its index on behalf of the (sub)transaction; false if not free. */
+static bool
+lock_for_transaction(Oid relid, LOCKMODE lock, bool wait)
 {
+	ResourceOwner caller = CurrentResourceOwner;
+	bool		locked = true;
+
+	CurrentResourceOwner = CurTransactionResourceOwner;
+	if (wait)
+		LockRelationOid(relid, lock);
+	else
+		locked = ConditionalLockRelationOid(relid, lock);
+	CurrentResourceOwner = caller;
+	return locked;
+}
+
+static void
+unlock_for_transaction(Oid relid, LOCKMODE lock)
+{
+	ResourceOwner caller = CurrentResourceOwner;
+
+	CurrentResourceOwner = CurTransactionResourceOwner;
+	UnlockRelationOid(relid, lock);
+	CurrentResourceOwner = caller;
+}
+
+/* Have a leaf open; false if its lock is not free and not to be waited for. */
+static bool
+lock_and_open(Store *store, int leaf, LOCKMODE lock, bool wait)
+{
+	Oid			relid = objects()->leaf[leaf];
+
+	if (!lock_for_transaction(relid, lock, wait))
+		return false;
 	store->heap[leaf] = table_open(relid, NoLock);
 	store->lock[leaf] = lock;
 	check_leaf(store->heap[leaf], leaf);
+	return true;
 }
 
 void
 storeleaf_open(Store *store, int leaf)
 {
 	if (store->heap[leaf] == NULL)
-	{
-		Oid			relid = objects()->leaf[leaf];
-		ResourceOwner caller = CurrentResourceOwner;
-
-		CurrentResourceOwner = CurTransactionResourceOwner;
-		LockRelationOid(relid, RowExclusiveLock);
-		open_locked(store, leaf, relid, RowExclusiveLock);
-		CurrentResourceOwner = caller;
-	}
+		(void) lock_and_open(store, leaf, RowExclusiveLock, true);
 }
 
 bool
 storeleaf_open_if_free(Store *store, int leaf)
 {
-	if (store->heap[leaf] == NULL)
-	{
-		Oid			relid = objects()->leaf[leaf];
-		ResourceOwner caller = CurrentResourceOwner;
-
-		CurrentResourceOwner = CurTransactionResourceOwner;
-		if (ConditionalLockRelationOid(relid, RowExclusiveLock))
-			open_locked(store, leaf, relid, RowExclusiveLock);
-		CurrentResourceOwner = caller;
-	}
-	return store->heap[leaf] != NULL;
+	return store->heap[leaf] != NULL ||
+		lock_and_open(store, leaf, RowExclusiveLock, false);
 }
 
 bool
 storeleaf_open_past(Store *store, int leaf)
 {
-	if (store->heap[leaf] == NULL)
-	{
-		Oid			relid = objects()->leaf[leaf];
-		ResourceOwner caller = CurrentResourceOwner;
-
-		CurrentResourceOwner = CurTransactionResourceOwner;
-		if (ConditionalLockRelationOid(relid, AccessShareLock))
-			open_locked(store, leaf, relid, AccessShareLock);
-		else if (!RecoveryInProgress() && !wheel_is_turning(leaf))
-		{
-			LockRelationOid(relid, AccessShareLock);
-			open_locked(store, leaf, relid, AccessShareLock);
-		}
-		CurrentResourceOwner = caller;
-	}
-	return store->heap[leaf] != NULL;
+	if (store->heap[leaf] != NULL ||
+		lock_and_open(store, leaf, AccessShareLock, false))
+		return true;
+	if (RecoveryInProgress() || wheel_is_turning(leaf))
+		return false;
+	return lock_and_open(store, leaf, AccessShareLock, true);
 }
 
 void
@@ -141,13 +145,8 @@ storeleaf_write(Store *store, int leaf)
 {
 	storeleaf_open(store, leaf);
 	if (store->lock[leaf] != RowExclusiveLock)
-	{
-		ResourceOwner caller = CurrentResourceOwner;
-
-		CurrentResourceOwner = CurTransactionResourceOwner;
-		LockRelationOid(RelationGetRelid(store->heap[leaf]), RowExclusiveLock);
-		CurrentResourceOwner = caller;
-	}
+		(void) lock_for_transaction(RelationGetRelid(store->heap[leaf]),
+									RowExclusiveLock, true);
 	store->written[leaf] = true;
 }
 
@@ -156,12 +155,11 @@ storeleaf_open_index(Store *store, int leaf)
 {
 	if (store->index[leaf] == NULL)
 	{
-		ResourceOwner caller = CurrentResourceOwner;
+		Oid			relid = objects()->leaf_index[leaf];
 
-		CurrentResourceOwner = CurTransactionResourceOwner;
-		store->index[leaf] = index_open(objects()->leaf_index[leaf], store->lock[leaf]);
+		(void) lock_for_transaction(relid, store->lock[leaf], true);
+		store->index[leaf] = index_open(relid, NoLock);
 		keyrow_check_index(store->index[leaf]);
-		CurrentResourceOwner = caller;
 	}
 }
 
@@ -195,15 +193,22 @@ storeleaf_write_slot(Store *store, int leaf)
 void
 storeleaf_close(Store *store, int leaf)
 {
-	LOCKMODE	lock = store->written[leaf] ? NoLock : store->lock[leaf];
-	ResourceOwner caller = CurrentResourceOwner;
-
-	CurrentResourceOwner = CurTransactionResourceOwner;
 	if (store->index[leaf] != NULL)
-		index_close(store->index[leaf], lock);
+	{
+		Oid			relid = RelationGetRelid(store->index[leaf]);
+
+		index_close(store->index[leaf], NoLock);
+		if (!store->written[leaf])
+			unlock_for_transaction(relid, store->lock[leaf]);
+	}
 	if (store->heap[leaf] != NULL)
-		table_close(store->heap[leaf], lock);
-	CurrentResourceOwner = caller;
+	{
+		Oid			relid = RelationGetRelid(store->heap[leaf]);
+
+		table_close(store->heap[leaf], NoLock);
+		if (!store->written[leaf])
+			unlock_for_transaction(relid, store->lock[leaf]);
+	}
 	if (store->index_info[leaf] != NULL)
 		pfree(store->index_info[leaf]);
 	store->index[leaf] = NULL;
