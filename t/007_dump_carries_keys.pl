@@ -165,6 +165,7 @@ for my $days (-20, -7, -3, 3, 20)
 	$node->safe_psql('postgres', "CREATE DATABASE $database");
 	$node->safe_psql($database, qq{
 CREATE EXTENSION idempotency;
+SELECT idempotency.grant_usage('app');
 UPDATE idempotency.wheel SET until = until + $days * interval '24 hours';
 });
 	if ($days < 0)
