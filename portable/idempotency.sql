@@ -27,38 +27,19 @@ CREATE SCHEMA idempotency;
 -- Columns of the identity are compared byte for byte.  There is room on each page: completing a claim changes no indexed
 -- column, and stays on its page.
 CREATE TABLE idempotency.keys (
-	scope          text        NOT NULL COLLATE "C",
-	key            text        NOT NULL COLLATE "C",
-	fingerprint    jsonb,
-	status         text        NOT NULL COLLATE "C",
-	status_code    integer,
-	resource_id    text,
-	response       jsonb,
-	attempt        integer     NOT NULL,
-	recovery_point text,
-	state          jsonb,
-	lease_until    timestamptz,
-	claimed_at     timestamptz,
-	completed_at   timestamptz,
-	expires_at     timestamptz NOT NULL,
-	ttl            interval,
-	lease          interval,
-	claim_xid      xid8,
-	PRIMARY KEY (scope, key)
+	scope text NOT NULL COLLATE "C", key text NOT NULL COLLATE "C", fingerprint jsonb, status text NOT NULL COLLATE "C",
+	status_code integer, resource_id text, response jsonb, attempt integer NOT NULL, recovery_point text, state jsonb,
+	lease_until timestamptz, claimed_at timestamptz, completed_at timestamptz, expires_at timestamptz NOT NULL,
+	ttl interval, lease interval, claim_xid xid8, PRIMARY KEY (scope, key)
 ) WITH (fillfactor = 80);
 CREATE INDEX keys_expires_at ON idempotency.keys (expires_at);
 COMMENT ON TABLE idempotency.keys IS 'every stored idempotency key: who claimed it, its result, and until when it is remembered';
 
 CREATE TABLE idempotency.policy (
-	scope              text PRIMARY KEY COLLATE "C",
-	ttl                interval CHECK (ttl > interval '0'),
-	lease              interval CHECK (lease >= interval '0'),
-	wait               interval CHECK (wait >= interval '0'),
-	require_request    boolean,
-	require_issued     boolean,
-	min_key_length     integer CHECK (min_key_length >= 1),
-	max_response_bytes integer CHECK (max_response_bytes >= 0),
-	cache_errors       text[]
+	scope text PRIMARY KEY COLLATE "C", ttl interval CHECK (ttl > interval '0'),
+	lease interval CHECK (lease >= interval '0'), wait interval CHECK (wait >= interval '0'), require_request boolean,
+	require_issued boolean, min_key_length integer CHECK (min_key_length >= 1),
+	max_response_bytes integer CHECK (max_response_bytes >= 0), cache_errors text[]
 );
 COMMENT ON TABLE idempotency.policy IS 'what holds for the keys of a scope and of those below it; NULL is inherited';
 
@@ -69,27 +50,22 @@ CREATE TYPE idempotency.claim_result AS (
 
 -- ======== Refusals.  SQLSTATEs are the prefix, IK, and an HTTP status.
 
-CREATE FUNCTION idempotency.refuse(status text, message text, detail text, hint text) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION idempotency.refuse(status text, message text, detail text, hint text) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	code text := coalesce(nullif(current_setting('idempotency.sqlstate_prefix', true), ''), 'IK') || status;
 BEGIN
-	IF detail IS NULL THEN
-		RAISE EXCEPTION USING ERRCODE = code, MESSAGE = message, HINT = hint;
-	END IF;
+	IF detail IS NULL THEN RAISE EXCEPTION USING ERRCODE = code, MESSAGE = message, HINT = hint; END IF;
 	RAISE EXCEPTION USING ERRCODE = code, MESSAGE = message, DETAIL = detail, HINT = hint;
 END $$;
 
-CREATE FUNCTION idempotency.check_writable(function text) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION idempotency.check_writable(function text) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	IF current_setting('transaction_read_only')::boolean THEN
 		RAISE read_only_sql_transaction USING MESSAGE = format('cannot execute idempotency.%s() in a read-only transaction', function);
 	END IF;
 END $$;
 
-CREATE FUNCTION idempotency.check_scope(scope text) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION idempotency.check_scope(scope text) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	IF scope IS NULL THEN
 		PERFORM idempotency.refuse('400', 'scope of the idempotency key must not be null', NULL, 'Pass the empty string for the empty scope.');
@@ -102,8 +78,7 @@ BEGIN
 	END IF;
 END $$;
 
-CREATE FUNCTION idempotency.check_key(key text, scope text, function text) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION idempotency.check_key(key text, scope text, function text) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	PERFORM idempotency.check_writable(function) WHERE function <> 'lookup';
 	IF key IS NULL THEN
@@ -118,12 +93,11 @@ BEGIN
 END $$;
 
 -- An interval that a caller gave; zero is for waits, and for the leases of policies.
-CREATE FUNCTION idempotency.check_interval(value interval, name text, zero_allowed boolean DEFAULT false) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION idempotency.check_interval(value interval, name text, zero_allowed boolean DEFAULT false) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	IF value < interval '0' AND (zero_allowed OR name = 'wait') THEN
 		PERFORM idempotency.refuse('400', name || ' must not be negative', format('The value given is %s.', value),
-			CASE name WHEN 'wait' THEN 'Give an interval of zero to be answered at once.' ELSE 'Give an interval of zero for none.' END);
+			CASE name WHEN 'wait' THEN 'Give an interval of zero to be answered at once.' ELSE 'Give an interval of zero for no lease.' END);
 	ELSIF value <= interval '0' AND NOT (zero_allowed OR name = 'wait') THEN
 		PERFORM idempotency.refuse('400', name || ' must be longer than zero', format('The value given is %s.', value), 'Leave the argument out for the default.');
 	ELSIF value > interval '5000 years' THEN
@@ -136,21 +110,15 @@ END $$;
 CREATE FUNCTION idempotency.setting(name text, otherwise text) RETURNS text LANGUAGE sql STABLE
 RETURN coalesce(nullif(current_setting('idempotency.' || name, true), ''), otherwise);
 
--- A day is 24 hours, whatever the session's time zone.
-CREATE FUNCTION idempotency.after(at timestamptz, term interval) RETURNS timestamptz LANGUAGE sql IMMUTABLE
-RETURN timezone('UTC', timezone('UTC', at) + term);
-
 CREATE FUNCTION idempotency.lock_number(key text, scope text) RETURNS bigint LANGUAGE sql IMMUTABLE
 RETURN hashtextextended(key, hashtextextended(scope, 7594793484668659577));
 
 CREATE FUNCTION idempotency.max_response_bytes() RETURNS bigint LANGUAGE sql STABLE
 RETURN pg_size_bytes(idempotency.setting('max_response_size', '1MB'));
 
--- Whether a claim's arguments are such as nobody refuses.
-CREATE FUNCTION idempotency.plain(key text, scope text, ttl interval, lease interval, wait interval) RETURNS boolean LANGUAGE sql STABLE
-RETURN octet_length(key) BETWEEN 1 AND 255 AND octet_length(scope) <= 1000 AND left(scope, 1) NOT IN ('{', '[', 'i')
-	AND (ttl IS NULL OR ttl > '0' AND ttl <= '5000 years') AND (lease IS NULL OR lease > '0' AND lease <= '5000 years') AND (wait IS NULL OR wait >= '0' AND wait <= '5000 years')
-	AND current_setting('transaction_read_only') = 'off'
+-- Whether a claim's arguments are such as nobody refuses, but for intervals and policies.
+CREATE FUNCTION idempotency.plain(key text, scope text) RETURNS boolean LANGUAGE sql STABLE
+RETURN octet_length(key) BETWEEN 1 AND 255 AND octet_length(scope) <= 1000 AND left(scope, 1) NOT IN ('{', '[', 'i') AND current_setting('transaction_read_only') = 'off'
 	AND current_setting('idempotency.min_key_length', true) IS NULL AND current_setting('idempotency.max_key_length', true) IS NULL;
 
 -- Whether a claim is of this transaction.  The number alone may be another's, after a restore into another cluster.
@@ -160,15 +128,11 @@ RETURN coalesce(claim_xid = pg_current_xact_id_if_assigned() AND claimed_at >= n
 -- ======== Policies.
 
 -- What policies say of a scope: each field from the longest that has it.  Settings stand under them.
-CREATE FUNCTION idempotency.terms(scope text) RETURNS idempotency.policy
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION idempotency.terms(scope text) RETURNS idempotency.policy LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-	t idempotency.policy;
-	p idempotency.policy;
+	t idempotency.policy; p idempotency.policy;
 BEGIN
-	IF NOT EXISTS (SELECT FROM idempotency.policy) THEN
-		RETURN t;
-	END IF;
+	IF NOT EXISTS (SELECT FROM idempotency.policy) THEN RETURN t; END IF;
 	-- There are few policies: reading them all costs less than planning which to read.
 	FOR p IN
 		SELECT * FROM idempotency.policy AS o
@@ -185,9 +149,7 @@ END $$;
 CREATE FUNCTION idempotency.set_policy(
 	scope text, ttl interval DEFAULT NULL, lease interval DEFAULT NULL, wait interval DEFAULT NULL, require_request boolean DEFAULT NULL,
 	require_issued boolean DEFAULT NULL, min_key_length integer DEFAULT NULL, max_response_bytes integer DEFAULT NULL, cache_errors text[]
-	DEFAULT NULL
-) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	DEFAULT NULL) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
 	IF scope IS NULL THEN
@@ -205,22 +167,18 @@ BEGIN
 		(excluded.ttl, excluded.lease, excluded.wait, excluded.require_request, excluded.require_issued, excluded.min_key_length, excluded.max_response_bytes, excluded.cache_errors);
 END $$;
 
-CREATE FUNCTION idempotency.drop_policy(scope text) RETURNS boolean
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION idempotency.drop_policy(scope text) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	DELETE FROM idempotency.policy AS p WHERE p.scope = drop_policy.scope;
 	RETURN FOUND;
 END $$;
 
 -- The errors that execute() is to store: those given, or the policy's.
-CREATE FUNCTION idempotency.stored_errors(scope text, cache_errors text[]) RETURNS text[]
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION idempotency.stored_errors(scope text, cache_errors text[]) RETURNS text[] LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	bad bigint;
 BEGIN
-	IF cache_errors IS NULL THEN
-		RETURN (idempotency.terms(scope)).cache_errors;
-	END IF;
+	IF cache_errors IS NULL THEN RETURN (idempotency.terms(scope)).cache_errors; END IF;
 	SELECT min(e.n) INTO bad FROM unnest(cache_errors) WITH ORDINALITY AS e (code, n) WHERE (e.code ~ '^([0-9A-Z]{2}|[0-9A-Z]{5})$') IS NOT TRUE;
 	IF bad IS NOT NULL THEN
 		PERFORM idempotency.refuse('400', 'cache_errors must hold SQLSTATEs or classes of them', format('Element %s is neither.', bad),
@@ -244,33 +202,26 @@ CREATE FUNCTION idempotency.count_lock() RETURNS boolean LANGUAGE sql VOLATILE
 RETURN set_config('idempotency_portable.locks', (idempotency.locks() + 1)::text, true) IS NOT NULL;
 
 -- Wait for a lock until the deadline, and keep it or not.  Returns whether it was had; the transaction is usable in any case.
-CREATE FUNCTION idempotency.await(number bigint, deadline timestamptz, keep boolean) RETURNS boolean
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION idempotency.await(number bigint, deadline timestamptz, keep boolean) RETURNS boolean LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	allowed integer := least(ceil(extract(epoch FROM deadline - clock_timestamp()) * 1000), 2147483647);
 	before text := current_setting('lock_timeout');
 BEGIN
-	IF allowed <= 0 THEN
-		RETURN false;
-	END IF;
+	IF allowed <= 0 THEN RETURN false; END IF;
 	-- The session's own limit is an error, if it comes first.
-	IF extract(epoch FROM before::interval) * 1000 BETWEEN 1 AND allowed THEN
-		allowed := NULL;
-	END IF;
+	IF extract(epoch FROM before::interval) * 1000 BETWEEN 1 AND allowed THEN allowed := NULL; END IF;
 	BEGIN
 		PERFORM set_config('lock_timeout', allowed::text, true) WHERE allowed IS NOT NULL;
 		IF NOT keep THEN
 			PERFORM pg_advisory_xact_lock_shared(number);
-			RAISE SQLSTATE 'IK000';
+			RAISE SQLSTATE 'IK001';
 		END IF;
 		PERFORM pg_advisory_xact_lock(number), idempotency.count_lock();
 		PERFORM set_config('lock_timeout', before, true);
 	EXCEPTION
-		WHEN SQLSTATE 'IK000' THEN
+		WHEN SQLSTATE 'IK001' THEN
 		WHEN lock_not_available THEN
-			IF allowed IS NULL THEN
-				RAISE;
-			END IF;
+			IF allowed IS NULL THEN RAISE; END IF;
 			RETURN false;
 	END;
 	RETURN true;
@@ -279,8 +230,7 @@ END $$;
 -- ======== Claims.
 
 -- See what is wrong with the arguments of a claim, if anything is.
-CREATE FUNCTION idempotency.check_claim(key text, scope text, request jsonb, ttl interval, lease interval, wait interval, kind text, t idempotency.policy) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION idempotency.check_claim(key text, scope text, request jsonb, ttl interval, lease interval, wait interval, kind text, t idempotency.policy) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	min_length integer := coalesce(t.min_key_length, idempotency.setting('min_key_length', '1')::integer);
 	-- What the index can hold beside the longest scope.
@@ -306,30 +256,23 @@ END $$;
 
 -- PL/pgSQL prepares each expression anew in every transaction: those on the way of a new key are few.
 CREATE FUNCTION idempotency.claim_key(key text, scope text, request jsonb, ttl interval, lease interval, wait interval, first_sent timestamptz, kind text)
-RETURNS idempotency.claim_result
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+RETURNS idempotency.claim_result LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
-	r idempotency.keys;
-	c idempotency.claim_result;
-	t idempotency.policy;
-	at timestamptz;
-	live boolean;
-	locked boolean := false;
-	deadline timestamptz;
-	queued boolean := false;
+	r idempotency.keys; c idempotency.claim_result; t idempotency.policy; at timestamptz; until timestamptz;
+	live boolean; locked boolean := false; deadline timestamptz; queued boolean := false;
 BEGIN
 	FOR round IN 1 .. 10000 LOOP
 		-- First of all, and after every wait with a new snapshot.
 		at := clock_timestamp();
 		SELECT * INTO r FROM idempotency.keys AS k WHERE k.scope = claim_key.scope AND k.key = claim_key.key;
-		IF round = 1 AND (kind = 'issue' OR EXISTS (SELECT FROM idempotency.policy) OR idempotency.plain(key, scope, ttl, lease, wait) IS NOT TRUE) THEN
+		IF round = 1 AND (EXISTS (SELECT FROM idempotency.policy) OR idempotency.plain(key, scope) IS NOT TRUE OR ttl IS NOT NULL OR lease IS NOT NULL OR wait IS NOT NULL) THEN
 			t := idempotency.terms(scope);
 			PERFORM idempotency.check_claim(key, scope, request, ttl, lease, wait, kind, t);
 		END IF;
 
+		live := r.expires_at > at;
 		IF r.key IS NOT NULL THEN
-			live := r.expires_at > at;
 			c.outcome := CASE
 				WHEN r.status = 'in_progress' AND idempotency.own(r.claim_xid, r.claimed_at) THEN 'in_progress'
 				WHEN NOT live OR r.status IN ('released', 'issued') THEN NULL
@@ -368,17 +311,20 @@ BEGIN
 			IF t.require_issued THEN
 				PERFORM idempotency.refuse('404', format('idempotency key "%s" was not issued', key),
 					format('The policy of scope "%s" requires keys that issue() handed out and that have not expired.', scope), 'Call issue() and use the key that it returns.');
-			ELSIF first_sent < idempotency.after(at, - coalesce(ttl, t.ttl, idempotency.setting('default_ttl', '1 day')::interval)) THEN
+			ELSIF first_sent < at - coalesce(ttl, t.ttl, idempotency.setting('default_ttl', '1 day')::interval) THEN
 				RETURN ROW ('expired', false, 412, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::idempotency.claim_result;
 			END IF;
 		END IF;
-		lease := CASE WHEN kind = 'claim' THEN nullif(coalesce(lease, t.lease, nullif(idempotency.setting('default_lease', 'off'), 'off')::interval), '0') END;
 		-- An unfinished claim never expires before its lease.
+		IF lease IS NOT NULL OR t.lease IS NOT NULL OR current_setting('idempotency.default_lease', true) <> '' THEN
+			lease := CASE WHEN kind = 'claim' THEN nullif(coalesce(lease, t.lease, nullif(idempotency.setting('default_lease', 'off'), 'off')::interval), '0') END;
+			until := at + lease;
+		END IF;
 		IF r.key IS NULL THEN
 			INSERT INTO idempotency.keys AS k (scope, key, fingerprint, status, attempt, lease_until, claimed_at, completed_at, expires_at, ttl, lease, claim_xid)
-			VALUES (scope, key, request, CASE WHEN kind IN ('once', 'issue') THEN 'completed' ELSE 'in_progress' END, 1, idempotency.after(at, lease), at,
+			VALUES (scope, key, request, CASE WHEN kind IN ('once', 'issue') THEN 'completed' ELSE 'in_progress' END, 1, until, at,
 				CASE WHEN kind IN ('once', 'issue') THEN at END,
-				greatest(idempotency.after(at, coalesce(ttl, t.ttl, idempotency.setting('default_ttl', '1 day')::interval)), idempotency.after(at, lease)),
+				greatest(at + coalesce(ttl, t.ttl, idempotency.setting('default_ttl', '1 day')::interval), until),
 				ttl, lease, pg_current_xact_id())
 			ON CONFLICT DO NOTHING
 			RETURNING 'new', true, NULL, NULL, NULL, k.attempt, NULL, NULL, NULL, k.claimed_at, k.completed_at, k.expires_at INTO c;
@@ -388,17 +334,15 @@ BEGIN
 			UPDATE idempotency.keys AS k SET fingerprint = request, status = CASE WHEN kind IN ('once', 'issue') THEN 'completed' ELSE 'in_progress' END,
 				status_code = NULL, resource_id = NULL, response = NULL, attempt = CASE WHEN live OR k.status = 'in_progress' THEN k.attempt ELSE 0 END + 1,
 				recovery_point = CASE WHEN live AND k.status = 'in_progress' THEN k.recovery_point END, state = CASE WHEN live AND k.status = 'in_progress' THEN k.state END,
-				lease_until = idempotency.after(at, lease), claimed_at = at, completed_at = CASE WHEN kind IN ('once', 'issue') THEN at END,
-				expires_at = greatest(idempotency.after(at, coalesce(ttl, t.ttl, idempotency.setting('default_ttl', '1 day')::interval)), idempotency.after(at, lease)),
+				lease_until = until, claimed_at = at, completed_at = CASE WHEN kind IN ('once', 'issue') THEN at END,
+				expires_at = greatest(at + coalesce(ttl, t.ttl, idempotency.setting('default_ttl', '1 day')::interval), until),
 				ttl = claim_key.ttl, lease = claim_key.lease, claim_xid = pg_current_xact_id()
 			WHERE k.scope = claim_key.scope AND k.key = claim_key.key
 				AND (k.status, k.attempt, k.expires_at, k.lease_until) IS NOT DISTINCT FROM (r.status, r.attempt, r.expires_at, r.lease_until)
 			RETURNING CASE WHEN live AND r.status = 'in_progress' THEN 'recovered' ELSE 'new' END, true, NULL, NULL, NULL, k.attempt,
 				k.recovery_point, k.state, NULL, k.claimed_at, k.completed_at, k.expires_at INTO c;
 		END IF;
-		IF FOUND THEN
-			RETURN c;
-		END IF;
+		IF FOUND THEN RETURN c; END IF;
 		-- Somebody else's row has come, or gone, in between.
 	END LOOP;
 	RAISE 'claim of idempotency key "%" does not come to an end', key;
@@ -406,9 +350,7 @@ END $$;
 
 CREATE FUNCTION idempotency.claim(
 	key text, scope text DEFAULT '', request jsonb DEFAULT NULL, ttl interval DEFAULT NULL, lease interval DEFAULT NULL, wait interval DEFAULT
-	NULL, first_sent timestamptz DEFAULT NULL
-) RETURNS idempotency.claim_result
-LANGUAGE plpgsql COST 10000 AS $$
+	NULL, first_sent timestamptz DEFAULT NULL) RETURNS idempotency.claim_result LANGUAGE plpgsql COST 10000 AS $$
 BEGIN
 	RETURN idempotency.claim_key(key, scope, request, ttl, lease, wait, first_sent, 'claim');
 END $$;
@@ -416,22 +358,18 @@ END $$;
 -- ======== The owner's calls.
 
 -- A key's row, with nobody else at work on it: under its lock, and locked itself against sweep() and purge().
-CREATE FUNCTION idempotency.hold(key text, scope text, function text) RETURNS idempotency.keys
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION idempotency.hold(key text, scope text, function text) RETURNS idempotency.keys LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	r idempotency.keys;
 BEGIN
 	PERFORM idempotency.check_key(key, scope, function);
-	IF idempotency.may_lock() THEN
-		PERFORM pg_advisory_xact_lock(idempotency.lock_number(key, scope)), idempotency.count_lock();
-	END IF;
+	IF idempotency.may_lock() THEN PERFORM pg_advisory_xact_lock(idempotency.lock_number(key, scope)), idempotency.count_lock(); END IF;
 	SELECT * INTO r FROM idempotency.keys AS k WHERE k.scope = hold.scope AND k.key = hold.key FOR UPDATE;
 	RETURN r;
 END $$;
 
 -- The same for an owner: see that the claim is the caller's, and, unless it may have ended, that it is in progress.
-CREATE FUNCTION idempotency.hold_claim(key text, scope text, attempt integer, function text, may_have_ended boolean DEFAULT false) RETURNS idempotency.keys
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION idempotency.hold_claim(key text, scope text, attempt integer, function text, may_have_ended boolean DEFAULT false) RETURNS idempotency.keys LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	r idempotency.keys := idempotency.hold(key, scope, function);
 	own boolean := idempotency.own(r.claim_xid, r.claimed_at);
@@ -443,7 +381,7 @@ BEGIN
 		PERFORM idempotency.refuse('400', 'attempt must be one or more', format('The value given is %s.', attempt), 'Pass the attempt that claim() returned.');
 	ELSIF fault IS NULL AND attempt IS NULL AND NOT own THEN
 		PERFORM idempotency.refuse('428', format('attempt is required for idempotency key "%s"', key), 'The claim was made in an earlier transaction.',
-			'Pass the attempt that claim() returned.');
+			'Something committed in between. If claim and completion belong in one transaction, look for autocommit, an ORM or a framework that commits; if not, pass the attempt that claim() returned.');
 	ELSIF fault IS NULL AND attempt <> r.attempt THEN
 		PERFORM idempotency.refuse('423', format('idempotency key "%s" is owned by another attempt', key),
 			format('Attempt %s does not own the key, the present attempt is %s.', attempt, r.attempt),
@@ -452,15 +390,15 @@ BEGIN
 		fault := CASE r.status WHEN 'released' THEN 'The claim was released.' WHEN 'erased' THEN 'The key was erased.' ELSE 'The claim has ended with a result.' END;
 	END IF;
 	IF fault IS NOT NULL THEN
-		PERFORM idempotency.refuse('404', format('no claim of idempotency key "%s" is in progress', key), fault,
-			'Claim the key first, with the same key and scope, and end the claim once.');
+		PERFORM idempotency.refuse('404', format('no claim of idempotency key "%s" is in progress', key), fault, CASE WHEN fault LIKE 'Nothing%' THEN
+				'Claim the key first, with the same key and scope. If it was claimed, its transaction has ended in between: look for autocommit, an ORM or a framework that commits.'
+			ELSE 'Claim the key first, with the same key and scope, and end the claim once.' END);
 	END IF;
 	RETURN r;
 END $$;
 
 -- The size of what is to be stored: of the values themselves, not of the room that they take compressed.
-CREATE FUNCTION idempotency.check_size(name text, document jsonb, word_name text, word text, most bigint) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION idempotency.check_size(name text, document jsonb, word_name text, word text, most bigint) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	size integer := coalesce(pg_column_size(document #> '{}') - 4, 0) + coalesce(octet_length(word), 0);
 BEGIN
@@ -473,32 +411,25 @@ END $$;
 
 -- Store a result.  Returns when it was stored, and until when it is remembered.
 CREATE FUNCTION idempotency.finish(key text, scope text, end_status text, response jsonb, resource_id text, status_code integer, attempt integer, ttl interval)
-RETURNS timestamptz[]
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+RETURNS timestamptz[] LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
-	r idempotency.keys;
-	t idempotency.policy;
-	at timestamptz;
-	until timestamptz;
-	times timestamptz[];
+	r idempotency.keys; t idempotency.policy; at timestamptz; until timestamptz; times timestamptz[];
 	function text;
 BEGIN
-	-- The claim of this transaction: nobody else has seen it, and it is remembered from the claim on.
-	IF NOT current_setting('transaction_read_only')::boolean THEN
-		UPDATE idempotency.keys AS k SET status = end_status, status_code = finish.status_code, resource_id = finish.resource_id, response = finish.response,
-			recovery_point = NULL, state = NULL, completed_at = clock_timestamp()
-		WHERE k.scope = finish.scope AND k.key = finish.key AND k.status = 'in_progress' AND k.lease_until IS NULL AND finish.ttl IS NULL
-			AND k.claim_xid = pg_current_xact_id_if_assigned() AND k.claimed_at >= now() AND k.attempt = coalesce(finish.attempt, k.attempt)
-			AND (finish.status_code IS NULL OR finish.status_code BETWEEN 100 AND 599)
-			AND coalesce(pg_column_size(finish.response #> '{}') - 4, 0) + coalesce(octet_length(finish.resource_id), 0)
-				<= CASE WHEN EXISTS (SELECT FROM idempotency.policy) THEN coalesce((idempotency.terms(finish.scope)).max_response_bytes, idempotency.max_response_bytes())
-				   ELSE idempotency.max_response_bytes() END
-		RETURNING ARRAY[k.completed_at, k.expires_at] INTO times;
-		IF FOUND THEN
-			RETURN times;
-		END IF;
+	IF current_setting('transaction_read_only') = 'on' THEN
+		PERFORM idempotency.check_writable(CASE end_status WHEN 'failed' THEN 'fail' ELSE 'complete' END);
 	END IF;
+	-- The claim of this transaction: nobody else has seen it, and it is remembered from the claim on.
+	UPDATE idempotency.keys AS k SET status = end_status, status_code = finish.status_code, resource_id = finish.resource_id, response = finish.response,
+		recovery_point = NULL, state = NULL, completed_at = clock_timestamp()
+	WHERE k.scope = finish.scope AND k.key = finish.key AND k.status = 'in_progress' AND k.lease_until IS NULL AND finish.ttl IS NULL
+		AND k.claim_xid = pg_current_xact_id_if_assigned() AND k.claimed_at >= now() AND (finish.attempt IS NULL OR k.attempt = finish.attempt)
+		AND (finish.status_code IS NULL OR finish.status_code BETWEEN 100 AND 599)
+		AND coalesce(pg_column_size(finish.response #> '{}') - 4, 0) + coalesce(octet_length(finish.resource_id), 0)
+			<= coalesce(CASE WHEN EXISTS (SELECT FROM idempotency.policy) THEN (idempotency.terms(finish.scope)).max_response_bytes END, idempotency.max_response_bytes())
+	RETURNING ARRAY[k.completed_at, k.expires_at] INTO times;
+	IF FOUND THEN RETURN times; END IF;
 
 	function := CASE end_status WHEN 'failed' THEN 'fail' ELSE 'complete' END;
 	t := idempotency.terms(scope);
@@ -515,8 +446,7 @@ BEGIN
 		PERFORM idempotency.hold_claim(key, scope, attempt, function);
 	END IF;
 	at := clock_timestamp();
-	until := idempotency.after(CASE WHEN ttl IS NULL AND idempotency.own(r.claim_xid, r.claimed_at) THEN r.claimed_at ELSE at END,
-		coalesce(ttl, r.ttl, t.ttl, idempotency.setting('default_ttl', '1 day')::interval));
+	until := (CASE WHEN ttl IS NULL AND idempotency.own(r.claim_xid, r.claimed_at) THEN r.claimed_at ELSE at END) + coalesce(ttl, r.ttl, t.ttl, idempotency.setting('default_ttl', '1 day')::interval);
 	UPDATE idempotency.keys AS k SET status = end_status, status_code = finish.status_code, resource_id = finish.resource_id, response = finish.response,
 		recovery_point = NULL, state = NULL, lease_until = NULL, completed_at = at, expires_at = until
 	WHERE k.scope = finish.scope AND k.key = finish.key;
@@ -525,43 +455,36 @@ END $$;
 
 CREATE FUNCTION idempotency.complete(
 	key text, scope text DEFAULT '', response jsonb DEFAULT NULL, resource_id text DEFAULT NULL, status_code integer DEFAULT NULL, attempt
-	integer DEFAULT NULL, ttl interval DEFAULT NULL
-) RETURNS void
-LANGUAGE plpgsql COST 10000 AS $$
+	integer DEFAULT NULL, ttl interval DEFAULT NULL) RETURNS void LANGUAGE plpgsql COST 10000 AS $$
 BEGIN
 	IF idempotency.finish(key, scope, 'completed', response, resource_id, status_code, attempt, ttl) IS NULL THEN END IF;
 END $$;
 
 CREATE FUNCTION idempotency.fail(
 	key text, scope text DEFAULT '', response jsonb DEFAULT NULL, resource_id text DEFAULT NULL, status_code integer DEFAULT NULL, attempt
-	integer DEFAULT NULL, ttl interval DEFAULT NULL
-) RETURNS void
-LANGUAGE plpgsql COST 10000 AS $$
+	integer DEFAULT NULL, ttl interval DEFAULT NULL) RETURNS void LANGUAGE plpgsql COST 10000 AS $$
 BEGIN
 	IF idempotency.finish(key, scope, 'failed', response, resource_id, status_code, attempt, ttl) IS NULL THEN END IF;
 END $$;
 
--- Make a row one that can be claimed again; only the attempt is kept.
-CREATE FUNCTION idempotency.free(key text, scope text) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+-- Make a row one that can be claimed again; only the attempt is kept.  A lease that is given says that an owner may still come, so that the attempt must stay.
+CREATE FUNCTION idempotency.free(key text, scope text, lease_until timestamptz DEFAULT NULL) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	UPDATE idempotency.keys AS k SET status = 'released', status_code = NULL, fingerprint = NULL, resource_id = NULL, response = NULL,
-		recovery_point = NULL, state = NULL, lease_until = NULL, completed_at = NULL
+		recovery_point = NULL, state = NULL, lease_until = free.lease_until, completed_at = NULL
 	WHERE k.scope = free.scope AND k.key = free.key;
 END $$;
 
-CREATE FUNCTION idempotency.release(key text, scope text DEFAULT '', attempt integer DEFAULT NULL) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER COST 10000 SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION idempotency.release(key text, scope text DEFAULT '', attempt integer DEFAULT NULL) RETURNS void LANGUAGE plpgsql SECURITY DEFINER COST 10000 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	PERFORM idempotency.hold_claim(key, scope, attempt, 'release');
 	PERFORM idempotency.free(key, scope);
 END $$;
 
 -- Renew the lease of a claim that is held.  Returns its new end.
-CREATE FUNCTION idempotency.renew(r idempotency.keys, lease interval) RETURNS timestamptz
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION idempotency.renew(r idempotency.keys, lease interval) RETURNS timestamptz LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-	until timestamptz := idempotency.after(clock_timestamp(), coalesce(lease, r.lease));
+	until timestamptz := clock_timestamp() + coalesce(lease, r.lease);
 BEGIN
 	-- An unfinished claim never expires before its lease.
 	UPDATE idempotency.keys AS k SET lease_until = until, lease = coalesce(k.lease, renew.lease), expires_at = greatest(k.expires_at, until)
@@ -569,56 +492,47 @@ BEGIN
 	RETURN until;
 END $$;
 
-CREATE FUNCTION idempotency.heartbeat(key text, scope text DEFAULT '', attempt integer DEFAULT NULL, lease interval DEFAULT NULL) RETURNS timestamptz
-LANGUAGE plpgsql SECURITY DEFINER COST 10000 SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION idempotency.heartbeat(key text, scope text DEFAULT '', attempt integer DEFAULT NULL, lease interval DEFAULT NULL) RETURNS timestamptz LANGUAGE plpgsql SECURITY DEFINER COST 10000 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	r idempotency.keys := idempotency.hold_claim(key, scope, attempt, 'heartbeat');
 BEGIN
 	PERFORM idempotency.check_interval(lease, 'lease');
 	IF lease IS NULL AND r.lease IS NULL THEN
-		PERFORM idempotency.refuse('400', format('claim of idempotency key "%s" has no lease', key), 'It asked for none, and heartbeat() was given none.',
-			'Give heartbeat() a lease, or claim with one.');
+		PERFORM idempotency.refuse('400', format('claim of idempotency key "%s" has no lease', key), 'There is nothing to renew: neither the claim nor its policy has asked for a lease.',
+			'Give the lease that the claim is to have from now on.');
 	END IF;
 	RETURN idempotency.renew(r, lease);
 END $$;
 
 CREATE FUNCTION idempotency.checkpoint(
 	key text, scope text DEFAULT '', recovery_point text DEFAULT NULL, state jsonb DEFAULT NULL, attempt integer DEFAULT NULL, lease interval
-	DEFAULT NULL
-) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER COST 10000 SET search_path = pg_catalog, pg_temp AS $$
+	DEFAULT NULL) RETURNS void LANGUAGE plpgsql SECURITY DEFINER COST 10000 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	r idempotency.keys := idempotency.hold_claim(key, scope, attempt, 'checkpoint');
 BEGIN
 	PERFORM idempotency.check_interval(lease, 'lease'), idempotency.check_size('state', state, 'recovery_point', recovery_point,
 		coalesce((idempotency.terms(scope)).max_response_bytes, idempotency.max_response_bytes()));
 	UPDATE idempotency.keys AS k SET recovery_point = checkpoint.recovery_point, state = checkpoint.state WHERE k.scope = checkpoint.scope AND k.key = checkpoint.key;
-	IF lease IS NOT NULL OR r.lease IS NOT NULL THEN
-		PERFORM idempotency.renew(r, lease);
-	END IF;
+	IF lease IS NOT NULL OR r.lease IS NOT NULL THEN PERFORM idempotency.renew(r, lease); END IF;
 END $$;
 
-CREATE FUNCTION idempotency.lookup(key text, scope text DEFAULT '') RETURNS SETOF idempotency.keys
-LANGUAGE plpgsql SECURITY DEFINER PARALLEL RESTRICTED ROWS 1 SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION idempotency.lookup(key text, scope text DEFAULT '') RETURNS SETOF idempotency.keys LANGUAGE plpgsql SECURITY DEFINER PARALLEL RESTRICTED ROWS 1 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	PERFORM idempotency.check_key(key, scope, 'lookup');
 	RETURN QUERY SELECT * FROM idempotency.keys AS k WHERE k.scope = lookup.scope AND k.key = lookup.key AND k.expires_at > clock_timestamp();
 END $$;
 
 -- A claim that has no lease and no end can't be committed.  The row is looked at when the transaction ends, as it is then.
-CREATE FUNCTION idempotency.refuse_unfinished() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER AS $$
+CREATE FUNCTION idempotency.refuse_unfinished() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
 BEGIN
-	IF NEW.completed_at IS NOT NULL OR NEW.lease_until IS NOT NULL OR NEW.claim_xid IS NULL THEN
-		RETURN NULL;
-	END IF;
+	IF NEW.completed_at IS NOT NULL OR NEW.lease_until IS NOT NULL OR NEW.claim_xid IS NULL THEN RETURN NULL; END IF;
 	-- Whatever the search_path is at COMMIT.
 	PERFORM FROM idempotency.keys AS k
 	WHERE k.scope OPERATOR(pg_catalog.=) NEW.scope AND k.key OPERATOR(pg_catalog.=) NEW.key AND k.status OPERATOR(pg_catalog.=) 'in_progress' AND k.lease_until IS NULL;
 	IF FOUND THEN
-		PERFORM idempotency.refuse('500', pg_catalog.format('idempotency key "%s" was claimed and not completed', NEW.key),
-			'The claim asked for no lease, so that it can''t be committed unfinished.',
-			'Something committed between claim() and complete(): autocommit, a framework, a handler. Do both in one transaction, or claim with a lease.');
+		PERFORM idempotency.refuse('500', pg_catalog.format('claim of idempotency key "%s" is unfinished', NEW.key),
+			'It has neither a result nor a lease, so that the transaction can''t be committed and its work is undone.',
+			'Claim, work and complete() belong in one transaction: look for a commit in between, by autocommit, an ORM or a framework. Only a claim with a lease can be committed before it ends.');
 	END IF;
 	RETURN NULL;
 END $$;
@@ -629,8 +543,7 @@ CREATE CONSTRAINT TRIGGER refuse_unfinished AFTER INSERT OR UPDATE OF claim_xid 
 -- ======== One call, and batches.
 
 -- From an error to a problem document (RFC 9457).
-CREATE FUNCTION idempotency.problem(code text, message text, hint text) RETURNS jsonb
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION idempotency.problem(code text, message text, hint text) RETURNS jsonb LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	titles CONSTANT jsonb := '{"400": "Bad Request", "401": "Unauthorized", "402": "Payment Required", "403": "Forbidden", "404": "Not Found", "405": "Method Not Allowed",
 		"406": "Not Acceptable", "409": "Conflict", "410": "Gone", "412": "Precondition Failed", "413": "Content Too Large", "415": "Unsupported Media Type",
@@ -651,27 +564,15 @@ END $$;
 -- The command is looked up and run as its caller would: this function changes neither role nor search_path.
 CREATE FUNCTION idempotency.execute(
 	key text, scope text, command text, request jsonb DEFAULT NULL, ttl interval DEFAULT NULL, wait interval DEFAULT NULL, cache_errors text[]
-	DEFAULT NULL
-) RETURNS idempotency.claim_result
-LANGUAGE plpgsql COST 10000 AS $$
+	DEFAULT NULL) RETURNS idempotency.claim_result LANGUAGE plpgsql COST 10000 AS $$
 DECLARE
-	c idempotency.claim_result;
-	errors text[];
-	function regprocedure;
-	call text;
-	status text := 'completed';
-	message text;
-	hint text;
-	times timestamptz[];
+	c idempotency.claim_result; errors text[]; function regprocedure; call text; status text := 'completed';
+	message text; hint text; times timestamptz[];
 BEGIN
-	IF command IS NULL THEN
-		PERFORM idempotency.refuse('400', 'command must not be null', NULL, 'Name the function that does the work.');
-	END IF;
+	IF command IS NULL THEN PERFORM idempotency.refuse('400', 'command must not be null', NULL, 'Name the function that does the work.'); END IF;
 	errors := idempotency.stored_errors(scope, cache_errors);
 	c := idempotency.claim_key(key, scope, request, ttl, NULL, wait, NULL, 'execute');
-	IF NOT c.proceed THEN
-		RETURN c;
-	END IF;
+	IF NOT c.proceed THEN RETURN c; END IF;
 
 	-- A parenthesis outside quotes begins a signature.
 	function := command || CASE WHEN pg_catalog.strpos(pg_catalog.regexp_replace(command, '"[^"]*"', '', 'g'), '(') > 0 THEN '' ELSE '(pg_catalog.jsonb)' END;
@@ -712,8 +613,7 @@ BEGIN
 	RETURN c;
 END $$;
 
-CREATE FUNCTION idempotency.once(key text, scope text DEFAULT '', ttl interval DEFAULT NULL) RETURNS boolean
-LANGUAGE plpgsql COST 10000 AS $$
+CREATE FUNCTION idempotency.once(key text, scope text DEFAULT '', ttl interval DEFAULT NULL) RETURNS boolean LANGUAGE plpgsql COST 10000 AS $$
 DECLARE
 	c idempotency.claim_result := idempotency.claim_key(key, scope, NULL, ttl, NULL, NULL, NULL, 'once');
 BEGIN
@@ -731,12 +631,9 @@ BEGIN
 END $$;
 
 -- Raise IK400 if an array that was given has not one element for each key.
-CREATE FUNCTION idempotency.check_arrays(keys text[], scope text, function text, VARIADIC lengths text[]) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION idempotency.check_arrays(keys text[], scope text, function text, VARIADIC lengths text[]) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-	IF keys IS NULL THEN
-		PERFORM idempotency.refuse('400', 'keys must not be null', NULL, 'Pass an array of idempotency keys.');
-	END IF;
+	IF keys IS NULL THEN PERFORM idempotency.refuse('400', 'keys must not be null', NULL, 'Pass an array of idempotency keys.'); END IF;
 	PERFORM idempotency.check_key(k, scope, function) FROM unnest(keys) AS k WHERE (k <> '') IS NOT TRUE;
 	FOR i IN 1 .. cardinality(lengths) BY 2 LOOP
 		IF lengths[i + 1]::integer <> cardinality(keys) THEN
@@ -749,17 +646,12 @@ END $$;
 -- Every batch takes its keys in the order of their locks, so that two of them never wait for each other.
 CREATE FUNCTION idempotency.claim_many(
 	keys text[], scope text DEFAULT '', requests jsonb[] DEFAULT NULL, ttl interval DEFAULT NULL, lease interval DEFAULT NULL, wait interval
-	DEFAULT NULL
-) RETURNS TABLE (
+	DEFAULT NULL) RETURNS TABLE (
 	ord bigint, key text, outcome text, proceed boolean, status_code integer, resource_id text, response jsonb, attempt integer, recovery_point
-	text, state jsonb, retry_after interval, claimed_at timestamptz, completed_at timestamptz, expires_at timestamptz
-)
-LANGUAGE plpgsql SECURITY DEFINER COST 10000 SET search_path = pg_catalog, pg_temp AS $$
+	text, state jsonb, retry_after interval, claimed_at timestamptz, completed_at timestamptz, expires_at timestamptz) LANGUAGE plpgsql SECURITY DEFINER COST 10000 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
-	results idempotency.claim_result[];
-	deadline timestamptz;
-	e record;
+	results idempotency.claim_result[]; deadline timestamptz; e record;
 BEGIN
 	PERFORM idempotency.check_arrays(keys, claim_many.scope, 'claim_many', 'requests', cardinality(requests)::text), idempotency.check_interval(claim_many.wait, 'wait');
 	deadline := clock_timestamp() + coalesce(claim_many.wait, (idempotency.terms(claim_many.scope)).wait, idempotency.setting('default_wait', '5 s')::interval);
@@ -773,9 +665,7 @@ END $$;
 
 CREATE FUNCTION idempotency.complete_many(
 	keys text[], scope text DEFAULT '', responses jsonb[] DEFAULT NULL, resource_ids text[] DEFAULT NULL, status_codes integer[] DEFAULT NULL,
-	attempts integer[] DEFAULT NULL
-) RETURNS bigint
-LANGUAGE plpgsql SECURITY DEFINER COST 10000 SET search_path = pg_catalog, pg_temp AS $$
+	attempts integer[] DEFAULT NULL) RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER COST 10000 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	e record;
 BEGIN
@@ -794,8 +684,7 @@ END $$;
 
 -- A subject's record, in a scope of its own, names the key that was issued; whether the subject still has it is for the key's own row to say.
 -- The record is kept for three times the ttl: the key is claimed within the first, completed within the second, remembered for the third.
-CREATE FUNCTION idempotency.issue(scope text, subject text, ttl interval DEFAULT NULL) RETURNS text
-LANGUAGE plpgsql SECURITY DEFINER COST 10000 SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION idempotency.issue(scope text, subject text, ttl interval DEFAULT NULL) RETURNS text LANGUAGE plpgsql SECURITY DEFINER COST 10000 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
 	record_scope text := 'idempotency.issue/' || scope;
@@ -833,13 +722,12 @@ BEGIN
 		END IF;
 	END LOOP;
 
-	INSERT INTO idempotency.keys (scope, key, status, attempt, expires_at, ttl) VALUES (scope, name, 'issued', 0, idempotency.after(clock_timestamp(), coalesce(ttl, t.ttl)), ttl);
+	INSERT INTO idempotency.keys (scope, key, status, attempt, expires_at, ttl) VALUES (scope, name, 'issued', 0, clock_timestamp() + coalesce(ttl, t.ttl), ttl);
 	UPDATE idempotency.keys AS k SET resource_id = name WHERE k.scope = record_scope AND k.key = subject;
 	RETURN name;
 END $$;
 
-CREATE FUNCTION idempotency.derive(key text, purpose text) RETURNS text
-LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION idempotency.derive(key text, purpose text) RETURNS text LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	hash bytea;
 BEGIN
@@ -856,8 +744,7 @@ END $$;
 -- ======== Operation.
 
 -- Delete expired keys, at most so many.  What somebody is at work on is left for another round.
-CREATE FUNCTION idempotency.sweep(max_rows bigint DEFAULT NULL, OUT slots_cleared integer, OUT rows_deleted bigint)
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION idempotency.sweep(max_rows bigint DEFAULT NULL, OUT slots_cleared integer, OUT rows_deleted bigint) LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	at timestamptz := clock_timestamp();
 BEGIN
@@ -872,56 +759,52 @@ BEGIN
 	GET DIAGNOSTICS rows_deleted = ROW_COUNT;
 END $$;
 
-CREATE FUNCTION idempotency.forget(key text, scope text DEFAULT '') RETURNS boolean
-LANGUAGE plpgsql SECURITY DEFINER COST 10000 SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION idempotency.forget(key text, scope text DEFAULT '') RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER COST 10000 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	r idempotency.keys;
 BEGIN
 	-- Nobody is kept from an absent key any longer than it takes to look.
 	BEGIN
 		r := idempotency.hold(key, scope, 'forget');
-		IF r.key IS NULL THEN
-			RAISE SQLSTATE 'IK000';
-		END IF;
-	EXCEPTION WHEN SQLSTATE 'IK000' THEN
+		IF r.key IS NULL THEN RAISE SQLSTATE 'IK001'; END IF;
+	EXCEPTION WHEN SQLSTATE 'IK001' THEN
 		RETURN false;
 	END;
-	PERFORM idempotency.remove(r);
-	RETURN r.expires_at > clock_timestamp();
+	RETURN idempotency.remove(r);
 END $$;
 
--- Remove a row that is held.  Of an unfinished claim the attempt stays, so that its owner is known as a former one.
-CREATE FUNCTION idempotency.remove(r idempotency.keys) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+-- Remove a row that is held, and return whether there was something to remove.  The attempt of an unfinished claim stays, so that its owner is known as a former one.
+CREATE FUNCTION idempotency.remove(r idempotency.keys) RETURNS boolean LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	live boolean := r.expires_at > clock_timestamp();
 BEGIN
-	IF r.status = 'in_progress' AND (r.attempt > 1 OR NOT idempotency.own(r.claim_xid, r.claimed_at)) THEN
-		PERFORM idempotency.free(r.key, r.scope);
+	IF live AND NOT (r.attempt = 1 AND idempotency.own(r.claim_xid, r.claimed_at)) AND (r.status = 'in_progress' OR r.status = 'released' AND r.lease_until IS NOT NULL) THEN
+		IF r.status = 'released' THEN RETURN false; END IF;
+		PERFORM idempotency.free(r.key, r.scope, greatest(r.lease_until, clock_timestamp()));
 	ELSE
 		DELETE FROM idempotency.keys AS k WHERE k.scope = r.scope AND k.key = r.key;
 	END IF;
+	RETURN live;
 END $$;
 
-CREATE FUNCTION idempotency.purge(scope text) RETURNS bigint
-LANGUAGE plpgsql SECURITY DEFINER COST 10000 SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION idempotency.purge(scope text) RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER COST 10000 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-	r idempotency.keys;
-	purged bigint := 0;
+	r idempotency.keys; purged bigint := 0;
 BEGIN
 	PERFORM idempotency.check_writable('purge');
 	IF scope IS NULL THEN
 		PERFORM idempotency.refuse('400', 'scope to purge must not be null', NULL, 'Name the scope; the empty one is a scope too.');
 	END IF;
+	PERFORM idempotency.check_scope(scope);
 	FOR r IN
 		SELECT * FROM idempotency.keys AS k WHERE k.scope = purge.scope OR k.scope >= purge.scope || '/' AND k.scope < purge.scope || '0' ORDER BY k.scope, k.key FOR UPDATE
 	LOOP
-		purged := purged + (r.expires_at > clock_timestamp())::integer;
-		PERFORM idempotency.remove(r);
+		purged := purged + idempotency.remove(r)::integer;
 	END LOOP;
 	RETURN purged;
 END $$;
 
-CREATE FUNCTION idempotency.erase(key text, scope text DEFAULT '') RETURNS boolean
-LANGUAGE plpgsql SECURITY DEFINER COST 10000 SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION idempotency.erase(key text, scope text DEFAULT '') RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER COST 10000 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	r idempotency.keys := idempotency.hold(key, scope, 'erase');
 BEGIN
@@ -936,40 +819,22 @@ BEGIN
 	RETURN FOUND;
 END $$;
 
-CREATE FUNCTION idempotency.erase_scope(scope text) RETURNS bigint
-LANGUAGE plpgsql SECURITY DEFINER COST 10000 SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-	erased bigint;
-BEGIN
-	IF scope IS NULL THEN
-		PERFORM idempotency.refuse('400', 'scope to erase must not be null', NULL, 'Name the scope; the empty one is a scope too.');
-	END IF;
-	UPDATE idempotency.keys AS k SET status = 'erased', fingerprint = NULL, response = NULL, state = NULL
-	WHERE (k.scope = erase_scope.scope OR k.scope >= erase_scope.scope || '/' AND k.scope < erase_scope.scope || '0') AND k.status IN ('completed', 'failed')
-		AND k.expires_at > clock_timestamp();
-	GET DIAGNOSTICS erased = ROW_COUNT;
-	RETURN erased;
-END $$;
-
 -- ======== Privileges: nothing for PUBLIC; applications call functions, and read no table.
 
-CREATE FUNCTION idempotency.for_applications() RETURNS text
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION idempotency.for_applications() RETURNS text LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	RETURN (SELECT string_agg(p.oid::regprocedure::text, ', ') FROM pg_proc AS p
 			WHERE p.pronamespace = 'idempotency'::regnamespace AND p.proname = ANY ('{claim, complete, fail, release, heartbeat, checkpoint, lookup, execute, once, claim_many,
 				complete_many, issue, derive, claim_key, finish, stored_errors, problem, refuse}'));
 END $$;
 
-CREATE FUNCTION idempotency.grant_usage(role regrole) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION idempotency.grant_usage(role regrole) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	EXECUTE format('GRANT USAGE ON SCHEMA idempotency TO %s', role);
 	EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', idempotency.for_applications(), role);
 END $$;
 
-CREATE FUNCTION idempotency.revoke_usage(role regrole) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION idempotency.revoke_usage(role regrole) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM %s', idempotency.for_applications(), role);
 	EXECUTE format('REVOKE USAGE ON SCHEMA idempotency FROM %s', role);

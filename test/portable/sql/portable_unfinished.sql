@@ -1,62 +1,62 @@
 -- A claim that asked for no lease can't be committed unfinished.
 \set VERBOSITY terse
-SELECT outcome FROM idempotency.claim('autocommit', 'unfinished');
+SELECT outcome FROM idempotency.claim('autocommit', 'portable_unfinished');
 \echo :LAST_ERROR_SQLSTATE
-SELECT outcome FROM idempotency.claim_many('{a,b}', 'unfinished');
+SELECT outcome FROM idempotency.claim_many('{a,b}', 'portable_unfinished');
 BEGIN;
-SELECT outcome FROM idempotency.claim('block', 'unfinished');
+SELECT outcome FROM idempotency.claim('block', 'portable_unfinished');
 COMMIT;
 BEGIN;
-SELECT outcome FROM idempotency.claim('prepared', 'unfinished');
-PREPARE TRANSACTION 'unfinished';
+SELECT outcome FROM idempotency.claim('prepared', 'portable_unfinished');
+PREPARE TRANSACTION 'portable_unfinished';
 -- a step that is noted is no end
 BEGIN;
-SELECT outcome FROM idempotency.claim('noted', 'unfinished');
-SELECT idempotency.checkpoint('noted', 'unfinished', 'step');
+SELECT outcome FROM idempotency.claim('noted', 'portable_unfinished');
+SELECT idempotency.checkpoint('noted', 'portable_unfinished', 'step');
 COMMIT;
-SELECT count(*) FROM idempotency.keys WHERE scope = 'unfinished';
+SELECT count(*) FROM idempotency.keys WHERE scope = 'portable_unfinished';
 
 -- every end is one, and so is a lease, or that the claim is gone
 BEGIN;
-SELECT outcome FROM unnest('{completed, failed, released, leased, forgotten, undone}'::text[]) AS k, idempotency.claim(k, 'unfinished');
-SELECT idempotency.complete('completed', 'unfinished'), idempotency.fail('failed', 'unfinished'), idempotency.release('released', 'unfinished');
-SELECT idempotency.heartbeat('leased', 'unfinished', lease => '1 minute') IS NOT NULL AS leased, idempotency.forget('forgotten', 'unfinished');
-SELECT idempotency.forget('undone', 'unfinished');
+SELECT outcome FROM unnest('{completed, failed, released, leased, forgotten, undone}'::text[]) AS k, idempotency.claim(k, 'portable_unfinished');
+SELECT idempotency.complete('completed', 'portable_unfinished'), idempotency.fail('failed', 'portable_unfinished'), idempotency.release('released', 'portable_unfinished');
+SELECT idempotency.heartbeat('leased', 'portable_unfinished', lease => '1 minute') IS NOT NULL AS leased, idempotency.forget('forgotten', 'portable_unfinished');
+SELECT idempotency.forget('undone', 'portable_unfinished');
 SAVEPOINT s;
-SELECT outcome FROM idempotency.claim('undone', 'unfinished');
+SELECT outcome FROM idempotency.claim('undone', 'portable_unfinished');
 ROLLBACK TO s;
 COMMIT;
-SELECT key, status, lease_until IS NOT NULL AS lease FROM idempotency.keys WHERE scope = 'unfinished' ORDER BY key;
+SELECT key, status, lease_until IS NOT NULL AS lease FROM idempotency.keys WHERE scope = 'portable_unfinished' ORDER BY key;
 
 -- an end that is rolled back is none
 BEGIN;
-SELECT outcome FROM idempotency.claim('rolled back', 'unfinished');
+SELECT outcome FROM idempotency.claim('rolled back', 'portable_unfinished');
 SAVEPOINT s;
-SELECT idempotency.complete('rolled back', 'unfinished');
+SELECT idempotency.complete('rolled back', 'portable_unfinished');
 ROLLBACK TO s;
 COMMIT;
 
 -- a procedure that commits in between
 CREATE PROCEDURE commits() LANGUAGE plpgsql AS $$
 BEGIN
-	PERFORM idempotency.claim('procedure', 'unfinished');
+	PERFORM idempotency.claim('procedure', 'portable_unfinished');
 	COMMIT;
-	PERFORM idempotency.complete('procedure', 'unfinished');
+	PERFORM idempotency.complete('procedure', 'portable_unfinished');
 END $$;
 CALL commits();
 DROP PROCEDURE commits;
 
 -- a claim again after a release, and a takeover
 BEGIN;
-SELECT outcome, attempt FROM idempotency.claim('released', 'unfinished');
+SELECT outcome, attempt FROM idempotency.claim('released', 'portable_unfinished');
 COMMIT;
-SELECT outcome FROM idempotency.claim('run out', 'unfinished', lease => '1 us');
-SELECT outcome, attempt FROM idempotency.claim('run out', 'unfinished');
+SELECT outcome FROM idempotency.claim('run out', 'portable_unfinished', lease => '1 us');
+SELECT outcome, attempt FROM idempotency.claim('run out', 'portable_unfinished');
 
 -- at once, if constraints are made immediate
 BEGIN;
 SET CONSTRAINTS ALL IMMEDIATE;
-SELECT outcome FROM idempotency.claim('immediate', 'unfinished');
+SELECT outcome FROM idempotency.claim('immediate', 'portable_unfinished');
 ROLLBACK;
 
 -- whatever search_path is at COMMIT, and as a role that reads no table
@@ -69,20 +69,20 @@ GRANT USAGE ON SCHEMA hostile TO regress_portable_app;
 BEGIN;
 SET LOCAL ROLE regress_portable_app;
 SET LOCAL search_path = hostile, pg_catalog;
-SELECT outcome FROM idempotency.claim('hostile', 'unfinished');
+SELECT outcome FROM idempotency.claim('hostile', 'portable_unfinished');
 COMMIT;
 BEGIN;
 SET LOCAL ROLE regress_portable_app;
 SET LOCAL search_path = hostile, pg_catalog;
-SELECT outcome FROM idempotency.claim('hostile', 'unfinished', '1');
-SELECT idempotency.complete('hostile', 'unfinished', '2');
-SELECT outcome, response FROM idempotency.claim('hostile', 'unfinished', '1');
+SELECT outcome FROM idempotency.claim('hostile', 'portable_unfinished', '1');
+SELECT idempotency.complete('hostile', 'portable_unfinished', '2');
+SELECT outcome, response FROM idempotency.claim('hostile', 'portable_unfinished', '1');
 COMMIT;
 SELECT idempotency.revoke_usage('regress_portable_app');
 SET ROLE regress_portable_app;
-SELECT outcome FROM idempotency.claim('hostile', 'unfinished', '1');
+SELECT outcome FROM idempotency.claim('hostile', 'portable_unfinished', '1');
 RESET ROLE;
 REVOKE USAGE ON SCHEMA hostile FROM regress_portable_app;
 DROP ROLE regress_portable_app;
 DROP SCHEMA hostile CASCADE;
-DELETE FROM idempotency.keys WHERE scope = 'unfinished';
+DELETE FROM idempotency.keys WHERE scope = 'portable_unfinished';
