@@ -30,7 +30,9 @@
  *
  * With remote_apply a position in the middle of a record is not confirmed before
  * the rest of the record is flushed, which may be long after on a quiet server.
- * The WAL writer is asked to flush it.
+ * The WAL writer is asked to flush it.  Nor does a standby tell at once what it
+ * has applied of WAL that has no commit in it: on a quiet server that takes up to
+ * its wal_receiver_status_interval.
  *
  * Most results are old.  Each time that a position is confirmed, all transactions
  * that had ended before it was taken are known to be: the oldest transaction that
@@ -60,7 +62,7 @@
 #define LAST_INTERVAL_MS	50
 
 /* How long a confirmed transaction is remembered, in microseconds. */
-#define CONFIRMED_FOR		USECS_PER_MINUTE
+#define CONFIRMED_FOR		USECS_PER_HOUR
 
 /*
  * Per kind of confirmation: transactions before this one had ended when a
@@ -87,7 +89,48 @@ kind_of_confirmation(void)
 	}
 }
 
-/* Whether the standbys have confirmed the position, or none is asked any more. */
+static XLogRecPtr
+position_of(const SyncRepStandbyData *standby, int kind)
+{
+	switch (kind)
+	{
+		case SYNC_REP_WAIT_WRITE:
+			return standby->write;
+		case SYNC_REP_WAIT_APPLY:
+			return standby->apply;
+		default:
+			return standby->flush;
+	}
+}
+
+/*
+ * Whether enough standbys have said so.  Of those that count by priority no more
+ * than have to confirm are candidates.
+ */
+static bool
+candidates_confirm(XLogRecPtr position, int kind)
+{
+	SyncRepStandbyData *standbys;
+	int			count = SyncRepGetCandidateStandbys(&standbys);
+	int			confirming = 0;
+
+	if (count == 0)
+		return false;
+	for (int i = 0; i < count; i++)
+	{
+		if (position_of(&standbys[i], kind) >= position)
+			confirming++;
+	}
+	pfree(standbys);
+	return confirming >= SyncRepConfig->num_sync;
+}
+
+/*
+ * Whether the standbys have confirmed the position, or none is asked any more.
+ * What is kept for commits is brought up to date when a standby answers; on a
+ * quiet server that may be long after the settings were changed, so that the
+ * last answers are looked at, too.
+ */
 static bool
 is_confirmed(XLogRecPtr position, int kind)
 {
@@ -96,7 +139,7 @@ is_confirmed(XLogRecPtr position, int kind)
 	LWLockAcquire(SyncRepLock, LW_SHARED);
 	result = !sync_standbys_defined() || WalSndCtl->lsn[kind] >= position;
 	LWLockRelease(SyncRepLock);
-	return result;
+	return result || candidates_confirm(position, kind);
 }
 
 static bool
