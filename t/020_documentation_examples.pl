@@ -1,10 +1,10 @@
 # Every SQL example of the README and of the pages in doc/ runs and prints what
 # the page shows.
 #
-# The blocks of a page run one after another, each in a session of its own, in
-# a database of the page's own, which has the extension but for the README,
-# which begins with it.  A block of SQL that a block of text follows at
-# once has that text as its output; one without succeeds.  Each page is written
+# The blocks of a page run one after another in one session, as a reader would
+# paste them, in a database of the page's own, which has the extension but for
+# the README, which begins with it.  A block of SQL that a block of text follows
+# at once has that text as its output; one without succeeds.  Each page is written
 # to the log directory as it would have to be for its test to pass: to be read,
 # and copied where it is right.
 
@@ -41,15 +41,21 @@ sub visible
 	return $text;
 }
 
-sub run_block
+# What each of the blocks prints, in one session.
+sub run_blocks
 {
-	my ($database, $sql) = @_;
+	my ($database, @blocks) = @_;
+	my $end = '=== end of a block ===';
+	my $sql = join '', map { "$_\n\\echo $end\n" } @blocks;
 	my $output = '';
 
 	IPC::Run::run(
 		[ 'psql', '-X', '-q', '-d', $node->connstr($database), '-f', '-' ],
 		'<', \$sql, '>', \$output, '2>&1');
-	return $output;
+	my @outputs = split /^\Q$end\E\n/m, $output, -1;
+	is(@outputs, @blocks + 1, 'each block came to its end')
+	  or diag($output);
+	return @outputs;
 }
 
 # What takes two servers is run by a test of its own.
@@ -61,17 +67,22 @@ foreach my $page (@pages)
 	my $text = slurp_file($page);
 	my $actual = $text;
 	my $number = 0;
+	my @examples;
+	while ($text =~ /^```sql\n(.*?)^```\n(?:```text\n(.*?)^```\n)?/msg)
+	{
+		push @examples, [ $1, $2 ];
+	}
 
 	$node->safe_psql('postgres', 'CREATE DATABASE page');
 	$node->safe_psql('page', 'CREATE EXTENSION idempotency') if $page ne 'README.md';
-	while ($text =~ /^```sql\n(.*?)^```\n(?:```text\n(.*?)^```\n)?/msg)
+	my @outputs = @examples ? run_blocks('page', map { $_->[0] } @examples) : ();
+	foreach my $example (@examples)
 	{
-		my ($sql, $shown) = ($1, $2);
+		my ($sql, $shown) = @$example;
 		my ($line) = $sql =~ /^(.*?)$/m;
 		my $above = "```sql\n$sql```\n```text\n";
-		my $output = visible(run_block('page', $sql));
+		my $output = visible($outputs[ $number++ ]);
 
-		$number++;
 		if (defined $shown)
 		{
 			is($output, visible($shown), "$page, example $number prints what is shown: $line");
