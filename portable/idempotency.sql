@@ -119,7 +119,7 @@ RETURN pg_size_bytes(idempotency.setting('max_response_size', '1MB'));
 -- Whether a claim's arguments are such as nobody refuses, but for intervals and policies.
 CREATE FUNCTION idempotency.plain(key text, scope text) RETURNS boolean LANGUAGE sql STABLE
 RETURN octet_length(key) BETWEEN 1 AND 255 AND octet_length(scope) <= 1000 AND left(scope, 1) NOT IN ('{', '[', 'i') AND current_setting('transaction_read_only') = 'off'
-	AND current_setting('idempotency.min_key_length', true) IS NULL AND current_setting('idempotency.max_key_length', true) IS NULL;
+	AND coalesce(current_setting('idempotency.min_key_length', true), '1B') = '1B' AND coalesce(current_setting('idempotency.max_key_length', true), '255B') = '255B';
 
 -- Whether a claim is of this transaction.  The number alone may be another's, after a restore into another cluster.
 CREATE FUNCTION idempotency.own(claim_xid xid8, claimed_at timestamptz) RETURNS boolean LANGUAGE sql STABLE
@@ -232,9 +232,10 @@ END $$;
 -- See what is wrong with the arguments of a claim, if anything is.
 CREATE FUNCTION idempotency.check_claim(key text, scope text, request jsonb, ttl interval, lease interval, wait interval, kind text, t idempotency.policy) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-	min_length integer := coalesce(t.min_key_length, idempotency.setting('min_key_length', '1')::integer);
+	-- Where the extension's library is loaded, they have a unit.
+	min_length integer := coalesce(t.min_key_length, rtrim(idempotency.setting('min_key_length', '1'), 'B')::integer);
 	-- What the index can hold beside the longest scope.
-	max_length integer := least(idempotency.setting('max_key_length', '255')::integer, 1600);
+	max_length integer := least(rtrim(idempotency.setting('max_key_length', '255'), 'B')::integer, 1600);
 BEGIN
 	PERFORM idempotency.check_key(key, scope, kind), idempotency.check_interval(ttl, 'ttl'), idempotency.check_interval(lease, 'lease'), idempotency.check_interval(wait, 'wait');
 	-- What the policy asks of keys, it does not ask of the records of subjects.
@@ -316,7 +317,7 @@ BEGIN
 			END IF;
 		END IF;
 		-- An unfinished claim never expires before its lease.
-		IF lease IS NOT NULL OR t.lease IS NOT NULL OR current_setting('idempotency.default_lease', true) <> '' THEN
+		IF lease IS NOT NULL OR t.lease IS NOT NULL OR current_setting('idempotency.default_lease', true) NOT IN ('', 'off') THEN
 			lease := CASE WHEN kind = 'claim' THEN nullif(coalesce(lease, t.lease, nullif(idempotency.setting('default_lease', 'off'), 'off')::interval), '0') END;
 			until := at + lease;
 		END IF;

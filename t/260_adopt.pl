@@ -11,6 +11,8 @@ use Test::More;
 
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
+# The library is there before the database moves, and does not disturb.
+$node->append_conf('postgresql.conf', q{shared_preload_libraries = 'idempotency'});
 $node->start;
 $node->safe_psql('postgres', 'CREATE ROLE app_owner LOGIN; CREATE ROLE app LOGIN; CREATE DATABASE portable OWNER app_owner');
 

@@ -4,10 +4,11 @@
 #
 #	test/run.sh [PART]...
 #
-# To be run by throwaway-server.sh, whose variables it uses.  Three of its five
+# To be run by throwaway-server.sh, whose variables it uses.  Three of its six
 # parts are PostgreSQL's own: regress is pg_regress on sql/, isolation is
 # pg_isolation_regress on specs/, and TAP is prove on t/; distributed is the
-# first two over the distributed store, storm a short storm.  All are run, or
+# first two over the distributed store, portable over the portable edition, storm
+# a short storm.  All are run, or
 # those that are named, whatever fails.  What went wrong is shown, what was
 # written is left in $RESULTS, and the last line says how many passed and failed:
 # of sql/ and specs/ the runner's own count, or that of distributed.sh, of t/ the
@@ -83,7 +84,13 @@ run_distributed() {
 	closing+=("distributed: $(tail -n 1 "$output")")
 }
 
-# Both end with the line that run.sh ends with.
+run_portable() {
+	test/portable.sh </dev/null 2>&1 | tee "$output"
+	status=$?
+	closing+=("portable: $(tail -n 1 "$output")")
+}
+
+# These end with the line that run.sh ends with.
 count_last_line() {
 	local count
 	count=$(sed -nE '$s/^([0-9]+) passed, ([0-9]+) failed$/\1 \2/p' "$output")
@@ -91,11 +98,12 @@ count_last_line() {
 	count "$good" "$bad"
 }
 
-for part in ${*:-regress isolation distributed storm TAP}; do
+for part in ${*:-regress isolation distributed portable storm TAP}; do
 	case $part in
 		regress) run_part regress ISOLATION= TAP_TESTS=; count_regress ;;
 		isolation) run_part isolation REGRESS= TAP_TESTS=; count_regress ;;
 		distributed) run_distributed; count_last_line ;;
+		portable) run_portable; count_last_line ;;
 		storm) run_storm; count_last_line ;;
 		TAP) run_part TAP REGRESS= ISOLATION=; count_files ;;
 		*) echo "run.sh: there is no part $part" >&2; exit 2 ;;
