@@ -181,7 +181,7 @@ BEGIN
 	IF cache_errors IS NULL THEN RETURN (idempotency.terms(scope)).cache_errors; END IF;
 	SELECT min(e.n) INTO bad FROM unnest(cache_errors) WITH ORDINALITY AS e (code, n) WHERE (e.code ~ '^([0-9A-Z]{2}|[0-9A-Z]{5})$') IS NOT TRUE;
 	IF bad IS NOT NULL THEN
-		PERFORM idempotency.refuse('400', 'cache_errors must hold SQLSTATEs or classes of them', format('Element %s is neither.', bad),
+		PERFORM idempotency.refuse('400', 'cache_errors must hold SQLSTATEs or classes of SQLSTATEs', format('Element %s is neither.', bad),
 			'Give five digits or upper-case letters, such as 23505, or the two of a class, such as 23.');
 	END IF;
 	RETURN cache_errors;

@@ -4,7 +4,8 @@
  *	  What differs between PostgreSQL 15 and 19.
  *
  * The only file that looks at PG_VERSION_NUM.  Each definition gives the rest
- * of the source one form to write; where a major needs nothing, it is plain.
+ * of the source one form to use; on a major that needs no adaptation the
+ * definition is trivial.
  *
  *-------------------------------------------------------------------------
  */
@@ -44,7 +45,7 @@
 #endif
 
 /*
- * 15 declares what walks a tree without its arguments, which C23 reads as none.
+ * 15 declares tree walkers without their arguments, which C23 reads as none.
  */
 #if PG_VERSION_NUM < 160000
 #include "nodes/nodeFuncs.h"
@@ -91,7 +92,7 @@ typedef SysCacheIdentifier CacheNumber;
 typedef int CacheNumber;
 #endif
 
-/* 19 has a tuple descriptor finished once its columns are filled in. */
+/* 19 requires a call when the columns of a tuple descriptor are filled in. */
 #if PG_VERSION_NUM >= 190000
 #define FINISH_TUPLE_DESC(desc) TupleDescFinalize(desc)
 #else
@@ -130,7 +131,7 @@ begin_table_scan(Relation relation, Snapshot snapshot)
 #endif
 }
 
-/* 16 made one function of the privilege checks. */
+/* 16 merged the privilege checks into one function. */
 static inline AclResult
 function_aclcheck(Oid function, Oid role)
 {
@@ -142,10 +143,10 @@ function_aclcheck(Oid function, Oid role)
 }
 
 /*
- * Read a value of a type by its input function; false where it is not one.  16
- * has input functions report that without raising an error.  Catching the error
- * outside a subtransaction, as 15 needs it, is sound for a function that only
- * reads its argument and allocates memory.
+ * Read a value of a type by its input function; false if the string is not a
+ * valid value.  Input functions of 16 report that without raising an error.
+ * Catching the error outside a subtransaction, as 15 requires, is safe for a
+ * function that only reads its argument and allocates memory.
  */
 static inline bool
 read_value(Oid type, char *text, Datum *result)
@@ -197,9 +198,9 @@ begin_tid_range_scan(Relation heap, Snapshot snapshot, ItemPointer from, ItemPoi
 }
 
 /*
- * Delete a row that was read, and is still pinned.  False where another
- * transaction has replaced, deleted or locked it, or is about to; that is not
- * waited for.  19 has flags in place of the last argument.
+ * Delete a row that was read, and is still pinned.  Returns false, without
+ * waiting, if another transaction has replaced, deleted or locked the row, or
+ * is about to.  19 has flags in place of the last argument.
  */
 static inline bool
 delete_tuple_if_free(Relation heap, ItemPointer tid)
@@ -216,7 +217,7 @@ delete_tuple_if_free(Relation heap, ItemPointer tid)
 #endif
 }
 
-/* 16 added whose privileges the triggers get; here, those of whoever calls. */
+/* 16 added the role whose privileges triggers get; here it is the caller. */
 static inline void
 truncate_guts(List *relations, List *relids, List *relids_logged)
 {
@@ -228,8 +229,8 @@ truncate_guts(List *relations, List *relids, List *relids_logged)
 }
 
 /*
- * Add a page of zeros to a table; whoever puts the first row on it makes it a
- * page.  16 has the buffer manager do it.
+ * Add a page of zeros to a table; it is initialized when the first row is put
+ * on it.  In 16 the buffer manager does this.
  */
 static inline void
 add_empty_page(Relation heap)
@@ -267,8 +268,8 @@ new_wait_event(const char *name)
 }
 
 /*
- * Whether commits wait for synchronous standbys.  Since some minor of each major
- * that is not known before the checkpointer has read the settings.
+ * Whether commits wait for synchronous standbys.  In recent minors of each
+ * major this is unknown until the checkpointer has read the settings.
  */
 static inline bool
 sync_standbys_defined(void)
@@ -284,7 +285,7 @@ sync_standbys_defined(void)
 #endif
 }
 
-/* 17 limits the time of a transaction. */
+/* 17 has a limit for the duration of a transaction. */
 #define HAVE_TRANSACTION_TIMEOUT	(PG_VERSION_NUM >= 170000)
 
 /* 19 can end a worker whose database is to be dropped, renamed or copied. */
@@ -294,7 +295,9 @@ sync_standbys_defined(void)
 #define WORKER_GIVES_WAY	0
 #endif
 
-/* What an interrupted DROP DATABASE leaves; the first minors did not tell. */
+/*
+ * Whether DROP DATABASE was interrupted; the first minors did not record it.
+ */
 static inline bool
 database_is_invalid(Form_pg_database database)
 {

@@ -4,8 +4,8 @@
  *	  The SQLSTATEs that users see, one for each HTTP status.
  *
  * A code is the prefix of the setting idempotency.sqlstate_prefix and the
- * three digits of the status: IK409 by default, PT409 where PostgREST is to
- * answer with the status itself.
+ * three digits of the status: IK409 by default, or PT409 so that PostgREST
+ * answers with that status.
  *
  *-------------------------------------------------------------------------
  */

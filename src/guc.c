@@ -3,11 +3,10 @@
  * guc.c
  *	  The settings of the extension.
  *
- * Spans of time are settings of type string, so that both the words of an
- * interval ('1 day') and the units of a setting ('1d', '60s') are understood.
- * The check hook admits only what parse_interval() reads; the assign hook
- * reads it once more into the variable that the rest of the code uses, and
- * therefore can't fail.
+ * Intervals are settings of type string, which accept both the syntax of an
+ * interval ('1 day') and the units of a setting ('1d', '60s').  The check hook
+ * admits only what parse_interval() reads; the assign hook reads it once more
+ * into the variable that the rest of the code uses, and therefore can't fail.
  *
  *-------------------------------------------------------------------------
  */
@@ -30,8 +29,8 @@
 #define SHORTEST_INTERVAL	INT64CONST(1000)	/* a millisecond */
 
 /*
- * Eight ticks of this length on top of each other stay far within the
- * calendar.
+ * Eight ticks of this length end long before the last date that a timestamp
+ * can hold.
  */
 #define MAX_WHEEL_TICK		(3653 * USECS_PER_DAY)
 #define MAX_SWEEP_INTERVAL	USECS_PER_DAY
@@ -261,9 +260,9 @@ check_sqlstate_prefix(char **newval, void **extra, GucSource source)
 /*
  * Define every setting; called once, when the library is loaded.
  *
- * What decides for how long a key is remembered, which keys and results are
- * accepted and what an error is called is guaranteed to whoever wrote a function
- * that claims keys, not to be chosen by whoever calls it.
+ * Only superusers can set how long a key is remembered, which keys and results
+ * are accepted, and the SQLSTATEs of errors: the author of a function that
+ * claims keys relies on these, and its caller must not be able to change them.
  */
 void
 define_settings(void)

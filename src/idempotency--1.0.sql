@@ -1,12 +1,12 @@
 \echo Use "CREATE EXTENSION idempotency" to load this file. \quit
 
--- The schema may belong to an application already; what follows then lives
--- beside its objects.  None of them is to be taken for one of PostgreSQL's
--- while this runs with the rights of a superuser, so that the schema is not
--- searched and everything in it is named in full.
+-- The schema may contain objects of an application already. While this script
+-- runs with the rights of a superuser, none of these may be mistaken for an
+-- object of PostgreSQL. Therefore the schema is not in search_path, and the
+-- script qualifies every name in it.
 SET LOCAL search_path = pg_catalog, pg_temp;
 
--- Who owns the schema can put objects of his own into it, and drop all of them.
+-- The owner of the schema can create objects in it, and can drop all of them.
 DO $$
 DECLARE
 	owner text;
@@ -56,41 +56,41 @@ CREATE TABLE idempotency.keys (
 	slot           smallint    NOT NULL,
 	hash           uuid        NOT NULL,
 	CONSTRAINT keys_status CHECK (status IN ('in_progress', 'completed', 'failed', 'released', 'issued', 'erased')),
-	-- The C functions write this column themselves, and a trigger does for rows
-	-- that arrive by COPY, by hand or by logical replication.  The check is for
-	-- rows that arrive with triggers disabled: one whose hash is not that of its
-	-- key would never be found, and its request would run again.
+	-- The C functions set this column; for rows that arrive by COPY, by hand or
+	-- by logical replication a trigger does. The check is for rows that arrive
+	-- with triggers disabled: a row with a wrong hash would never be found, and
+	-- its request would run again.
 	CONSTRAINT keys_hash CHECK (hash = idempotency.key_hash(key, scope))
 ) PARTITION BY LIST (slot);
 
 COMMENT ON TABLE idempotency.keys IS
-'every stored idempotency key: who claimed it, its result, and until when it is remembered';
+'every stored idempotency key: its claim, its result, and when it expires';
 COMMENT ON COLUMN idempotency.keys.scope IS 'the operation and its caller, chosen by the server';
 COMMENT ON COLUMN idempotency.keys.key IS 'the key, chosen by the client; unique within its scope';
-COMMENT ON COLUMN idempotency.keys.fingerprint IS 'hash of the request; NULL where the claim gave none';
+COMMENT ON COLUMN idempotency.keys.fingerprint IS 'hash of the request; NULL if the claim gave none';
 COMMENT ON COLUMN idempotency.keys.status IS 'in_progress, completed, failed, released, issued or erased';
 COMMENT ON COLUMN idempotency.keys.status_code IS 'HTTP status stored with the result';
 COMMENT ON COLUMN idempotency.keys.resource_id IS 'primary key of what the request created';
 COMMENT ON COLUMN idempotency.keys.response IS 'the result, replayed to every duplicate';
 COMMENT ON COLUMN idempotency.keys.attempt IS 'fencing token: rises with each takeover and each claim after a release';
 COMMENT ON COLUMN idempotency.keys.recovery_point IS 'the last step that an owner passed';
-COMMENT ON COLUMN idempotency.keys.state IS 'what the owner left with its recovery point';
-COMMENT ON COLUMN idempotency.keys.lease_until IS 'until when an unfinished, committed claim is protected; NULL where there is no lease';
-COMMENT ON COLUMN idempotency.keys.claimed_at IS 'when the present attempt began';
+COMMENT ON COLUMN idempotency.keys.state IS 'state that the owner stored with the recovery point';
+COMMENT ON COLUMN idempotency.keys.lease_until IS 'end of the lease of an unfinished, committed claim; NULL if there is no lease';
+COMMENT ON COLUMN idempotency.keys.claimed_at IS 'when the current attempt began';
 COMMENT ON COLUMN idempotency.keys.completed_at IS 'when the result was stored';
-COMMENT ON COLUMN idempotency.keys.expires_at IS 'from when on the key counts as absent';
-COMMENT ON COLUMN idempotency.keys.ttl IS 'ttl that the claim asked for; NULL leaves it to policy and settings';
-COMMENT ON COLUMN idempotency.keys.lease IS 'lease of the claim, by which heartbeat() and checkpoint() renew it; NULL where it has none';
-COMMENT ON COLUMN idempotency.keys.claim_xid IS 'transaction that made the present attempt';
+COMMENT ON COLUMN idempotency.keys.expires_at IS 'when the key expires and is free again';
+COMMENT ON COLUMN idempotency.keys.ttl IS 'ttl that the claim asked for; NULL for that of policy and settings';
+COMMENT ON COLUMN idempotency.keys.lease IS 'lease of the claim, used by heartbeat() and checkpoint() to renew it; NULL if there is none';
+COMMENT ON COLUMN idempotency.keys.claim_xid IS 'transaction that began the current attempt';
 COMMENT ON COLUMN idempotency.keys.slot IS 'slot of the expiry wheel; -1 is keys_long';
 COMMENT ON COLUMN idempotency.keys.hash IS '128-bit hash of scope and key';
 
-COMMENT ON CONSTRAINT keys_status ON idempotency.keys IS 'the statuses that the functions know';
+COMMENT ON CONSTRAINT keys_status ON idempotency.keys IS 'the valid statuses';
 COMMENT ON CONSTRAINT keys_hash ON idempotency.keys IS 'a row with another hash would never be found';
 
--- The wheel: eight slots that are emptied by TRUNCATE, and keys_long for what
--- expires beyond them.  Room is left on each page so that completing a key
--- stays a heap-only update.
+-- The wheel: eight slots, which sweeps empty by truncation, and keys_long for
+-- keys that expire later than the wheel reaches. The fillfactor leaves room on
+-- each page so that completing a key is a heap-only update.
 DO $$
 BEGIN
 	FOR slot IN 0 .. 7 LOOP
@@ -108,16 +108,17 @@ CREATE TABLE idempotency.keys_long PARTITION OF idempotency.keys (
 COMMENT ON TABLE idempotency.keys_long IS 'keys that expire later than the wheel reaches';
 SELECT pg_catalog.pg_extension_config_dump('idempotency.keys_long', '');
 
--- Which time each slot holds.  There is no unique constraint on slot: after a
+-- The upper bound of each slot. There is no unique constraint on slot: after a
 -- restore from pg_dump a slot has the row that CREATE EXTENSION made and the
--- row of the dump.  The later until counts, and no row of the slot outlives it.
+-- row of the dump. The later bound counts, and no row of the slot expires after
+-- it.
 CREATE TABLE idempotency.wheel (
 	slot  smallint    NOT NULL CHECK (slot BETWEEN 0 AND 7),
 	until timestamptz NOT NULL
 ) USING heap;
 
 COMMENT ON TABLE idempotency.wheel IS
-'for each slot of the expiry wheel the time by which all its keys have expired; the latest row of a slot counts';
+'for each slot of the expiry wheel, the time by which all its keys have expired; the latest row of a slot counts';
 COMMENT ON COLUMN idempotency.wheel.slot IS 'slot, 0 to 7';
 COMMENT ON COLUMN idempotency.wheel.until IS 'no key of the slot expires after this';
 
@@ -143,19 +144,19 @@ CREATE TYPE idempotency.claim_result AS (
 );
 
 COMMENT ON TYPE idempotency.claim_result IS
-'what a claim came to: outcome new, recovered, replay, in_progress, mismatch or expired';
+'result of a claim';
 COMMENT ON COLUMN idempotency.claim_result.outcome IS 'new, recovered, replay, in_progress, mismatch or expired';
-COMMENT ON COLUMN idempotency.claim_result.proceed IS 'whether the caller owns the key and does the work: new and recovered';
-COMMENT ON COLUMN idempotency.claim_result.status_code IS 'HTTP status to answer with; NULL where claim() says to proceed';
+COMMENT ON COLUMN idempotency.claim_result.proceed IS 'whether the caller owns the key and must do the work: true for new and recovered';
+COMMENT ON COLUMN idempotency.claim_result.status_code IS 'HTTP status to answer with; NULL if proceed is true';
 COMMENT ON COLUMN idempotency.claim_result.resource_id IS 'replay: primary key of what the request created';
 COMMENT ON COLUMN idempotency.claim_result.response IS 'replay: the stored result';
 COMMENT ON COLUMN idempotency.claim_result.attempt IS 'fencing token of the owner, for calls in later transactions; NULL for others';
-COMMENT ON COLUMN idempotency.claim_result.recovery_point IS 'recovered: the last step that the owner before passed';
-COMMENT ON COLUMN idempotency.claim_result.state IS 'recovered: what it left with that';
-COMMENT ON COLUMN idempotency.claim_result.retry_after IS 'in_progress: what is left of the owner''s lease, or one second while it is not committed';
-COMMENT ON COLUMN idempotency.claim_result.claimed_at IS 'when the present attempt began';
+COMMENT ON COLUMN idempotency.claim_result.recovery_point IS 'recovered: the last step that the previous owner passed';
+COMMENT ON COLUMN idempotency.claim_result.state IS 'recovered: the state that the previous owner stored with it';
+COMMENT ON COLUMN idempotency.claim_result.retry_after IS 'in_progress: what is left of the owner''s lease, or one second if the claim is not committed';
+COMMENT ON COLUMN idempotency.claim_result.claimed_at IS 'when the current attempt began';
 COMMENT ON COLUMN idempotency.claim_result.completed_at IS 'when the result was stored';
-COMMENT ON COLUMN idempotency.claim_result.expires_at IS 'from when on the key counts as absent';
+COMMENT ON COLUMN idempotency.claim_result.expires_at IS 'when the key expires and is free again';
 
 CREATE FUNCTION idempotency.claim(
 	key text,
@@ -170,7 +171,7 @@ AS 'MODULE_PATHNAME', 'idempotency_claim'
 LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
 
 COMMENT ON FUNCTION idempotency.claim(text, text, jsonb, interval, interval, interval, timestamptz) IS
-'claim a key: proceed says whether to do the work, else the stored result is replayed';
+'claim a key: the caller does the work if proceed is true, and otherwise answers with the stored result';
 
 CREATE FUNCTION idempotency.complete(
 	key text,
@@ -211,7 +212,7 @@ AS 'MODULE_PATHNAME', 'idempotency_release'
 LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
 
 COMMENT ON FUNCTION idempotency.release(text, text, integer) IS
-'give a claimed key back: the next claim may run, also with another request';
+'give a claimed key back: the next claim may proceed, also with another request';
 
 CREATE FUNCTION idempotency.heartbeat(
 	key text,
@@ -237,7 +238,7 @@ AS 'MODULE_PATHNAME', 'idempotency_checkpoint'
 LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
 
 COMMENT ON FUNCTION idempotency.checkpoint(text, text, text, jsonb, integer, interval) IS
-'note a passed step and its state for whoever takes over; renews the lease, if there is one';
+'store a passed step and its state for the next owner; renews the lease, if there is one';
 
 CREATE FUNCTION idempotency.lookup(
 	key text,
@@ -247,7 +248,7 @@ AS 'MODULE_PATHNAME', 'idempotency_lookup'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 1;
 
 COMMENT ON FUNCTION idempotency.lookup(text, text) IS
-'what is stored for a key: no row or one; never waits, works on a standby';
+'the stored row of a key, if there is one; never waits, works on a standby';
 
 -- ---------------------------------------------------------------------------
 -- One call, and batches.
@@ -266,7 +267,7 @@ AS 'MODULE_PATHNAME', 'idempotency_execute'
 LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
 
 COMMENT ON FUNCTION idempotency.execute(text, text, text, jsonb, interval, interval, text[]) IS
-'claim a key, call a function jsonb -> jsonb, and store what it returns, in one call';
+'claim a key, call a function jsonb -> jsonb, and store its result, in one call';
 
 CREATE FUNCTION idempotency.once_support(internal)
 RETURNS internal
@@ -285,7 +286,7 @@ AS 'MODULE_PATHNAME', 'idempotency_once'
 LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000 SUPPORT idempotency.once_support;
 
 COMMENT ON FUNCTION idempotency.once(text, text, interval) IS
-'true the first time a key is seen, false ever after';
+'true the first time that a key is seen, then false until the key expires';
 
 CREATE FUNCTION idempotency.claim_many(
 	keys text[],
@@ -314,7 +315,7 @@ AS 'MODULE_PATHNAME', 'idempotency_claim_many'
 LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
 
 COMMENT ON FUNCTION idempotency.claim_many(text[], text, jsonb[], interval, interval, interval) IS
-'claim many keys: one row for each, in order; batches never deadlock among each other';
+'claim many keys: one row for each, in order; batches don''t deadlock with each other';
 
 CREATE FUNCTION idempotency.complete_many(
 	keys text[],
@@ -340,7 +341,7 @@ AS 'MODULE_PATHNAME', 'idempotency_announce_change'
 LANGUAGE C;
 
 COMMENT ON FUNCTION idempotency.announce_change() IS
-'trigger: makes every backend drop what it knows of the table';
+'trigger: makes every backend read the table again';
 
 CREATE TABLE idempotency.policy (
 	scope              text PRIMARY KEY,
@@ -355,16 +356,16 @@ CREATE TABLE idempotency.policy (
 ) USING heap;
 
 COMMENT ON TABLE idempotency.policy IS
-'what holds for the keys of a scope and of those below it; NULL is inherited';
+'policy for the keys of a scope and of the scopes below it; NULL is inherited';
 COMMENT ON COLUMN idempotency.policy.scope IS 'the scope, or a prefix of scopes that ends at a slash; empty for the database';
 COMMENT ON COLUMN idempotency.policy.ttl IS 'how long a key is remembered';
-COMMENT ON COLUMN idempotency.policy.lease IS 'how long an unfinished, committed claim stays protected; zero for none: it can''t be committed';
+COMMENT ON COLUMN idempotency.policy.lease IS 'how long an unfinished, committed claim stays protected; zero: no lease, so that an unfinished claim can''t be committed';
 COMMENT ON COLUMN idempotency.policy.wait IS 'how long a claim waits for a concurrent owner';
 COMMENT ON COLUMN idempotency.policy.require_request IS 'refuse a claim that gives no request';
-COMMENT ON COLUMN idempotency.policy.require_issued IS 'refuse a key that issue() has not handed out';
+COMMENT ON COLUMN idempotency.policy.require_issued IS 'refuse a key that issue() has not returned';
 COMMENT ON COLUMN idempotency.policy.min_key_length IS 'length in bytes under which a key is refused';
 COMMENT ON COLUMN idempotency.policy.max_response_bytes IS 'size over which a response is refused';
-COMMENT ON COLUMN idempotency.policy.cache_errors IS 'SQLSTATEs, or classes of them, that execute() stores as results';
+COMMENT ON COLUMN idempotency.policy.cache_errors IS 'SQLSTATEs, or classes of SQLSTATEs, that execute() stores as results';
 
 SELECT pg_catalog.pg_extension_config_dump('idempotency.policy', '');
 
@@ -376,10 +377,10 @@ CREATE TRIGGER announce_change
 	AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON idempotency.wheel
 	FOR EACH STATEMENT EXECUTE FUNCTION idempotency.announce_change();
 
--- What logical replication brings changes the tables as well, and has to be
--- announced: the first copy and TRUNCATE fire the triggers of statements, every
--- other change those of rows alone.  The wheel has no key: with the whole row
--- as its identity, a publication can carry it.
+-- Changes that arrive by logical replication must be announced as well: the
+-- initial copy and TRUNCATE fire statement triggers, every other change only
+-- row triggers. The wheel has no key: it needs the whole row as its replica
+-- identity, so that a publication can include it.
 ALTER TABLE idempotency.wheel REPLICA IDENTITY FULL;
 DO $$
 DECLARE
@@ -392,16 +393,16 @@ BEGIN
 END
 $$;
 
--- Rows that arrive by COPY or by hand may expire after the until of their
--- slot: pg_dump restores the keys before the wheel.  The slot's until is then
--- raised with them, or a sweep in between would empty it too early.
+-- Rows that arrive by COPY or by hand may expire after the upper bound of
+-- their slot: pg_dump restores the keys before the wheel. The slot's bound is
+-- then raised, since a sweep would otherwise empty the slot too early.
 CREATE FUNCTION idempotency.raise_until()
 RETURNS trigger
 AS 'MODULE_PATHNAME', 'idempotency_raise_until'
 LANGUAGE C;
 
 COMMENT ON FUNCTION idempotency.raise_until() IS
-'trigger: keeps the until of a slot from lying before the expiry of rows that arrive by COPY or by hand';
+'trigger: raises the upper bound of a slot if rows that arrive by COPY or by hand expire later';
 
 DO $$
 DECLARE
@@ -413,30 +414,30 @@ BEGIN
 END
 $$;
 
--- Backends do not look into leaves that nobody has used yet: the first row
--- that comes to one in any other way has to make itself known, too.  Its hash is
--- computed by the same trigger.
+-- Backends skip leaves that have never been used. A trigger announces the first
+-- row that arrives in one by COPY, by hand or by logical replication. The same
+-- trigger computes the hash of each row.
 CREATE FUNCTION idempotency.use_leaf()
 RETURNS trigger
 AS 'MODULE_PATHNAME', 'idempotency_use_leaf'
 LANGUAGE C;
 
 COMMENT ON FUNCTION idempotency.use_leaf() IS
-'trigger: computes the hash of a row that arrives by COPY or by hand, and makes every backend look into the slot before its first one';
+'trigger: computes the hash of a row that arrives by COPY or by hand, and announces the first row of a slot to all backends';
 
 CREATE TRIGGER use_leaf BEFORE INSERT ON idempotency.keys
 	FOR EACH ROW EXECUTE FUNCTION idempotency.use_leaf();
 ALTER TABLE idempotency.keys ENABLE ALWAYS TRIGGER use_leaf;
 
--- What would make keys be forgotten or never be found is refused by hand.  The
--- triggers do not fire for what a publisher sends.
+-- Changes by hand that would lose keys are refused. The triggers do not fire
+-- for changes that a publisher sends.
 CREATE FUNCTION idempotency.refuse_change()
 RETURNS trigger
 AS 'MODULE_PATHNAME', 'idempotency_refuse_change'
 LANGUAGE C;
 
 COMMENT ON FUNCTION idempotency.refuse_change() IS
-'trigger: raises an error where a change by hand would make keys be forgotten';
+'trigger: refuses a change by hand that would lose keys';
 
 DO $$
 DECLARE
@@ -451,9 +452,9 @@ $$;
 CREATE TRIGGER refuse_change BEFORE DELETE OR TRUNCATE ON idempotency.wheel
 	FOR EACH STATEMENT EXECUTE FUNCTION idempotency.refuse_change();
 
--- The statements of set_policy() and drop_policy(), which see to their arguments
--- and to the table.  They are stored as they were parsed: no name in them is
--- looked up again.
+-- The statements of set_policy() and drop_policy(), which check the arguments
+-- and the table. The functions are stored in parsed form, so that no name in
+-- them is looked up again.
 CREATE FUNCTION idempotency.store_policy(
 	scope text,
 	ttl interval,
@@ -507,7 +508,7 @@ LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 
 COMMENT ON FUNCTION idempotency.set_policy(text, interval, interval, interval, boolean, boolean, integer, integer, text[]) IS
-'make or replace the policy of a scope; what is NULL is inherited';
+'create or replace the policy of a scope; an argument that is NULL is inherited';
 
 CREATE FUNCTION idempotency.drop_policy(scope text)
 RETURNS boolean
@@ -531,7 +532,7 @@ AS 'MODULE_PATHNAME', 'idempotency_sweep'
 LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
 
 COMMENT ON FUNCTION idempotency.sweep(bigint) IS
-'one round of expiry: empties the slots of the wheel that are past, and deletes up to max_rows expired keys of the table keys_long';
+'one round of expiry: empties the slots of the wheel whose keys have all expired, and deletes up to max_rows expired keys from the table keys_long';
 
 CREATE FUNCTION idempotency.empty_wheel()
 RETURNS void
@@ -539,7 +540,7 @@ AS 'MODULE_PATHNAME', 'idempotency_empty_wheel'
 LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
 
 COMMENT ON FUNCTION idempotency.empty_wheel() IS
-'on a server that is to subscribe to another: removes the wheel that CREATE EXTENSION has laid; only while no keys are stored';
+'for a server that will subscribe to another one: removes the wheel that CREATE EXTENSION made; only while no keys are stored';
 
 CREATE FUNCTION idempotency.forget(key text, scope text DEFAULT '')
 RETURNS boolean
@@ -547,7 +548,7 @@ AS 'MODULE_PATHNAME', 'idempotency_forget'
 LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
 
 COMMENT ON FUNCTION idempotency.forget(text, text) IS
-'remove a key, whatever its state; returns whether it was there';
+'remove a key in any state; returns whether it was there';
 
 CREATE FUNCTION idempotency.purge(scope text)
 RETURNS bigint
@@ -555,7 +556,7 @@ AS 'MODULE_PATHNAME', 'idempotency_purge'
 LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
 
 COMMENT ON FUNCTION idempotency.purge(text) IS
-'remove every key of a scope and of those below it; returns how many there were';
+'remove every key of a scope and of the scopes below it; returns how many there were';
 
 CREATE FUNCTION idempotency.erase(key text, scope text DEFAULT '')
 RETURNS boolean
@@ -563,7 +564,7 @@ AS 'MODULE_PATHNAME', 'idempotency_erase'
 LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
 
 COMMENT ON FUNCTION idempotency.erase(text, text) IS
-'drop response, state and fingerprint of a key and keep the fact; a retry replays status 410';
+'remove response, state and fingerprint of a key but keep the key; a retry replays status 410';
 
 CREATE FUNCTION idempotency.erase_scope(scope text)
 RETURNS bigint
@@ -571,7 +572,7 @@ AS 'MODULE_PATHNAME', 'idempotency_erase_scope'
 LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
 
 COMMENT ON FUNCTION idempotency.erase_scope(text) IS
-'erase every key of a scope and of those below it that has a result; returns how many there were';
+'erase every key with a result in a scope and in the scopes below it; returns how many there were';
 
 CREATE FUNCTION idempotency.retain(key text, scope text, ttl interval)
 RETURNS timestamptz
@@ -579,7 +580,7 @@ AS 'MODULE_PATHNAME', 'idempotency_retain'
 LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
 
 COMMENT ON FUNCTION idempotency.retain(text, text, interval) IS
-'remember a stored result for another time, from now; returns its new end, NULL if there is no result';
+'remember a stored result for the given ttl from now on; returns when it expires, NULL if there is no result';
 
 CREATE FUNCTION idempotency.unfinished_claims(
 	of_key text,
@@ -597,10 +598,10 @@ AS 'MODULE_PATHNAME', 'idempotency_unfinished_claims'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 
 COMMENT ON FUNCTION idempotency.unfinished_claims(text, text) IS
-'for claims_in_flight: unfinished claims of one key or of all, committed or not, and the transaction in progress that holds them';
+'unfinished claims of one key or of all, committed or not, with the transaction in progress that holds them; for claims_in_flight()';
 
--- Sessions that wait for a key hold a lock of class 18757 with the name of the
--- key's lock.
+-- A session that waits for a key holds a lock of class 18757 that is named by
+-- the same bits as the key's lock.
 CREATE FUNCTION idempotency.claims_in_flight(
 	of_key text,
 	of_scope text,
@@ -647,23 +648,23 @@ BEGIN ATOMIC
 END;
 
 COMMENT ON FUNCTION idempotency.claims_in_flight(text, text) IS
-'for holder and in_flight, whose readers need EXECUTE on it too: who holds one key, or all of them';
+'current owners of one key or of all; for holder() and the view in_flight, whose users need EXECUTE on it';
 
 CREATE VIEW idempotency.in_flight AS
 SELECT scope, key, attempt, pid, application_name, gid, since, waiters, lease_until
 FROM idempotency.claims_in_flight(NULL, NULL);
 
 COMMENT ON VIEW idempotency.in_flight IS
-'who holds a key now: a session (pid) or a prepared transaction (gid) that has not ended, or a committed lease; reads all keys';
+'current owners of keys: open transactions of sessions (pid), prepared transactions (gid), and committed leases; reads all keys';
 COMMENT ON COLUMN idempotency.in_flight.scope IS 'scope of the key';
 COMMENT ON COLUMN idempotency.in_flight.key IS 'the key';
 COMMENT ON COLUMN idempotency.in_flight.attempt IS 'attempt of the owner';
-COMMENT ON COLUMN idempotency.in_flight.pid IS 'session whose transaction has claimed the key and not ended';
-COMMENT ON COLUMN idempotency.in_flight.application_name IS 'its application_name';
+COMMENT ON COLUMN idempotency.in_flight.pid IS 'process ID of the session whose open transaction has claimed the key';
+COMMENT ON COLUMN idempotency.in_flight.application_name IS 'application_name of that session';
 COMMENT ON COLUMN idempotency.in_flight.gid IS 'prepared transaction that has claimed the key';
 COMMENT ON COLUMN idempotency.in_flight.since IS 'when the attempt began';
-COMMENT ON COLUMN idempotency.in_flight.waiters IS 'sessions that wait for the key in a claim';
-COMMENT ON COLUMN idempotency.in_flight.lease_until IS 'until when the claim is protected once it is committed; NULL if it has no lease, or its result';
+COMMENT ON COLUMN idempotency.in_flight.waiters IS 'number of sessions that wait for the key in a claim';
+COMMENT ON COLUMN idempotency.in_flight.lease_until IS 'end of the lease; NULL if the claim has no lease, or has a result that is not committed yet';
 
 CREATE FUNCTION idempotency.holder(
 	key text,
@@ -685,7 +686,7 @@ BEGIN ATOMIC
 END;
 
 COMMENT ON FUNCTION idempotency.holder(text, text) IS
-'who holds one key now, and who waits for it: no row or one, found by the index';
+'the current owner of one key, if there is one, and the sessions that wait for it; found by the index';
 
 CREATE FUNCTION idempotency.stats_counters(
 	OUT scope text,
@@ -712,7 +713,7 @@ AS 'MODULE_PATHNAME', 'idempotency_stats_counters'
 LANGUAGE C VOLATILE PARALLEL SAFE;
 
 COMMENT ON FUNCTION idempotency.stats_counters() IS
-'the counters behind the view stats; whoever reads the view needs EXECUTE on this function too';
+'the counters of the view stats, whose readers need EXECUTE on this function';
 
 CREATE FUNCTION idempotency.stats_reset()
 RETURNS void
@@ -720,7 +721,7 @@ AS 'MODULE_PATHNAME', 'idempotency_stats_reset'
 LANGUAGE C VOLATILE PARALLEL SAFE COST 10000;
 
 COMMENT ON FUNCTION idempotency.stats_reset() IS
-'set what the view stats shows to zero';
+'set the counters of the view stats to zero';
 
 CREATE VIEW idempotency.stats AS
 SELECT
@@ -748,28 +749,28 @@ SELECT
 FROM idempotency.stats_counters();
 
 COMMENT ON VIEW idempotency.stats IS
-'what was done in this database since the server started, for each scope that has a policy; no rows unless idempotency is in shared_preload_libraries. Calls are counted as they are made, also where the transaction is rolled back later; a crash of the server sets all to zero';
-COMMENT ON COLUMN idempotency.stats.scope IS 'scope of the policy that applied, the longest; empty where none did; NULL sums up, for all databases, scopes for which there was no room';
-COMMENT ON COLUMN idempotency.stats.claims IS 'claims that came to an outcome, whichever; not those refused for their arguments or because the key was not issued';
+'counters of this database since the server started, for each scope that has a policy; no rows unless idempotency is in shared_preload_libraries. Calls are counted when they are made, even if the transaction is rolled back later; a crash of the server sets all counters to zero';
+COMMENT ON COLUMN idempotency.stats.scope IS 'longest scope whose policy applied; empty if none did; NULL for the sum of the scopes, of all databases, for which there was no room';
+COMMENT ON COLUMN idempotency.stats.claims IS 'claims with any outcome; without those that raised an error because of their arguments or of a key that was not issued';
 COMMENT ON COLUMN idempotency.stats.new IS 'claims that made the caller the owner of a free key';
 COMMENT ON COLUMN idempotency.stats.recovered IS 'claims that made the caller the owner of a key whose lease had run out';
 COMMENT ON COLUMN idempotency.stats.replay IS 'claims answered with a stored result';
-COMMENT ON COLUMN idempotency.stats.in_progress IS 'claims of a key that another owner was at work on';
+COMMENT ON COLUMN idempotency.stats.in_progress IS 'claims of a key that had another owner';
 COMMENT ON COLUMN idempotency.stats.mismatch IS 'claims of a key that was used with a different request';
 COMMENT ON COLUMN idempotency.stats.expired IS 'claims refused because the request was first sent longer ago than keys are remembered';
 COMMENT ON COLUMN idempotency.stats.completions IS 'results stored; storing the same result again is not counted';
-COMMENT ON COLUMN idempotency.stats.failures IS 'final failures stored, likewise';
+COMMENT ON COLUMN idempotency.stats.failures IS 'final failures stored; storing the same failure again is not counted';
 COMMENT ON COLUMN idempotency.stats.releases IS 'claims given back';
-COMMENT ON COLUMN idempotency.stats.takeovers IS 'leases that ran out and were taken over: the same as recovered';
-COMMENT ON COLUMN idempotency.stats.unfinished IS 'commits refused, because a claim without a lease had not ended';
-COMMENT ON COLUMN idempotency.stats.waits IS 'waits for another session, by any function, however they ended';
-COMMENT ON COLUMN idempotency.stats.time_waited IS 'how long these waits took together';
-COMMENT ON COLUMN idempotency.stats.sweeps IS 'sweeps of the database; this and what follows only where the scope is empty, else NULL';
+COMMENT ON COLUMN idempotency.stats.takeovers IS 'expired leases that were taken over: the same number as recovered';
+COMMENT ON COLUMN idempotency.stats.unfinished IS 'commits refused because a claim without a lease had not ended';
+COMMENT ON COLUMN idempotency.stats.waits IS 'waits of all functions for another session, however they ended';
+COMMENT ON COLUMN idempotency.stats.time_waited IS 'total duration of these waits';
+COMMENT ON COLUMN idempotency.stats.sweeps IS 'sweeps of the database; this and the following columns are NULL unless the scope is empty';
 COMMENT ON COLUMN idempotency.stats.slots_cleared IS 'slots of the expiry wheel that sweeps emptied';
 COMMENT ON COLUMN idempotency.stats.rows_deleted IS 'expired rows that sweeps deleted one by one';
 COMMENT ON COLUMN idempotency.stats.last_sweep IS 'when the last sweep ended';
-COMMENT ON COLUMN idempotency.stats.last_sweep_error IS 'the error that ended the last sweep; NULL where it went well';
-COMMENT ON COLUMN idempotency.stats.stats_reset IS 'since when this row has been counting; every scope has it';
+COMMENT ON COLUMN idempotency.stats.last_sweep_error IS 'the error that ended the last sweep; NULL if it succeeded';
+COMMENT ON COLUMN idempotency.stats.stats_reset IS 'when the counters of this row began; not NULL for any scope';
 
 CREATE FUNCTION idempotency.version()
 RETURNS text
@@ -793,7 +794,7 @@ LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 
 COMMENT ON FUNCTION idempotency.distribute(regclass, text) IS
-'store keys in one table, on Citus distributed as the rows of a table of yours; only while none are remembered';
+'store keys in one table, on Citus distributed like the given table; only while no keys are stored';
 
 CREATE FUNCTION idempotency.undistribute()
 RETURNS void
@@ -802,7 +803,7 @@ LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 
 COMMENT ON FUNCTION idempotency.undistribute() IS
-'store keys in the tables of the extension again; only while none are remembered';
+'store keys in the tables of the extension again; only while no keys are stored';
 
 CREATE FUNCTION idempotency.upgrade_store()
 RETURNS text[]
@@ -811,7 +812,7 @@ LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 
 COMMENT ON FUNCTION idempotency.upgrade_store() IS
-'add what a new version of the extension needs to the table that distribute() has made; returns the columns added';
+'add the columns that a new version of the extension needs to the table that distribute() made; returns the names of the columns added';
 
 -- ---------------------------------------------------------------------------
 -- Keys.
@@ -854,13 +855,14 @@ AS 'MODULE_PATHNAME', 'idempotency_issue'
 LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
 
 COMMENT ON FUNCTION idempotency.issue(text, text, interval) IS
-'a key made by the server: the same for a subject of a scope until it expires';
+'a key made by the server: the same one for a subject of a scope until it expires';
 
--- The wheel is laid by the present tick, as any sweep would.
+-- Lay the wheel by the present tick, as any sweep does.
 DO $$ BEGIN PERFORM idempotency.sweep(0); END $$;
 
 -- ---------------------------------------------------------------------------
--- From the portable edition, which keeps requests where the fingerprint is.
+-- Migration from the portable edition, which stores requests in the column
+-- fingerprint.
 -- ---------------------------------------------------------------------------
 
 CREATE FUNCTION idempotency.fingerprint(request jsonb)
@@ -869,13 +871,13 @@ AS 'MODULE_PATHNAME', 'idempotency_fingerprint'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 
 COMMENT ON FUNCTION idempotency.fingerprint(jsonb) IS
-'what is stored of a request, to be compared with that of a retry';
+'the stored hash of a request, which is compared with that of a retry';
 
--- Whoever waits for the old table, or has a plan that writes to it, finds it
--- closed when this transaction has ended: by the trigger, since a function that
--- runs already goes on as it was, and by the functions that are replaced.  The
--- old schema belongs to a role that may be no superuser: nothing in it is called,
--- and the table has to be one, of the types that the portable edition gave it.
+-- When this transaction has ended, the old functions raise an error, and so does
+-- the trigger on the old table: it stops sessions that wait for the lock of the
+-- table inside the old version of a function. The old schema may belong to a role
+-- that is not a superuser. Therefore nothing in it is called, and its tables must
+-- have the columns and types that the portable edition gave them.
 CREATE FUNCTION idempotency.adopt(old_schema name)
 RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE COST 10000
@@ -909,7 +911,7 @@ BEGIN
 	EXECUTE format('LOCK TABLE %1$I.keys, %1$I.policy IN ACCESS EXCLUSIVE MODE', old_schema);
 
 	EXECUTE format('INSERT INTO idempotency.policy SELECT scope, ttl, lease, wait, require_request, require_issued, min_key_length, max_response_bytes, cache_errors FROM ONLY %I.policy', old_schema);
-	-- keys_long takes whatever expires when; hashes are computed on the way in.
+	-- keys_long takes rows of any expiry; a trigger computes the hashes.
 	EXECUTE format('INSERT INTO idempotency.keys (scope, key, fingerprint, status, status_code, resource_id, response, attempt, recovery_point, state,
 			lease_until, claimed_at, completed_at, expires_at, ttl, lease, slot)
 		SELECT scope, key, idempotency.fingerprint(fingerprint), status, status_code, resource_id, response, attempt, recovery_point, state,
@@ -933,11 +935,11 @@ END
 $$;
 
 COMMENT ON FUNCTION idempotency.adopt(name) IS
-'take over the keys and policies of the portable edition, from the schema that it was renamed to, and close that';
+'copy the keys and policies of the portable edition from its renamed schema, and disable its functions';
 
 -- ---------------------------------------------------------------------------
--- Privileges.  Nobody but the owner gets any, whatever the default privileges
--- say; grant_usage() gives an application what it needs.
+-- Privileges. Only the owner has any, whatever the default privileges are;
+-- grant_usage() gives an application what it needs.
 -- ---------------------------------------------------------------------------
 
 CREATE FUNCTION idempotency.grant_usage(role regrole)
@@ -946,7 +948,7 @@ AS 'MODULE_PATHNAME', 'idempotency_grant_usage'
 LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
 
 COMMENT ON FUNCTION idempotency.grant_usage(regrole) IS
-'let a role claim and complete keys: USAGE on the schema, EXECUTE on the functions for applications';
+'let a role claim and complete keys: grants USAGE on the schema and EXECUTE on the functions for applications';
 
 CREATE FUNCTION idempotency.revoke_usage(role regrole)
 RETURNS void
@@ -954,10 +956,10 @@ AS 'MODULE_PATHNAME', 'idempotency_revoke_usage'
 LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
 
 COMMENT ON FUNCTION idempotency.revoke_usage(regrole) IS
-'take from a role what grant_usage() gave it';
+'revoke from a role what grant_usage() granted';
 
--- What is the extension's is found by membership: the schema may hold objects
--- of an application.  Types keep the USAGE that everybody has on types.
+-- The objects of the extension are found by membership: the schema may contain
+-- objects of an application. Types keep the default USAGE of PUBLIC.
 DO $$
 DECLARE
 	command text;
@@ -985,8 +987,8 @@ BEGIN
 		CROSS JOIN LATERAL (SELECT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END) AS grantee (name)
 		WHERE a.grantee <> p.proowner
 		UNION
-		-- Who may create objects in the schema can make functions that calls of
-		-- the extension's are taken for.
+		-- A role that may create objects in the schema could make functions
+		-- that are called in place of the extension's.
 		SELECT format('REVOKE CREATE ON SCHEMA %I FROM %s', n.nspname, grantee.name)
 		FROM pg_namespace AS n
 		CROSS JOIN aclexplode(n.nspacl) AS a
@@ -998,7 +1000,7 @@ BEGIN
 END
 $$;
 
--- A NOTICE of this script would reach nobody.
+-- A NOTICE of this script would be suppressed.
 CREATE FUNCTION idempotency.say_what_is_missing()
 RETURNS void
 AS 'MODULE_PATHNAME', 'idempotency_say_what_is_missing'

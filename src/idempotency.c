@@ -24,12 +24,12 @@ PG_FUNCTION_INFO_V1(idempotency_say_what_is_missing);
 
 static bool loaded_with_server = false;
 
-/* The script of CREATE EXTENSION has asked. */
+/* The script of CREATE EXTENSION runs in this transaction. */
 static bool asked = false;
 
 /*
- * The server shows nobody a NOTICE while a script of an extension runs, whatever
- * the session has set, so that it waits for the commit.
+ * While the script of an extension runs, the server suppresses NOTICEs,
+ * whatever client_min_messages is.  So the NOTICE is raised before the commit.
  */
 static void
 say_what_is_missing(XactEvent event, void *arg)
@@ -42,7 +42,10 @@ say_what_is_missing(XactEvent event, void *arg)
 	asked = false;
 }
 
-/* For the script of CREATE EXTENSION, which drops the function again. */
+/*
+ * Called in the script of CREATE EXTENSION, which drops the function
+ * afterwards.
+ */
 Datum
 idempotency_say_what_is_missing(PG_FUNCTION_ARGS)
 {

@@ -18,7 +18,10 @@ interval_usecs(const Interval *interval)
 		((double) interval->month * DAYS_PER_MONTH + interval->day) * (double) USECS_PER_DAY;
 }
 
-/* Raise IK400 for an interval out of bounds; zero says what that means, if it is allowed. */
+/*
+ * Raise IK400 for an interval that is out of bounds.  If an interval of zero
+ * is allowed, the argument zero describes its meaning.
+ */
 static void
 check_length(const Interval *interval, const char *name, const char *zero)
 {
@@ -74,7 +77,7 @@ policy_lease_from_arg(FunctionCallInfo fcinfo, int arg)
 	return checked_interval(fcinfo, arg, "lease", "for no lease");
 }
 
-/* In microseconds, of an interval without months. */
+/* The length in microseconds of an interval without months. */
 static int64
 exact_length(const Interval *interval)
 {

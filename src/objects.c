@@ -3,34 +3,37 @@
  * objects.c
  *	  The extension's own tables, indexes and types, by OID.
  *
- * They are found by their membership in the extension, never by name alone: the
- * owner of the schema may rename it and make another of the same name, and a role
- * with CREATE in it may put a table there.  Only the owner of the extension can
- * make something its member.  Names tell the members apart.
+ * They are found by their membership in the extension, never by name alone:
+ * the owner of the schema may rename it and create another of the same name,
+ * and a role with CREATE on it may create a table there.  Only the owner of
+ * the extension can add members.  The names only distinguish the members.
  *
- * Nor is a member believed to be as the extension made it.  Columns are read by
- * number, without the checks of a parser, so that a column of another type is a
- * wild pointer.  Kind and owner are checked here, columns where they are known:
- * check_columns().
+ * A member may also have been altered since the extension made it.  Columns
+ * are read by number, without the checks of a parser, so that a column of
+ * another type would be a wild pointer.  This file checks kind and owner; the
+ * files that know the columns check these by check_columns().
  *
- * Looked up once and kept for the life of the backend, or until a relcache
- * message names one of the tables: DROP EXTENSION, the turn of a wheel slot
- * (TRUNCATE gives it new storage), ALTER TABLE, CREATE TRIGGER, REINDEX.
+ * OIDs are looked up once and kept for the life of the backend, or until a
+ * relcache message names one of the tables: DROP EXTENSION, the turn of a
+ * wheel slot (TRUNCATE gives it new storage), ALTER TABLE, CREATE TRIGGER,
+ * REINDEX.
  *
- * A change of the contents of a table sends one too: announce_change().
+ * A change of the contents of some tables sends such a message too:
+ * announce_change().
  *
- * Two tables may come into being later, the one of the distributed store and
- * Citus' list of nodes.  Nobody's relcache knows them before, so it is the
- * message about their names in the catalogue that is waited for.
+ * Two tables may be created later: that of the distributed store, and Citus'
+ * list of nodes.  No relcache has an entry of a table that does not exist, so
+ * that backends react to the syscache message about their names.
  *
- * A backend sees the message no later than it next locks a relation, so what
- * was looked up before a lock is never used after it without asking again.
+ * A backend sees the message no later than it next locks a relation, so OIDs
+ * that were looked up before a lock was taken are looked up again after it.
  *
- * Triggers.  Keys are written below the executor, where no trigger fires: one
- * that somebody has put on a table would miss what it was made for (pg_repack's
- * log of changes misses keys, and forgets them).  Where statements are run it
- * would be the other way round, and code of somebody else would run with the
- * privileges of the table's owner.  So writes are refused while there is one:
+ * Triggers.  Keys are written below the executor, where no trigger fires.  A
+ * trigger that a user has put on a table would miss these writes: pg_repack's
+ * log of changes would miss keys, which would then be lost.  Statements of the
+ * extension, on the other hand, would fire it, and its code would run with the
+ * privileges of the table's owner.  So writes are refused while there is such
+ * a trigger:
  *
  *		claim						CREATE TRIGGER on leaf L
  *		objects(): none on L
@@ -79,7 +82,7 @@ static Objects known;
 static bool known_valid = false;
 static uint64 generation = 1;
 
-/* Hashes under which the catalogues announce what need not be a member. */
+/* Hashes of the syscache messages about tables that are not members. */
 static uint32 distributed_name;
 static uint32 nodes_name;
 static uint32 schema_oid;
@@ -111,7 +114,7 @@ forget_names(Datum arg, CacheNumber cacheid, uint32 name)
 		forget();
 }
 
-/* The schema may get another name or owner. */
+/* The schema may have been given another name or owner. */
 static void
 forget_schema(Datum arg, CacheNumber cacheid, uint32 schema)
 {
@@ -279,7 +282,7 @@ check_columns(const char *name, TupleDesc desc, const Oid *types, int count)
 	}
 }
 
-/* Where the OID of a table of that name belongs, and of which kind the table is. */
+/* The field for the OID of the table of that name, and the table's kind. */
 static Oid *
 place_of_table(Objects *found, const char *name, char *kind)
 {
@@ -301,7 +304,7 @@ place_of_table(Objects *found, const char *name, char *kind)
 	return NULL;
 }
 
-/* Note the OID of a member, if it is one of the tables, and see to its kind. */
+/* Note the OID of a member if it is one of the tables, and check its kind. */
 static void
 find_table(Objects *found, Oid relid)
 {
@@ -311,7 +314,7 @@ find_table(Objects *found, Oid relid)
 	char		kind;
 
 	if (!HeapTupleIsValid(tuple))
-		return;					/* dropped since; the message is on its way */
+		return;					/* it was dropped, and the message has not arrived yet */
 	relation = (Form_pg_class) GETSTRUCT(tuple);
 	place = place_of_table(found, NameStr(relation->relname), &kind);
 	if (place != NULL)
@@ -348,7 +351,7 @@ find_tables(Objects *found)
 		not_installed();
 }
 
-/* The index of a leaf that judges whether a key is free: its primary key. */
+/* The index of a leaf that decides whether a key is free: its primary key. */
 static Oid
 primary_key_of(Oid relid)
 {
@@ -369,7 +372,7 @@ primary_key_of(Oid relid)
 	systable_endscan(scan);
 	table_close(catalogue, AccessShareLock);
 	if (!OidIsValid(found))
-		not_as_made(get_rel_name(relid), _("It has not the primary key that it was made with."));
+		not_as_made(get_rel_name(relid), _("It does not have the primary key that it was made with."));
 	return found;
 }
 
@@ -395,7 +398,7 @@ find_claim_result(void)
 	return InvalidOid;
 }
 
-/* A table that need not exist. */
+/* The OID of a table that may not exist. */
 static Oid
 table_if_exists(Oid schema, const char *name, uint32 *hash)
 {
@@ -419,9 +422,10 @@ schema_is_safe(const Objects *found)
 }
 
 /*
- * The table of the distributed store is no member, so it is known by its name and
- * counts by its owner.  Statements reach it by name: while the schema is in the
- * hands of a role that may give that name to another table, none is sent.
+ * The table of the distributed store is not a member.  It is found by its
+ * name, and only accepted if the owner is right.  Statements address it by
+ * name, so none is sent while the schema belongs to a role that could give
+ * that name to another table.
  */
 static Oid
 find_distributed_keys(const Objects *found)
@@ -453,7 +457,7 @@ find_distributed_keys(const Objects *found)
  * ----------------------------------------------------------------
  */
 
-/* Citus puts a trigger of its own on the tables that it distributes. */
+/* Citus adds a trigger of its own to the tables that it distributes. */
 static bool
 is_function_of_citus(Oid function)
 {
@@ -462,7 +466,10 @@ is_function_of_citus(Oid function)
 	return OidIsValid(citus) && getExtensionOfObject(ProcedureRelationId, function) == citus;
 }
 
-/* Note a trigger of the table that may fire and whose function is no member. */
+/*
+ * Note a trigger of the table that may fire and whose function is not a
+ * member.
+ */
 static void
 find_foreign_trigger(Objects *found, Oid relid, const List *functions)
 {
@@ -546,7 +553,7 @@ objects(void)
 		found.citus_nodes = table_if_exists(PG_CATALOG_NAMESPACE, "pg_dist_node", &nodes_name);
 		find_foreign_triggers(&found);
 
-		/* A message that arrived meanwhile makes the next call look again. */
+		/* A message that arrives meanwhile makes the next call look again. */
 		known = found;
 		known_valid = seen == generation;
 	}

@@ -32,46 +32,49 @@ typedef struct Objects
 	Oid			keys_type;		/* row type of keys */
 	Oid			claim_result_type;
 	Oid			distributed_keys;	/* InvalidOid: there is none */
-	Oid			citus_nodes;	/* the same of Citus' list of its nodes */
+	Oid			citus_nodes;	/* for Citus' table of nodes */
 
-	/* A table with a trigger that is not the extension's; InvalidOid: none. */
+	/* a table with a trigger that is not the extension's; InvalidOid: none */
 	Oid			foreign_table;
 	NameData	foreign_trigger;
 } Objects;
 
 /*
- * The OIDs as of now.  Raises UNDEFINED_OBJECT if the extension is not installed
- * in this database, and OBJECT_NOT_IN_PREREQUISITE_STATE if a table is of another
- * kind or owner than the extension made it.  The pointer is good until
+ * The current OIDs.  Raises UNDEFINED_OBJECT if the extension is not installed
+ * in this database, and OBJECT_NOT_IN_PREREQUISITE_STATE if a table is of
+ * another kind or owner than the extension made it.  The pointer is good until
  * invalidation messages are next accepted, that is until a relation is locked.
  *
- * To be called again once one of the tables is locked, before it is used: the lock
- * may have been waited for.
+ * Call it again after locking one of the tables, before using the table: the
+ * tables may have changed during the wait for the lock.
  */
 extern const Objects *objects(void);
 
 /*
- * Rises whenever one of the tables may have been redefined or emptied, so
- * that what was derived from them is known to be old.
+ * A number that rises whenever one of the tables may have been redefined or
+ * emptied.  Data that was derived from the tables under a lower number is
+ * outdated.
  */
 extern uint64 objects_generation(void);
 
-/* The members of the extension that are in the given catalogue. */
+/* The members of the extension that are in the given catalog. */
 extern List *objects_members(Oid classid);
 
-/* The member of that name that is a function. */
+/* The function of that name that is a member. */
 extern Oid	objects_function(const char *name);
 
 /*
- * Raise OBJECT_NOT_IN_PREREQUISITE_STATE if the columns of a table or composite
- * type of the extension are not of these types.  They are read by number.
+ * Raise OBJECT_NOT_IN_PREREQUISITE_STATE if the columns of a table or
+ * composite type of the extension are not of these types.  Columns are read by
+ * number.
  */
 extern void check_columns(const char *name, TupleDesc desc, const Oid *types, int count);
 
 /*
- * Raise FEATURE_NOT_SUPPORTED if one of the tables has a trigger that is not the
- * extension's.  To be called before a write, with the table locked: CREATE TRIGGER
- * waits for that lock, and what it did before is known by then.
+ * Raise FEATURE_NOT_SUPPORTED if one of the tables has a trigger that is not
+ * the extension's.  Call it before a write, with the table locked: CREATE
+ * TRIGGER conflicts with that lock, and the messages of an earlier CREATE
+ * TRIGGER have arrived by then.
  */
 extern void check_triggers(void);
 

@@ -1,26 +1,27 @@
 /*-------------------------------------------------------------------------
  *
  * stats.c
- *	  Counters of what is done with the keys of a policy's scope.
+ *	  Counters of the events of each policy's scope.
  *
  * The counters are an array in shared memory, which only a library that is
  * loaded with the server can ask for; without it nothing is counted.  An event
- * is counted when it happens, whether or not its transaction commits, and a
- * crash of the server takes the counters with it.
+ * is counted when it happens, whether or not its transaction commits.  A crash
+ * of the server resets the counters.
  *
  * An entry belongs to a database and the scope of a policy; claims that no
  * policy covers, and sweeps, belong to the empty scope.  A backend finds the
  * entry once, keeps the pointer with the policy (policy.c), and from then on
  * an event is one atomic addition, without a lock.
  *
- * So an entry must stay what it is while there may be a pointer to it.  It
- * therefore outlives its policy, a reset only sets its counters to zero, and
- * it is given to others only once its database has been dropped: nobody is
- * connected to that.  Whether it has been is asked when there is no room left.
- * Where none is to be had, the scopes of all databases share one entry more.
+ * So an entry must keep its meaning while there may be a pointer to it.
+ * Therefore it outlives its policy, a reset only sets its counters to zero,
+ * and it is reused only after its database was dropped, when no backend is
+ * connected to that database.  Dropped databases are searched for when all
+ * entries are in use.  If none can be freed, the scopes of all databases share
+ * one additional entry.
  *
- * The lock protects which entry belongs to whom, and what of a sweep is not a
- * counter.  Nothing that may need another lock is done under it.
+ * The lock protects the database and scope of each entry, and those data of a
+ * sweep that are not counters.  No other lock is taken while it is held.
  *
  *-------------------------------------------------------------------------
  */
@@ -70,7 +71,7 @@ typedef struct SharedStats
 	/* The last entry is that of the scopes for which there is no room. */
 	PaddedStatsEntry entries[STATS_ENTRIES + 1];
 	LWLock	   *lock;
-	int			used;			/* those behind were never given away */
+	int			used;			/* entries from here on were never used */
 } SharedStats;
 
 enum
@@ -99,7 +100,7 @@ entry_without_room(void)
 	return entry_number(STATS_ENTRIES);
 }
 
-/* Copy what there is room for, not cutting a character in two. */
+/* Copy as many whole characters as there is room for. */
 static void
 copy_text(char *to, const char *from, int length)
 {
@@ -178,8 +179,8 @@ find_entry(const char *scope)
 }
 
 /*
- * Find the entry of a scope of this database, or make it.  NULL where there is
- * no room.
+ * Find the entry of a scope of this database, or make it.  NULL if there is no
+ * room.
  */
 static StatsEntry *
 find_or_make_entry(const char *scope)
@@ -327,7 +328,7 @@ entry_values(StatsEntry *entry, Datum *values, bool *isnull)
  *
  * The counters of this database: one row for each scope, the empty one always
  * among them, and one with scope NULL if there are scopes for which there was
- * no room.  No row where nothing is counted.
+ * no room.  There is no row if nothing is counted.
  */
 Datum
 idempotency_stats_counters(PG_FUNCTION_ARGS)

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * stats.h
- *	  Counters of what is done with the keys of a policy's scope.
+ *	  Counters of the events of each policy's scope.
  *
  *-------------------------------------------------------------------------
  */
@@ -21,7 +21,7 @@ typedef enum StatsCounter
 	STATS_COMPLETIONS,
 	STATS_FAILURES,
 	STATS_RELEASES,
-	/* commits refused, as claims had not ended */
+	/* commits refused because claims had not ended */
 	STATS_UNFINISHED,
 	/* waits for another session */
 	STATS_WAITS,
@@ -37,20 +37,20 @@ typedef enum StatsCounter
 typedef struct StatsEntry StatsEntry;
 
 /*
- * Ask for the shared memory; called when the library is loaded.  Does nothing
- * where that is later than the server's start: nothing is counted then.
+ * Request the shared memory; called when the library is loaded.  Does nothing
+ * if the library is loaded after the server's start: then nothing is counted.
  */
 extern void share_stats(void);
 
 /*
- * The counters of a policy's scope in this database, NULL where nothing is
- * counted.  Good for the life of the backend.  Called in a transaction.
+ * The counters of a policy's scope in this database, or NULL if nothing is
+ * counted.  Valid for the life of the backend.  Called in a transaction.
  */
 extern StatsEntry *stats_entry(const char *scope, int length);
 
 extern void stats_increase(StatsEntry *entry, StatsCounter counter, uint64 by);
 
-/* Add to a counter, or do nothing where nothing is counted. */
+/* Add to a counter, or do nothing if nothing is counted. */
 static inline void
 stats_add(StatsEntry *entry, StatsCounter counter, uint64 by)
 {

@@ -3,17 +3,17 @@
  * version.c
  *	  Whether this library can serve the extension as it is installed.
  *
- * A database keeps the version it was created with until ALTER EXTENSION ..
- * UPDATE, while the library comes with the package.  So a later library
- * serves earlier versions; that is the rule for whoever changes one of the
- * two.  The other way round the library may know less than the tables ask
- * for: it is refused by name here, not by a missing function or column
- * somewhere else.  It comes about where a package was upgraded, the
- * extension updated, and the preloaded library of the running server is
- * still the old one, or where a dump meets an older package.
+ * A database keeps the extension's version that it was created with until
+ * ALTER EXTENSION .. UPDATE, while the library comes with the package.
+ * Therefore a later library must serve earlier versions of the extension.  An
+ * earlier library may not know the tables of a later extension: this file
+ * refuses it with a clear error, before a missing function or column does.
+ * That happens if the package was upgraded and the extension updated while the
+ * running server still has the old library preloaded, or if a dump is restored
+ * on a server with an older package.
  *
- * Major and minor number count.  What follows them changes nothing that the
- * library would have to know.
+ * Only the major and the minor number are compared.  A third number stands for
+ * changes that the library does not depend on.
  *
  *-------------------------------------------------------------------------
  */
@@ -35,7 +35,8 @@ PG_FUNCTION_INFO_V1(idempotency_version);
 /*
  * version() returns text
  *
- * Of this library, which may be later than the extension in the database.
+ * The version of this library, which may be later than that of the extension
+ * in the database.
  */
 Datum
 idempotency_version(PG_FUNCTION_ARGS)
@@ -70,7 +71,10 @@ installed_version(void)
 	return version;
 }
 
-/* Negative, zero or positive, by major and minor number. */
+/*
+ * Compare by major and minor number; returns a negative number, zero or a
+ * positive one.
+ */
 static int
 compare_versions(const char *a, const char *b)
 {
@@ -96,7 +100,7 @@ check_installed_version(void)
 				 errmsg("library of extension \"idempotency\" is older than the extension"),
 				 errdetail("The library is of version %s, the extension in this database of version %s.",
 						   LIBRARY_VERSION, version),
-				 errhint("Install the package of that version. Where the library is preloaded, restart the server.")));
+				 errhint("Install the package of that version. If the library is preloaded, restart the server.")));
 	pfree(version);
 	return true;
 }

@@ -12,8 +12,9 @@
 #define LIBRARY_VERSION		"1.0"
 
 /*
- * Raises OBJECT_NOT_IN_PREREQUISITE_STATE where the extension in this database
- * is of a later version than the library.  Returns false where there is none.
+ * Raises OBJECT_NOT_IN_PREREQUISITE_STATE if the extension in this database is
+ * of a later version than the library.  Returns false if the extension is not
+ * installed.
  */
 extern bool check_installed_version(void);
 

@@ -8,21 +8,21 @@
  *
  *		"8e03978e-40d5-43dd-bc93-6894a57f9324";v=1
  *
- * The parser follows section 4.2 of the RFC to the letter: what that accepts
- * is a key, whatever it refuses is a fault with its position.  A string whose
- * end is missing is not completed, a second value not dropped, a space not
- * trimmed where none may be: two servers that mend a header differently would
- * take one request for two.
+ * The parser follows section 4.2 of the RFC to the letter: what the section
+ * accepts is a key, and what it refuses is a fault with its position.  A
+ * string without its closing quote is not completed, a second value is not
+ * dropped, and a misplaced space is not trimmed: two servers that repair a
+ * header differently would take one request for two.
  *
  * Many clients send the key without quotes.  A bare key, accepted unless the
  * caller is strict, consists of the characters of a token and "=", so that
- * UUIDs, ULIDs, and both forms of base64 are bare keys.  It may begin with
- * any of them but ":" and "=": the first begins a byte sequence.  No bare key
- * begins with a quote, so that being strict never changes what a header means
- * that it accepts.
+ * UUIDs, ULIDs, and both forms of base64 are bare keys.  It may begin with any
+ * of them but ":" and "=": a ":" begins a byte sequence.  No bare key begins
+ * with a quote, so that a header that strict mode accepts means the same in
+ * both modes.
  *
- * Plain C, no allocation, no error thrown, every byte looked at a constant
- * number of times; the fuzz target runs this very file.
+ * Plain C without allocation or thrown errors, which reads every byte a
+ * constant number of times; the fuzz target is built from this file.
  *
  *-------------------------------------------------------------------------
  */
@@ -30,7 +30,7 @@
 
 #include <string.h>
 
-/* The limits that the RFC sets to numbers. */
+/* The limits that the RFC sets for numbers. */
 #define MAX_INTEGER_DIGITS		15
 #define MAX_DECIMAL_CHARACTERS	16
 #define MAX_DIGITS_BEFORE_POINT 12
@@ -65,7 +65,7 @@ next(Parser *parser)
 	return c;
 }
 
-/* Consume the next byte if it is this one. */
+/* Consume the next byte if it is the given one. */
 static bool
 accept(Parser *parser, char c)
 {
@@ -96,7 +96,7 @@ skip_spaces(Parser *parser)
 		;
 }
 
-/* The RFC's characters are ASCII, so no locale is asked. */
+/* The RFC's characters are ASCII, so these functions ignore the locale. */
 
 static bool
 is_digit(int c)
@@ -230,7 +230,7 @@ parse_number(Parser *parser, bool *is_decimal)
 	return true;
 }
 
-/* A token, of which the first character has been seen to be one's. */
+/* A token, whose first character the caller has checked. */
 static bool
 parse_token(Parser *parser)
 {
@@ -240,8 +240,8 @@ parse_token(Parser *parser)
 }
 
 /*
- * A byte sequence: base64 between colons.  Padding may be left out, and bits
- * that it leaves over are not looked at, as the RFC has it.
+ * A byte sequence: base64 between colons.  Padding may be left out, and
+ * surplus bits are ignored, as the RFC allows.
  */
 static bool
 parse_byte_sequence(Parser *parser)
@@ -297,14 +297,14 @@ parse_date(Parser *parser)
 /* A decoder of UTF-8, fed byte by byte. */
 typedef struct Utf8
 {
-	int			missing;		/* bytes that the character still lacks */
+	int			missing;		/* bytes missing of the character */
 	unsigned char least;		/* bounds of the next one of them */
 	unsigned char most;
 } Utf8;
 
 /*
- * The bounds of the second byte keep out what has a shorter form, surrogates,
- * and what lies beyond U+10FFFF.
+ * The bounds of the second byte exclude overlong forms, surrogates, and code
+ * points beyond U+10FFFF.
  */
 static bool
 utf8_accepts(Utf8 *utf8, unsigned char byte)
@@ -328,7 +328,7 @@ utf8_accepts(Utf8 *utf8, unsigned char byte)
 	return true;
 }
 
-/* The value of a hexadecimal digit, which the RFC wants in lower case. */
+/* The value of a hexadecimal digit, which must be in lower case. */
 static int
 hex_value(int c)
 {

@@ -18,7 +18,7 @@ typedef enum HeaderFault
 	HEADER_OK,
 	HEADER_BLANK,				/* nothing but spaces */
 	HEADER_NOT_A_STRING,		/* does not begin with a quote */
-	HEADER_NOT_A_KEY,			/* nor, not being strict, with a bare key */
+	HEADER_NOT_A_KEY,			/* nor, unless strict, with a bare key */
 	HEADER_STRING_CHARACTER,
 	HEADER_STRING_ESCAPE,
 	HEADER_STRING_END,
@@ -37,22 +37,22 @@ typedef struct HeaderKey
 {
 	HeaderFault fault;
 	size_t		position;		/* of the fault: bytes that were well-formed */
-	size_t		length;			/* of the key, where there is no fault */
+	size_t		length;			/* of the key, if there is no fault */
 } HeaderKey;
 
 /*
- * Read the header's value, as RFC 9651 has it for an item that is a string.
+ * Read the header's value, an item that is a string as RFC 9651 defines it.
  * Its parameters must be well-formed, and are ignored.  Unless strict, a bare
- * key will do as well.
+ * key is accepted as well.
  *
- * The key is written to a buffer of the caller's with room for as many bytes
- * as the header has.  It consists of printable ASCII characters, and is empty
- * only where the header has an empty string.
+ * The key is written to a buffer of the caller's that has room for as many
+ * bytes as the header has.  The key consists of printable ASCII characters,
+ * and is empty only if the header has an empty string.
  */
 extern HeaderKey parse_key_header(const char *header, size_t length,
 								  bool strict, char *key);
 
-/* What stood to be expected where the fault is. */
+/* What the parser expected at the position of the fault. */
 extern const char *header_expectation(HeaderFault fault);
 
 #endif							/* IDEMPOTENCY_HEADER_H */

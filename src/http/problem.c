@@ -5,8 +5,8 @@
  *
  * RFC 9457, section 3: an object with type, title, status and detail.  The
  * type is about:blank, for which section 4.2.1 asks that the title be that of
- * the HTTP status.  The SQLSTATE, and a hint where the error has one, go with
- * them as extension members.
+ * the HTTP status.  The SQLSTATE, and the hint if the error has one, are added
+ * as extension members.
  *
  *-------------------------------------------------------------------------
  */
@@ -66,7 +66,7 @@ problem_status(const ErrorData *error)
 	const char *sqlstate = unpack_sql_state(error->sqlerrcode);
 	int			status;
 
-	/* Codes that are made to carry a status: our own, and PostgREST's. */
+	/* SQLSTATEs that contain a status: the extension's, and PostgREST's. */
 	if ((strncmp(sqlstate, "PT", 2) == 0 ||
 		 error->sqlerrcode == idempotency_sqlstate(atoi(sqlstate + 2))) &&
 		title_of(status = atoi(sqlstate + 2)) != NULL)

@@ -3,10 +3,10 @@
  * request_key.c
  *	  The key of an HTTP request: parse_header() and request_key().
  *
- * header.c knows the grammar; here are the errors.  How long a key may be is a
- * setting, so that the same header may be accepted by one session and refused
- * by another: both functions are stable, not immutable.  How short it may be
- * is for the claim to say, which knows the scope.
+ * header.c has the grammar; this file raises the errors.  How long a key may
+ * be is a setting, so that one session may accept a header that another
+ * refuses: both functions are therefore stable, not immutable.  The claim
+ * checks how short a key may be, because that depends on the scope.
  *
  *-------------------------------------------------------------------------
  */
@@ -24,7 +24,7 @@
 PG_FUNCTION_INFO_V1(idempotency_parse_header);
 PG_FUNCTION_INFO_V1(idempotency_request_key);
 
-/* Where PostgREST leaves the request's headers. */
+/* The setting in which PostgREST passes the request's headers. */
 #define HEADERS_SETTING	"request.headers"
 #define HEADER_NAME		"idempotency-key"
 
@@ -53,7 +53,7 @@ header_is_empty(void)
 			 SEND_A_KEY_HINT));
 }
 
-/* The key in a header.  Raises IK400 where there is none to be read. */
+/* The key in a header. Raises IK400 if there is none. */
 static text *
 key_of_header(const char *header, Size length, bool strict)
 {
@@ -88,8 +88,8 @@ key_of_header(const char *header, Size length, bool strict)
 /*
  * parse_header(header text, strict boolean) returns text
  *
- * The key in an Idempotency-Key header.  Raises IK400 where the header is
- * missing, empty or malformed, or the key longer than allowed.
+ * The key in an Idempotency-Key header.  Raises IK400 if the header is
+ * missing, empty or malformed, or the key is longer than allowed.
  */
 Datum
 idempotency_parse_header(PG_FUNCTION_ARGS)
@@ -122,7 +122,7 @@ headers_are_malformed(const char *detail)
  * request_key() returns text
  *
  * The key in the header of the current request, as PostgREST passes it on.
- * Raises IK400 as parse_header() does, and where there is no request.
+ * Raises IK400 as parse_header() does, and also if there is no request.
  */
 Datum
 idempotency_request_key(PG_FUNCTION_ARGS)
@@ -132,7 +132,10 @@ idempotency_request_key(PG_FUNCTION_ARGS)
 	Jsonb	   *headers;
 	JsonbValue	header;
 
-	/* Once set in a session, it is empty when the transaction has ended. */
+	/*
+	 * After a transaction that has set it locally, the setting is an empty
+	 * string.
+	 */
 	if (setting == NULL || setting[0] == '\0')
 		header_is_missing("The setting request.headers is not set: this is no request of PostgREST.");
 	if (!read_value(JSONBOID, pstrdup(setting), &value))

@@ -3,15 +3,16 @@
  * derive.c
  *	  Keys for downstream services.
  *
- * Whoever works on a key and calls other services needs a key for each of the
- * calls, the same one at every retry and by every owner, so that the other
- * service too runs the call once.  It is computed, not stored: a hash of the
- * key and of what the call is for.
+ * An owner of a key that calls other services needs a key for each call, the
+ * same one at every retry and for every owner, so that the other service also
+ * runs the call once.  Such a key is computed, not stored: it is a hash of the
+ * original key and of the purpose of the call.
  *
- * SHA-256 is one-way: who is sent a derived key learns neither the key nor
- * the one derived for somebody else.  The key's length goes in front, so that
- * no two pairs have the same bytes.  The first 128 bits are written as a UUID
- * of version 8, a form that every service accepts as a key.
+ * SHA-256 is one-way: a service that receives a derived key can compute
+ * neither the original key nor the keys derived for other services.  The
+ * length of the key precedes it, so that no two pairs of key and purpose have
+ * the same bytes.  The first 128 bits are written as a UUID of version 8, a
+ * form that every service accepts as a key.
  *
  *-------------------------------------------------------------------------
  */
@@ -33,7 +34,7 @@ PG_FUNCTION_INFO_V1(idempotency_derive);
 #define UUID_VERSION	0x80	/* version 8, in the upper half of byte 6 */
 #define UUID_VARIANT	0x80	/* in the upper two bits of byte 8 */
 
-/* In pieces, between which it can be interrupted. */
+/* Add the bytes in pieces, so that hashing can be interrupted between them. */
 static int
 hash_bytes_in_pieces(pg_cryptohash_ctx *context, const char *bytes, Size length)
 {
@@ -70,9 +71,9 @@ hash_pair(const text *key, const text *purpose, uint8 digest[PG_SHA256_DIGEST_LE
 	pg_cryptohash_free(context);
 }
 
-/* The argument, which has to be there and to say something. */
+/* The argument, which must be neither null nor empty. */
 static text *
-said_in_arg(FunctionCallInfo fcinfo, int arg, const char *name)
+nonempty_arg(FunctionCallInfo fcinfo, int arg, const char *name)
 {
 	if (PG_ARGISNULL(arg) || VARSIZE_ANY_EXHDR(PG_GETARG_TEXT_PP(arg)) == 0)
 		ereport(ERROR,
@@ -87,15 +88,15 @@ said_in_arg(FunctionCallInfo fcinfo, int arg, const char *name)
 /*
  * derive(key text, purpose text) returns text
  *
- * The key, derived from this one, to use for that purpose.  The same two
- * texts give the same key in every database, whatever its encoding, and will
- * for ever.  Raises IK400 where one of them is null or empty.
+ * The key to use for the purpose, derived from the given key.  The same two
+ * texts give the same key in every database, whatever its encoding, and in
+ * every version.  Raises IK400 if one of them is null or empty.
  */
 Datum
 idempotency_derive(PG_FUNCTION_ARGS)
 {
-	text	   *key = said_in_arg(fcinfo, 0, "key");
-	text	   *purpose = said_in_arg(fcinfo, 1, "purpose");
+	text	   *key = nonempty_arg(fcinfo, 0, "key");
+	text	   *purpose = nonempty_arg(fcinfo, 1, "purpose");
 	uint8		digest[PG_SHA256_DIGEST_LENGTH];
 	pg_uuid_t	uuid;
 

@@ -3,8 +3,8 @@
  * errorfilter.c
  *	  Which errors of a command are stored as its result.
  *
- * A filter is an array of text: SQLSTATEs, five characters, and classes of
- * them, two.
+ * A filter is an array of text: SQLSTATEs of five characters, and classes of
+ * two.
  *
  *-------------------------------------------------------------------------
  */
@@ -53,7 +53,7 @@ check_error_filter(const ArrayType *filter)
 		if (isnull[i] || !is_sqlstate_part(VARDATA_ANY(entry), VARSIZE_ANY_EXHDR(entry)))
 			ereport(ERROR,
 					(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
-					 errmsg("cache_errors must hold SQLSTATEs or classes of them"),
+					 errmsg("cache_errors must hold SQLSTATEs or classes of SQLSTATEs"),
 					 errdetail("Element %d is neither.", i + 1),
 					 errhint("Give five digits or upper-case letters, such as 23505, or the two of a class, such as 23.")));
 	}
@@ -78,7 +78,7 @@ stores_error(const ArrayType *filter, int sqlerrcode)
 		const char *entry = DatumGetPointer(entries[i]);
 
 		CHECK_FOR_INTERRUPTS();
-		/* A policy that was written into its table is unchecked. */
+		/* A policy that was written directly into the table is unchecked. */
 		if (!isnull[i] &&
 			is_sqlstate_part(VARDATA_ANY(entry), VARSIZE_ANY_EXHDR(entry)) &&
 			strncmp(sqlstate, VARDATA_ANY(entry), VARSIZE_ANY_EXHDR(entry)) == 0)

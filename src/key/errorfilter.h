@@ -10,13 +10,13 @@
 
 #include "utils/array.h"
 
-/* Raise IK400 where an element is neither a SQLSTATE nor a class of them. */
+/* Raise IK400 if an element is neither a SQLSTATE nor a class of SQLSTATEs. */
 extern void check_error_filter(const ArrayType *filter);
 
 /*
- * Whether the filter, an array that has passed the check, stores an error.
- * Never one that a retry is meant for, nor one by which the statement or the
- * session is being ended.
+ * Whether the filter, an array that has passed the check, stores an error.  An
+ * error that asks for a retry is never stored, nor one that cancels the
+ * statement or ends the session.
  */
 extern bool stores_error(const ArrayType *filter, int sqlerrcode);
 

@@ -3,24 +3,24 @@
  * fingerprint.c
  *	  From a request to its fingerprint.
  *
- * Two requests that are equal as jsonb have the same fingerprint, and two
- * that are not differ but for a collision of 128 bits.  Equality of jsonb
- * looks past the order of keys and white space, which the binary form has
- * lost already, and past trailing zeros of a number, which it has not; so the
- * values are written out one by one, each with its type and length in front,
- * and numbers as sign and hash, which are equal where numbers are.
+ * Two requests that are equal as jsonb have the same fingerprint; two that are
+ * not equal have different ones unless 128 bits collide.  Equality of jsonb
+ * ignores the order of keys and white space, which the binary form does not
+ * preserve, and trailing zeros of numbers, which it does preserve.  The values
+ * are therefore written one by one, each preceded by its type and length, and
+ * a number as its sign and hash, which are equal for equal numbers.
  *
- * Strings are written as UTF-8, whatever the database's encoding, and the pairs
- * of an object in the order in which a UTF-8 database has them, by length and
- * bytes of the key: a retry is recognised after a dump was restored into a
- * database of another encoding.
+ * Strings are written as UTF-8, whatever the database's encoding, and the
+ * pairs of an object in the order that they have in a UTF-8 database, which is
+ * by length and bytes of the key.  So a retry is still recognized after a dump
+ * has been restored into a database of another encoding.
  *
  * jsonb's own hash function is not enough here: it rotates and folds the hash
- * of each element into one word, so that elements of a long array can change
- * places unnoticed.
+ * of each element into one word, so that swapping elements of a long array can
+ * go unnoticed.
  *
- * The hash is not a cryptographic one.  Whoever made a collision on purpose
- * would be sent the result of his own earlier request.
+ * The hash is not a cryptographic one.  A client that makes a collision on
+ * purpose gets the result of its own earlier request.
  *
  *-------------------------------------------------------------------------
  */
@@ -55,8 +55,8 @@ append_bytes(StringInfo canonical, char type, const char *bytes, uint32 length)
 }
 
 /*
- * Not the digits: they may be over a hundred thousand, of a number written
- * with ten characters.  The server's hash knows no sign.
+ * The digits are not written: a number of ten characters may have over a
+ * hundred thousand.  The server's hash ignores the sign.
  */
 static void
 append_number(StringInfo canonical, Numeric number)
@@ -107,14 +107,14 @@ append_scalar(StringInfo canonical, const JsonbValue *value)
 	}
 }
 
-/* A key and its value, as written. */
+/* A key and its value in the canonical form. */
 typedef struct Pair
 {
 	const char *bytes;
 	int			length;
 } Pair;
 
-/* By length and bytes of the key, which is written first. */
+/* Compare by length and bytes of the key, which is written first. */
 static int
 compare_pairs(const void *a, const void *b, void *unused)
 {
@@ -130,7 +130,7 @@ compare_pairs(const void *a, const void *b, void *unused)
 	return memcmp(left + sizeof(left_length), right + sizeof(right_length), left_length);
 }
 
-/* Bring the pairs of an object, written from these places on, in order. */
+/* Sort the pairs of an object, which begin at the given positions. */
 static void
 sort_pairs(StringInfo canonical, const List *starts)
 {
@@ -171,8 +171,7 @@ append_jsonb(StringInfo canonical, Jsonb *request)
 	JsonbIteratorToken token;
 	JsonbValue	value;
 	bool		sorted = strings_are_utf8();
-	List	   *objects = NIL;	/* of those that are open, innermost last, where
-								 * their pairs begin */
+	List	   *objects = NIL;	/* where the pairs of the open objects begin, innermost last */
 
 	while ((token = JsonbIteratorNext(&iterator, &value, false)) != WJB_DONE)
 	{
@@ -245,7 +244,7 @@ fingerprint_of(Jsonb *request)
 /*
  * fingerprint(request jsonb) returns bytea
  *
- * For adopt(), to which the portable edition leaves the requests themselves.
+ * For adopt(): the portable edition stores the requests themselves.
  */
 Datum
 idempotency_fingerprint(PG_FUNCTION_ARGS)

@@ -3,18 +3,18 @@
  * keyname.c
  *	  The rules for keys, and their hash.
  *
- * A key is identified by scope and name, compared byte for byte.  The hash of
- * both, 128 bits, is what the index holds; keyrow.c compares the full scope and
- * name before it believes a hash.
+ * A key is identified by scope and name, compared byte for byte.  The index
+ * holds the hash of both, of 128 bits; keyrow.c compares the full scope and
+ * name before it relies on a hash.
  *
- * Where the name is a UUID of version 7, its time, 48 bits, stands in front in
- * place of as many bits of the hash.  Keys made at about the same time then
- * stand side by side in the index, and a checkpoint is followed by the images of
- * a few of its pages and not of all.  80 bits of the hash are left, and two keys
- * have to be of one millisecond to share them.
+ * If the name is a UUID of version 7, its 48 bits of time take the place of
+ * the first 48 bits of the hash.  Keys that were made at about the same time
+ * are then neighbors in the index, so that after a checkpoint the images of a
+ * few index pages are written and not those of all.  80 bits of the hash are
+ * left, and only keys of the same millisecond can collide in them.
  *
- * The second half, which is of the hash alone, names the key's lock: of the
- * keys of one moment, none cost each other time.
+ * The second half, which consists of hash bits alone, names the key's lock, so
+ * that keys of the same moment don't contend for one lock.
  *
  *-------------------------------------------------------------------------
  */
@@ -33,10 +33,10 @@
 #define HASH_SEED_HIGH	UINT64CONST(0x69646d70746e6379)
 #define HASH_SEED_LOW	UINT64CONST(0x6b65792068617368)
 
-/* Bytes of a UUID of version 7 that tell the time. */
+/* Bytes of a UUID of version 7 that hold its time. */
 #define UUID7_TIME_LEN	6
 
-/* Bytes of a key that a message shows. */
+/* A message shows no more bytes of a key than this. */
 #define KEY_SHOWN		255
 
 PG_FUNCTION_INFO_V1(idempotency_key_hash);
@@ -50,7 +50,7 @@ same_text(const text *a, const text *b)
 		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), length) == 0;
 }
 
-/* A string as it is hashed. */
+/* A string in the form in which it is hashed. */
 typedef struct Bytes
 {
 	const char *data;
@@ -82,8 +82,8 @@ hex_digit(char c)
 }
 
 /*
- * The time of a UUID of version 7 that is written with hyphens, its first six
- * bytes; false where the name is none.
+ * The time of a UUID of version 7 that is written with hyphens, which is its
+ * first six bytes.  Returns false if the name is no such UUID.
  */
 static bool
 uuid7_time(Bytes name, uint8 time[UUID7_TIME_LEN])
@@ -111,8 +111,8 @@ uuid7_time(Bytes name, uint8 time[UUID7_TIME_LEN])
 }
 
 /*
- * The hash of the scope seeds the hash of the name, so that no way of
- * dividing the same bytes between the two gives the same hash.
+ * The hash of the scope seeds the hash of the name, so that moving bytes from
+ * one to the other changes the hash.
  */
 void
 hash_key(IdempotencyKey *key)
@@ -281,8 +281,8 @@ text_from_arg(FunctionCallInfo fcinfo, int arg)
 /*
  * key_hash(key text, scope text) returns uuid
  *
- * The hash under which a key is stored.  Immutable: every row that is stored
- * is checked against it.
+ * The hash under which a key is stored.  It is immutable because a constraint
+ * checks every stored row against it.
  */
 Datum
 idempotency_key_hash(PG_FUNCTION_ARGS)

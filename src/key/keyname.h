@@ -19,8 +19,8 @@ typedef struct IdempotencyKey
 } IdempotencyKey;
 
 /*
- * Scopes that begin so hold what issue() knows of its subjects; no key can be
- * claimed there.
+ * Scopes with this prefix hold the keys that issue() has issued, one row for
+ * each subject.  No key can be claimed in such a scope.
  */
 #define RESERVED_SCOPE	"idempotency.issue/"
 
@@ -29,19 +29,19 @@ typedef struct IdempotencyKey
 
 /*
  * Raise IK400 for a scope that is too long, or that begins as JSON does: then
- * a request stands in the place of the scope.
+ * the caller has passed a request in place of the scope.
  */
 extern void check_scope(const text *scope);
 
 /* Whether the scope is one that begins with RESERVED_SCOPE. */
 extern bool scope_is_reserved(const text *scope);
 
-/* Raise IK400 where it is. */
+/* Raise IK400 if the scope is reserved. */
 extern void check_scope_not_reserved(const text *scope);
 
 /*
- * Make a key.  A name or scope that is NULL is one that the user left out or
- * gave as NULL.  Raises IK400 for these, for an empty name, and for what
+ * Make a key.  A name or scope is NULL if the user has left it out or given it
+ * as NULL.  Raises IK400 for these, for an empty name, and for a scope that
  * check_scope() refuses.
  */
 extern void make_key(IdempotencyKey *key, text *name, text *scope);
@@ -53,9 +53,9 @@ extern void hash_key(IdempotencyKey *key);
 extern uint64 key_lock_bits(const pg_uuid_t *hash);
 
 /*
- * See that a key has a length that is allowed to a new one; or, where it was
- * claimed before and the bounds may have changed since, that any setting would
- * allow.  Raises IK400.
+ * Raise IK400 if a new key has a length that is not allowed; or, for a key
+ * that was claimed before, if no setting allows that length.  The settings may
+ * have changed since that claim.
  */
 extern void check_new_key_length(const IdempotencyKey *key, int min_length);
 extern void check_key_not_too_long(const text *name);
@@ -65,13 +65,13 @@ extern void check_known_key_length(const IdempotencyKey *key);
 extern const char *key_in_message(const text *name);
 extern const char *scope_in_message(const text *scope);
 
-/* An argument of type text, NULL where it is NULL. */
+/* An argument of type text; NULL if the argument is null. */
 extern text *text_from_arg(FunctionCallInfo fcinfo, int arg);
 
 /* Whether two texts are equal, byte for byte. */
 extern bool same_text(const text *a, const text *b);
 
-/* Whether two keys are the same one. */
+/* Whether two keys are equal. */
 extern bool same_key(const IdempotencyKey *a, const IdempotencyKey *b);
 
 #endif							/* IDEMPOTENCY_KEYNAME_H */

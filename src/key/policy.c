@@ -3,21 +3,20 @@
  * policy.c
  *	  What holds for the keys of a scope.
  *
- * The policies that apply to a scope are those whose own scope equals it or
- * is a prefix of it that ends at a '/'.  Each field is taken from the one with
- * the longest scope that has it, the empty scope being the last, and from the
- * settings where none has.
+ * The policies that apply to a scope are those whose own scope equals it or is
+ * a prefix of it that ends at a '/'.  Each field is taken from the policy with
+ * the longest scope that sets the field, and from the settings if none does.
  *
  * A backend keeps the whole table in memory, so that a claim looks up at most
- * two entries for each '/' of its scope, and none where there is no policy.  The
- * hash of a prefix is that of the next shorter one, carried on.  A
- * trigger on the table announces changes as relcache messages, on commit and
- * to all backends; they are accepted before each look-up.  The table is read
- * with a snapshot taken for it: a policy is in force from its commit on,
- * whatever snapshot the caller's transaction has, and a change that commits
- * meanwhile is seen as a whole or not at all.  It is one as catalogues are read
- * with, which of a table that is no catalogue is taken each time: no other new
- * one can be had in the leader of a parallel plan, in which lookup() may run.
+ * two entries for each '/' of its scope, and none where there is no policy.
+ * The hash of a prefix continues the hash of the next shorter one.  A trigger
+ * on the table announces changes on commit to all backends by relcache
+ * messages, which are accepted before each look-up.  The table is read with a
+ * new snapshot: a policy is in force from its commit on, whatever snapshot the
+ * caller's transaction has, and a concurrent change is seen as a whole or not
+ * at all.  It is a catalog snapshot, which for a table that is not a catalog
+ * is always a new one: no other kind of new snapshot can be taken in the
+ * leader of a parallel plan, in which lookup() may run.
  *
  *-------------------------------------------------------------------------
  */
@@ -90,12 +89,13 @@ static HTAB *known = NULL;
 static MemoryContext known_context = NULL;
 static uint64 known_generation = 0;
 
-/* Where no policy covers a scope. */
+/* Counters of the scopes that no policy covers. */
 static StatsEntry *stats_without_policy = NULL;
 
 /*
- * The next longer prefix at which a policy may end: before or behind a '/', or
- * with the scope.  Its hash, which is that of the shorter one before.
+ * The next longer prefix that may be the scope of a policy: it ends before or
+ * after a '/', or is the whole scope.  On entry the hash is that of the
+ * shorter prefix, on return that of the longer one.
  */
 static int
 next_prefix(const char *scope, int length, int prefix, uint64 *hash)
@@ -133,8 +133,9 @@ in_range(const StoredPolicy *policy, int column, double least)
 }
 
 /*
- * The column whose value set_policy() would have refused; NULL if there is none.
- * The table may have been written to by hand, and its constraints may be gone.
+ * The column whose value set_policy() would have refused; NULL if there is
+ * none.  The table may have been changed by hand, and its constraints may have
+ * been dropped.
  */
 static const char *
 column_out_of_range(const StoredPolicy *policy)
@@ -154,7 +155,7 @@ column_out_of_range(const StoredPolicy *policy)
 	return NULL;
 }
 
-/* A row without a scope is nobody's policy. */
+/* A row without a scope is ignored. */
 static void
 keep_policy(TupleTableSlot *slot, TupleDesc desc)
 {
@@ -188,7 +189,7 @@ keep_policy(TupleTableSlot *slot, TupleDesc desc)
 	entry->next = policy;
 }
 
-/* Open the table, and see that it is as it was made now that it is locked. */
+/* Open the table, and check its columns once it is locked. */
 static Relation
 open_table(LOCKMODE mode)
 {
@@ -250,7 +251,7 @@ find_policy(const char *scope, int length, uint64 hash)
 	return NULL;
 }
 
-/* Let a stored policy say what it says. */
+/* Overrule the fields that the stored policy sets. */
 static void
 apply_policy(Policy *policy, const StoredPolicy *stored)
 {
@@ -258,7 +259,7 @@ apply_policy(Policy *policy, const StoredPolicy *stored)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("policy of scope \"%s\" is out of range", scope_in_message(stored->scope)),
-				 errdetail("Its %s is none that set_policy() accepts.", stored->out_of_range),
+				 errdetail("set_policy() would refuse its %s.", stored->out_of_range),
 				 errhint("Replace it by idempotency.set_policy().")));
 #define SAYS(column) (!stored->isnull[column])
 #define VALUE(column) (stored->values[column])
@@ -325,7 +326,7 @@ policy_of_scope(Policy *policy, const text *scope)
 		known_generation = seen;
 	}
 
-	/* From the shortest prefix to the scope itself: the longer overrule. */
+	/* From the shortest prefix to the scope itself: a longer one overrules. */
 	for (int prefix = 0; known != NULL; prefix = next_prefix(bytes, length, prefix, &hash))
 	{
 		StoredPolicy *stored = find_policy(bytes, prefix, hash);
@@ -342,8 +343,9 @@ policy_of_scope(Policy *policy, const text *scope)
 }
 
 /*
- * Run the statement of a function of SQL, with the same arguments, on a table
- * that has no triggers but the extension's: it fires those that there are.
+ * Call an SQL function whose statement changes the table, with the caller's
+ * arguments.  The statement fires triggers, so that there must be none but the
+ * extension's.
  */
 static Datum
 run_statement(const char *name, FunctionCallInfo caller)
@@ -374,8 +376,8 @@ run_statement(const char *name, FunctionCallInfo caller)
  *			  min_key_length integer, max_response_bytes integer,
  *			  cache_errors text[])
  *
- * Makes or replaces the policy of a scope; what is NULL is inherited.  Raises
- * IK400 for a bad argument.
+ * Creates or replaces the policy of a scope; a field that is null is
+ * inherited.  Raises IK400 for a bad argument.
  */
 Datum
 idempotency_set_policy(PG_FUNCTION_ARGS)

@@ -27,9 +27,9 @@ typedef struct Policy
 } Policy;
 
 /*
- * The policy of a scope, with what no policy says taken from the settings.
- * Changes that were committed before the call count.  Good until the next
- * call.
+ * The policy of a scope; the settings supply the fields that no policy sets.
+ * Changes that were committed before the call are seen.  The result is valid
+ * until the next call.
  */
 extern void policy_of_scope(Policy *policy, const text *scope);
 

@@ -3,10 +3,10 @@
  * utf8.c
  *	  Strings of the database's encoding as UTF-8.
  *
- * Keys, scopes and requests are hashed as UTF-8, so that a hash still fits
- * when its row has come to a database of another encoding: fingerprints by a
- * dump, which can't be computed again there, and key hashes by logical
- * replication, which finds the rows to change by them.
+ * Keys, scopes and requests are hashed as UTF-8, so that a hash stays correct
+ * in a database of another encoding.  A dump carries fingerprints there, which
+ * can't be computed again; logical replication carries key hashes, and finds
+ * the rows to change by these hashes.
  *
  *-------------------------------------------------------------------------
  */

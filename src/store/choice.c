@@ -3,29 +3,29 @@
  * choice.c
  *	  Which of the two stores is in use.
  *
- * The distributed one where distribute() has made its table, else the local
- * one, unless the setting idempotency.store names one of them.
+ * The distributed store if distribute() has made its table, otherwise the
+ * local one, unless the setting idempotency.store names one of them.
  *
- * Claims are refused where Citus knows of another node, unless the store is a table
- * that Citus distributes: a key would be stored on the node that is asked, so that
- * three nodes would let the same key in three times, and it would not commit
- * together with rows that are elsewhere.  So they are where distribute() was not
- * called, and where its table came from a dump or undistribute_table(); a node that
- * is being drained counts, and so does one that is disabled and has placements.  What
- * is stored can be read and removed all the same.  The setting "local" lets the
- * local store be used by who knows.
+ * If Citus knows of another node, claims are refused unless the store is a
+ * table that Citus distributes: each node would store its own keys, so that
+ * three nodes would accept the same key three times, and a key would not
+ * commit together with rows on other nodes.  So claims are refused if
+ * distribute() was not called, and if its table came from a dump or from
+ * undistribute_table().  A node that is being drained counts, and so does one
+ * that is disabled and has placements.  Stored keys can still be read and
+ * removed.  The setting "local" overrides the refusal.
  *
- * A backend chooses once, and again when a message says that one of the tables
- * that it looked at has changed.  Two sessions, A choosing the local store while
+ * A backend chooses once, and chooses again after a message that one of the
+ * tables involved has changed.  Two sessions, A choosing the local store while
  * B runs distribute():
  *
- *		- A has written its row and not ended: B waits for A's locks on the
- *		  leaves, and refuses because of A's row.
- *		- A has chosen, and not locked a leaf: A waits for B's locks.  With the
- *		  lock of a leaf A accepts the message of B's new table, and the check
- *		  before the write ends A: check_store_in_use().
+ *		- A has written its row and is still in progress: B waits for A's locks
+ *		  on the leaves, and then refuses because of A's row.
+ *		- A has chosen, and has not locked a leaf: A waits for B's locks.  When
+ *		  A gets the lock of a leaf it accepts the message about B's new table,
+ *		  and the check before the write fails: check_store_in_use().
  *
- * Likewise for undistribute(), only that A finds the table gone.
+ * The same holds for undistribute(), except that A finds the table missing.
  *
  *-------------------------------------------------------------------------
  */
@@ -78,7 +78,7 @@ store_in_use(void)
 	if (chosen.methods == NULL || chosen.generation != objects_generation() ||
 		chosen.by != store_setting)
 	{
-		/* A message that arrives meanwhile makes the next call choose again. */
+		/* If a message arrives meanwhile, the next call chooses again. */
 		Choice		choice = {.generation = objects_generation(),.by = store_setting};
 
 		choose_store(&choice);
@@ -108,7 +108,7 @@ check_claims_admitted(void)
 			 choice->methods == &distributed_store ?
 			 errhint("Distribute the table \"idempotency.%s\" by create_distributed_table(), by its column tenant and colocated with the rows that the keys protect.",
 					 DISTRIBUTED_KEYS) :
-			 errhint("Call idempotency.distribute() with the table whose rows the keys protect. Set idempotency.store to \"local\" where all work is done on this node and none of its rows are distributed.")));
+			 errhint("Call idempotency.distribute() with the table whose rows the keys protect. Set idempotency.store to \"local\" only if all work is done on this node and none of its rows are distributed.")));
 }
 
 void
@@ -118,6 +118,6 @@ check_store_in_use(const Store *store)
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("idempotency keys are stored elsewhere since a moment ago"),
-				 errdetail("idempotency.distribute() has been committed meanwhile."),
+				 errdetail("A concurrent call of idempotency.distribute() or undistribute() has committed."),
 				 errhint("Retry the transaction.")));
 }

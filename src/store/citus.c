@@ -1,11 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * citus.c
- *	  What there is to know of Citus in this database.
+ *	  What Citus knows of its nodes and tables.
  *
- * Citus' own tables are asked, by SQL: nothing is linked against it.  They are
- * local tables, and read with a snapshot taken for it, so that a transaction
- * with an old snapshot is told of a node that joined since.
+ * Citus' own tables are queried by SQL, since the library can't be linked
+ * against Citus.  They are local tables, which are read with a new snapshot,
+ * so that a transaction with an old snapshot sees a node that has joined
+ * since.
  *
  *-------------------------------------------------------------------------
  */
@@ -24,7 +25,7 @@ citus_is_here(void)
 }
 
 /*
- * Begin a query of one parameter; what it returns is read between this and
+ * Begin a query with one parameter; its result is read between this call and
  * end_query().
  */
 static void
@@ -34,7 +35,7 @@ begin_query(const char *query, Oid parameter)
 	Datum		value = ObjectIdGetDatum(parameter);
 
 	SPI_connect();
-	/* A new one, also in the leader of a parallel plan. */
+	/* A new snapshot, also in the leader of a parallel plan. */
 	PushActiveSnapshot(GetCatalogSnapshot(objects()->citus_nodes));
 	if (SPI_execute_with_args(query, 1, &type, &value, NULL, true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read the tables of Citus");

@@ -1,14 +1,14 @@
 /*-------------------------------------------------------------------------
  *
  * citus.h
- *	  What there is to know of Citus in this database.
+ *	  What Citus knows of its nodes and tables.
  *
  *-------------------------------------------------------------------------
  */
 #ifndef IDEMPOTENCY_CITUS_H
 #define IDEMPOTENCY_CITUS_H
 
-/* Whether the extension citus is here. */
+/* Whether the extension citus is installed in this database. */
 extern bool citus_is_here(void);
 
 /*
@@ -17,15 +17,16 @@ extern bool citus_is_here(void);
  */
 extern bool citus_has_other_nodes(void);
 
-/* Whether this is the cluster's coordinator, or there is no Citus. */
+/*
+ * Whether this node is the cluster's coordinator, or Citus is not installed.
+ */
 extern bool citus_is_coordinator(void);
 
-/* How a table is spread over the cluster. */
+/* How a table is distributed over the cluster. */
 typedef struct CitusTable
 {
-	bool		known;			/* to Citus; the rest is valid */
-	char	   *distribution_column;	/* NULL where its rows are not spread
-										 * by the hash of a column */
+	bool		known;			/* to Citus; if so, the rest is valid */
+	char	   *distribution_column;	/* NULL if its rows are not distributed by the hash of a column */
 } CitusTable;
 
 extern void describe_citus_table(CitusTable *table, Oid relid);

@@ -1,13 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * hold.c
- *	  A key under its lock, with nobody else at work on it.
+ *	  A key under its lock, while no other transaction works on it.
  *
- * For those who change a row whatever its state: they judge by the latest
- * version, so they wait for whoever has written one and not ended.  The lock
- * is let go before the wait and taken again after it; what was probed before
- * is forgotten.  The distributed store has no such lock: there, seizing the row
- * is a write that waits for them.
+ * For functions that change a row in any state.  They need the latest version,
+ * so they wait for a transaction in progress that has written one.  The lock
+ * is released before the wait and taken again after it, and the earlier probe
+ * is discarded.  The distributed store has no such lock: there, probing for
+ * update is a write, which waits by itself.
  *
  *-------------------------------------------------------------------------
  */
@@ -79,7 +79,7 @@ write_held_key(HeldKey *held)
 				 errmsg("idempotency key \"%s\" is stored already",
 						key_in_message(held->key.name)),
 				 errdetail("Its row was put there, or removed, by hand."),
-				 errhint("Begin again: the call is then answered by that row.")));
+				 errhint("Retry: the call then finds that row.")));
 	unlock_held_key(held);
 }
 

@@ -16,7 +16,7 @@
  * SQL functions, 4 to 31 to other extensions.
  */
 #define KEYLOCK_CLASS	18756
-#define WAITERS_CLASS	18757	/* likewise, for those who wait for a key */
+#define WAITERS_CLASS	18757	/* the class of the locks by which waiters are counted */
 
 /* Take the key's lock if it is free. */
 extern bool keylock_try(const IdempotencyKey *key);
@@ -29,12 +29,13 @@ extern bool keylock_try(const IdempotencyKey *key);
 extern bool keylock_wait(const IdempotencyKey *key, const WaitLimit *limit,
 						 StatsEntry *stats);
 
-/* Release it; by the (sub)transaction that took it. */
+/* Release the lock, in the (sub)transaction that took it. */
 extern void keylock_release(const IdempotencyKey *key);
 
 /*
- * Count among those who wait for the key; false if there are max_waiters already.
- * Some that come in the same instant may be more.
+ * Count this backend among the waiters of the key; false if there are
+ * max_waiters already.  Backends that arrive in the same instant may exceed
+ * that number.
  */
 extern bool keylock_join_waiters(const IdempotencyKey *key);
 extern void keylock_leave_waiters(const IdempotencyKey *key);

@@ -3,9 +3,9 @@
  * keyrow.c
  *	  From a row of idempotency.keys to KeyRow, and back.
  *
- * The only file that knows the columns of the table.  They are known by
- * number, and the library may be newer or older than the tables: whoever is
- * about to read or write rows asks keyrow_check_columns() first.
+ * The only file that knows the columns of the table.  They are addressed by
+ * number, and the library may be newer or older than the tables: call
+ * keyrow_check_columns() before reading or writing rows.
  *
  *-------------------------------------------------------------------------
  */
@@ -46,7 +46,7 @@ static const Oid column_types[KEYS_COLUMNS] = {
 	[KEYS_HASH] = UUIDOID,
 };
 
-/* Value of the column slot for keys_long. */
+/* Value of the column "slot" in keys_long. */
 #define SLOT_LONG	(-1)
 
 static const char *const status_names[] = {
@@ -145,7 +145,7 @@ keyrow_from_values(KeyRow *row, const Datum *values, const bool *isnull)
 	row->stored = true;
 }
 
-/* Read a copy of the tuple in the slot; the row points into the copy. */
+/* Read a copy of the tuple; the row points into the copy. */
 void
 keyrow_read(KeyRow *row, TupleTableSlot *slot)
 {
@@ -246,8 +246,8 @@ keyrow_is_of(const IdempotencyKey *key, TupleTableSlot *slot)
 }
 
 /*
- * A hash of 128 bits stands for its key everywhere but here.  Two keys that
- * share one can't both be stored; better no answer than a wrong one.
+ * Elsewhere a hash of 128 bits identifies its key.  Two keys with the same
+ * hash can't both be stored; an error is better than a wrong answer.
  */
 void
 keyrow_check_same(const IdempotencyKey *key, bool same)
@@ -296,7 +296,7 @@ keyrow_with_hash(HeapTuple tuple, TupleDesc desc)
 	keyrow_check_columns(desc);
 	value = heap_getattr(tuple, KEYS_SCOPE + 1, desc, &isnull);
 	if (isnull)
-		return tuple;			/* which the table's constraints refuse */
+		return tuple;			/* the table's constraints refuse it */
 	key.scope = DatumGetTextPP(value);
 	value = heap_getattr(tuple, KEYS_KEY + 1, desc, &isnull);
 	if (isnull)

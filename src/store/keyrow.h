@@ -36,46 +36,54 @@ enum
 };
 
 /*
- * Raise OBJECT_NOT_IN_PREREQUISITE_STATE where the table's columns are not
- * those that this library knows.
+ * Raise OBJECT_NOT_IN_PREREQUISITE_STATE if the table's columns are not those
+ * that this library knows.
  */
 extern void keyrow_check_columns(TupleDesc desc);
 
-/* The same of the index that finds keys: it is one over the hash. */
+/* The same for the index by which keys are found: it must be on the hash. */
 extern void keyrow_check_index(Relation index);
 
 /* The value of a column that is never null; raises DATA_CORRUPTED if it is. */
 extern Datum keyrow_required(Datum value, bool isnull);
 
 /*
- * Read the row in the slot.  What it points to is a copy in the current memory
- * context.  The leaf is for the caller to fill in.
+ * Read the row in the tuple slot.  It points to a copy in the current memory
+ * context.  The caller fills in the leaf.
  */
 extern void keyrow_read(KeyRow *row, TupleTableSlot *slot);
 
 /*
- * The same of values that are in memory.  What they point to is not copied, and
- * whose they are is for the caller to fill in.
+ * The same for values in memory, which are not copied.  The caller also fills
+ * in which transaction wrote the row.
  */
 extern void keyrow_from_values(KeyRow *row, const Datum *values, const bool *isnull);
 
-/* The values of the row's columns, for arrays as long as the table is wide. */
+/*
+ * The values of the row's columns.  The arrays have an element for each column
+ * of the table.
+ */
 extern void keyrow_values(const IdempotencyKey *key, const KeyRow *row,
 						  Datum *values, bool *isnull);
 
-/* Whether the row in the slot is the key's. */
+/* Whether the row in the tuple slot is the key's. */
 extern bool keyrow_is_of(const IdempotencyKey *key, TupleTableSlot *slot);
 
-/* See that it is, the hash being the same; raises DATA_CORRUPTED if not. */
+/*
+ * Raise DATA_CORRUPTED unless the row, which has the key's hash, is the key's.
+ */
 extern void keyrow_check_key(const IdempotencyKey *key, TupleTableSlot *slot);
 
-/* The same where the caller has compared scope and key. */
+/* The same for a caller that has compared scope and key. */
 extern void keyrow_check_same(const IdempotencyKey *key, bool same);
 
-/* The key of the row in the slot as far as its lock needs it: the hash alone. */
+/*
+ * The key of the row in the tuple slot, with its hash only: enough for its
+ * lock.
+ */
 extern void keyrow_hash(IdempotencyKey *key, TupleTableSlot *slot);
 
-/* A copy of the key of the row in the slot. */
+/* A copy of the key of the row in the tuple slot. */
 extern void keyrow_key(IdempotencyKey *key, TupleTableSlot *slot);
 
 /*
@@ -84,13 +92,13 @@ extern void keyrow_key(IdempotencyKey *key, TupleTableSlot *slot);
  */
 extern HeapTuple keyrow_with_hash(HeapTuple tuple, TupleDesc desc);
 
-/* Whether the current transaction has written the row in the slot. */
+/* Whether the current transaction has written the row in the tuple slot. */
 extern bool keyrow_is_own(TupleTableSlot *slot);
 
-/* When the row in the slot expires. */
+/* When the row in the tuple slot expires. */
 extern TimestampTz keyrow_expires_at(TupleTableSlot *slot);
 
-/* The value of its column slot. */
+/* The value of the row's column "slot". */
 extern int	keyrow_slot(TupleTableSlot *slot);
 
 #endif							/* IDEMPOTENCY_KEYROW_H */

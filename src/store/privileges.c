@@ -1,20 +1,20 @@
 /*-------------------------------------------------------------------------
  *
  * privileges.c
- *	  What an application role needs, given and taken in one call.
+ *	  Granting and revoking what an application role needs.
  *
- * Nothing that belongs to the extension is open to PUBLIC.  An application gets
- * USAGE on the schema and EXECUTE on the functions named here, as far as they
- * are members of the extension: the schema may hold functions of the same names
- * that are not.
+ * PUBLIC has no privilege on the objects of the extension.  An application
+ * gets USAGE on the schema and EXECUTE on the functions named here that are
+ * members of the extension: the schema may contain other functions with these
+ * names.
  *
- * If keys are distributed, statements on them run as the caller (statement.c), who
- * needs the privileges on their table.  Citus passes those on to all nodes, and
- * USAGE too, but not EXECUTE on the functions of an extension: on each other node
- * that applications connect to it takes a call there.
+ * If keys are distributed, statements on them run as the caller (statement.c),
+ * who needs the privileges on their table.  Citus propagates these and USAGE
+ * to all nodes, but not EXECUTE on functions of an extension: each other node
+ * to which applications connect needs a call of its own.
  *
- * The commands run with the caller's own privileges, so that the right to call
- * these functions is no right to grant anything.
+ * The commands run with the caller's own privileges, so that EXECUTE on these
+ * functions does not imply the right to grant anything.
  *
  *-------------------------------------------------------------------------
  */
@@ -61,7 +61,7 @@ run_command(const char *command)
 		elog(ERROR, "could not run: %s", command);
 }
 
-/* GRANT .. TO or REVOKE .. FROM, as the verb and the preposition say. */
+/* Run GRANT .. TO or REVOKE .. FROM, according to the verb and preposition. */
 static Datum
 change_usage(FunctionCallInfo fcinfo, const char *verb, const char *preposition)
 {
@@ -97,7 +97,7 @@ change_usage(FunctionCallInfo fcinfo, const char *verb, const char *preposition)
 /*
  * grant_usage(role regrole)
  *
- * Lets the role claim and complete keys.  Raises IK400 where role is null.
+ * Lets the role claim and complete keys.  Raises IK400 if role is null.
  */
 Datum
 idempotency_grant_usage(PG_FUNCTION_ARGS)
@@ -108,7 +108,7 @@ idempotency_grant_usage(PG_FUNCTION_ARGS)
 /*
  * revoke_usage(role regrole)
  *
- * Takes that from it again.
+ * Revokes what grant_usage() granted.
  */
 Datum
 idempotency_revoke_usage(PG_FUNCTION_ARGS)

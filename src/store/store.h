@@ -3,16 +3,17 @@
  * store.h
  *	  The stored keys: probe, read, write.
  *
- * Everything above this seam speaks of keys and rows, never of tables.  Behind
- * it are two stores with the same functions: the local one, in the tables of
- * the expiry wheel (local.c), and the distributed one, in a table that Citus
- * may spread over many servers (distributed.c).  choice.c chooses.
+ * Code above this interface knows keys and rows, not tables.  There are two
+ * stores with the same functions: the local one, in the tables of the expiry
+ * wheel (local.c), and the distributed one, in a table that Citus may
+ * distribute over many servers (distributed.c). choice.c chooses.
  *
- * What they share is a protocol: take the key's lock, probe, judge, write, let
- * go of the lock.  The distributed store has no lock of a key.  There a write
- * says whether what was probed still holds, and waits for whoever is at work
- * on the key; and nothing may be read that was not written to before, so that
- * a claim begins with a write that believes the key absent.
+ * Both follow one protocol: take the key's lock, probe, judge, write, release
+ * the lock.  The distributed store has no lock of a key.  There a write
+ * reports whether the probed version is still the current one, and waits for
+ * another transaction that works on the key; and a row must be written before
+ * it may be read, so that a claim begins with a write that assumes the key
+ * absent.
  *
  *-------------------------------------------------------------------------
  */
@@ -42,13 +43,13 @@ typedef enum KeyStatus
 	KEY_ERASED
 } KeyStatus;
 
-/* Stand for SQL NULL where a pointer can't. */
+/* Represent SQL NULL for types that are not pointers. */
 #define NO_STATUS_CODE	0
 #define NO_TIME			DT_NOBEGIN
 
 /*
- * One version of a key's row.  Values may still be toasted.  What a probe
- * found is complete: hand it back to store_write() with fields changed.
+ * One version of a key's row.  Values may still be toasted.  A row that a
+ * probe found is complete: pass it to store_write() with fields changed.
  */
 typedef struct KeyRow
 {
@@ -60,15 +61,14 @@ typedef struct KeyRow
 	Jsonb	   *response;
 	text	   *recovery_point;
 	Jsonb	   *state;
-	Interval   *ttl;			/* what the claim asked for, or NULL */
-	Interval   *lease;			/* that of the claim, or NULL: it has none */
+	Interval   *ttl;			/* argument of the claim, or NULL */
+	Interval   *lease;			/* of the claim; NULL if it has none */
 	TimestampTz lease_until;	/* or NO_TIME, as the next two */
 	TimestampTz claimed_at;
 	TimestampTz completed_at;
 	TimestampTz expires_at;
 	bool		claimed_here;	/* the current transaction began the attempt */
-	bool		unfinished;		/* likewise, as stored, and it must end before
-								 * the commit */
+	bool		unfinished;		/* it did as this row is stored, and the claim must end before the commit */
 
 	/* The store's own. */
 	bool		stored;			/* the rest is valid */
@@ -91,7 +91,7 @@ typedef struct KeyRow
  *	yes		yes		row is committed; another transaction has replaced,
  *					moved or deleted it and not ended
  *
- * Where an expired row is found, there is no live one.
+ * If an expired row is found, there is no live one.
  */
 typedef struct Probe
 {
@@ -100,16 +100,15 @@ typedef struct Probe
 	KeyRow		row;
 } Probe;
 
-/* What has become of a write. */
+/* The result of a write. */
 typedef enum WriteResult
 {
 	WRITE_DONE,
-	WRITE_REFUSED,				/* nothing is written: what was probed is old */
-	WRITE_OUT_OF_TIME			/* nothing is written: somebody is at work on
-								 * the key, and the limit has run out */
+	WRITE_REFUSED,				/* nothing is written: the probed version is outdated */
+	WRITE_OUT_OF_TIME			/* nothing is written: another transaction works on the key, and the limit has run out */
 } WriteResult;
 
-/* A store, as one call has it open; nothing but writes_first is for callers. */
+/* A store that one call has open. Callers use no field but writes_first. */
 typedef struct Store
 {
 	const struct StoreMethods *methods;
@@ -120,7 +119,7 @@ typedef struct Store
 	Relation	heap[LEAVES];
 	Relation	index[LEAVES];
 	struct IndexInfo *index_info[LEAVES];
-	LOCKMODE	lock[LEAVES];	/* under which it was opened */
+	LOCKMODE	lock[LEAVES];	/* when it was opened */
 	bool		written[LEAVES];
 	TupleTableSlot *read_slot;
 	TupleTableSlot *write_slot;
@@ -134,7 +133,7 @@ keyrow_must_end(const KeyRow *row)
 		row->lease_until == NO_TIME;
 }
 
-/* Note whether a row that is changed is such a claim from now on. */
+/* Set whether a changed row is such a claim from now on. */
 static inline void
 keyrow_count_unfinished(KeyRow *row, bool unfinished)
 {
@@ -143,7 +142,7 @@ keyrow_count_unfinished(KeyRow *row, bool unfinished)
 	row->unfinished = unfinished;
 }
 
-/* What is done with a row that is read; it is valid until the next. */
+/* Called for each row that is read; the row is valid until the next call. */
 typedef void (*VisitRow) (const IdempotencyKey *key, const KeyRow *row, void *argument);
 
 typedef struct StoreMethods
@@ -175,13 +174,12 @@ extern const StoreMethods local_store;
 extern const StoreMethods distributed_store;
 
 /*
- * Begin to use the store that is in use in this database.  What it holds open
- * is allocated in the current memory context, which must live until
- * store_close().
+ * Open the store that is in use in this database.  It allocates in the current
+ * memory context, which must live until store_close().
  */
 extern void store_open(Store *store);
 
-/* The same with the local store, whichever is in use. */
+/* Open the local store, whichever is in use. */
 extern void store_open_local(Store *store);
 
 /*
@@ -191,14 +189,14 @@ extern void store_open_local(Store *store);
 extern void check_claims_admitted(void);
 
 /*
- * See that a store which is about to be written to, and whose table is locked
- * against distribute(), is still the one in use.  Raises T_R_SERIALIZATION_FAILURE.
+ * Raise T_R_SERIALIZATION_FAILURE if a store is no longer the one in use.
+ * Called before a write, when the table is locked against distribute().
  */
 extern void check_store_in_use(const Store *store);
 
 /*
- * Whether a claim has to write before it reads: it begins with a write of what
- * it would write if nothing were stored, and probes where that is refused.
+ * Whether a claim has to write before it reads: it begins with the write that
+ * it makes if nothing is stored, and probes if that write is refused.
  */
 static inline bool
 store_writes_first(const Store *store)
@@ -214,7 +212,7 @@ store_try_lock(Store *store, const IdempotencyKey *key)
 }
 
 /*
- * Take the key's lock.  Returns false where the limit ran out first; the
+ * Take the key's lock.  Returns false if the limit ran out first; the
  * transaction is then as it was.
  */
 static inline bool
@@ -231,8 +229,8 @@ store_unlock(Store *store, const IdempotencyKey *key)
 }
 
 /*
- * Learn what has become of the wheel.  Called after taking a key's lock and
- * before probing under it, so that the probe relies on nothing older (W3).
+ * Accept changes of the wheel.  Called after taking a key's lock and before
+ * probing under it, so that the probe does not rely on an older wheel (W3).
  */
 static inline void
 store_refresh(Store *store)
@@ -241,9 +239,9 @@ store_refresh(Store *store)
 }
 
 /*
- * Let go of the tables; those written to stay locked to the end of the
- * transaction.  The store can be used again.  A caller that is going to wait
- * closes it first, so that the wheel can turn meanwhile.
+ * Unlock the tables; those written to stay locked to the end of the
+ * transaction.  The store can be used again.  A caller closes it before a
+ * wait, so that the wheel can turn meanwhile.
  */
 static inline void
 store_close(Store *store)
@@ -252,14 +250,15 @@ store_close(Store *store)
 }
 
 /*
- * Look the key up, with a snapshot that sees what is committed at this
- * instant, whatever the isolation level, and what is not committed yet.
- * Under the key's lock the answer is complete.  Without it "nothing" may be
- * wrong, and what was found was true when it was read.  The leaf that a key
- * expiring at the hint would be in is looked at first.
+ * Look the key up with a snapshot that sees committed rows as of this instant,
+ * at every isolation level, and uncommitted ones.  Under the key's lock the
+ * answer is complete.  Without the lock the answer "nothing" may be wrong, and
+ * a row that was found was valid when it was read.  The leaf for keys that
+ * expire at the time of the hint is probed first.
  *
- * The distributed store reads with the transaction's snapshot, and never finds
- * a writer: whoever acts upon the answer finds him by writing.
+ * The distributed store reads with the transaction's snapshot and never
+ * reports a writer: a caller that acts upon the answer meets other writers
+ * when it writes.
  */
 static inline void
 store_probe(Store *store, const IdempotencyKey *key,
@@ -269,8 +268,9 @@ store_probe(Store *store, const IdempotencyKey *key,
 }
 
 /*
- * The same in that leaf only: what is found is true, "nothing" says nothing.
- * Enough to find what was claimed a while ago on the same terms.
+ * Probe that leaf only: a row that is found is valid, but the answer "nothing"
+ * is inconclusive.  It is enough to find a key that was claimed a while ago
+ * with the same ttl.
  */
 static inline void
 store_glance(Store *store, const IdempotencyKey *key,
@@ -281,9 +281,9 @@ store_glance(Store *store, const IdempotencyKey *key,
 
 /*
  * Look the key up in order to change its row: as complete as store_probe()
- * under the key's lock, which the caller holds, but quicker where the current
- * transaction has just written the row.  Returns false where somebody is at
- * work on the row and the limit ran out first.
+ * under the key's lock, which the caller holds, but faster if the current
+ * transaction has just written the row.  Returns false if another transaction
+ * works on the row and the limit ran out.
  */
 static inline bool
 store_probe_for_update(Store *store, const IdempotencyKey *key,
@@ -294,9 +294,9 @@ store_probe_for_update(Store *store, const IdempotencyKey *key,
 }
 
 /*
- * Write to the key without changing anything, so that it may be read, where the
- * store must be written to first.  Returns false where somebody is at work on
- * the key and the limit ran out first.
+ * Write to the key without changing it, so that it may be read, if the store
+ * must be written to first.  Returns false if another transaction works on the
+ * key and the limit ran out.
  */
 static inline bool
 store_touch(Store *store, const IdempotencyKey *key, const WaitLimit *limit, StatsEntry *stats)
@@ -322,9 +322,9 @@ store_defer(Store *store, const IdempotencyKey *key, KeyRow *row)
 
 /*
  * Write the row: insert it, or replace the version that was probed, in the
- * leaf where its expiry belongs (W1).  The caller holds the key's lock, has
- * probed under it, and found no other transaction at work.  The limit is for
- * stores that find that out by writing.
+ * leaf that its expiry requires (W1).  The caller holds the key's lock, and
+ * has probed under it and found no other transaction working on the key.  The
+ * limit is for stores that detect such a transaction by writing.
  */
 static inline WriteResult
 store_write(Store *store, const IdempotencyKey *key, KeyRow *row,
@@ -338,8 +338,8 @@ store_write(Store *store, const IdempotencyKey *key, KeyRow *row,
 }
 
 /*
- * Delete a row that was probed for update or written.  The caller holds the key's lock,
- * and has found no other transaction at work.
+ * Delete a row that was probed for update or written.  The caller holds the
+ * key's lock, and has found no other transaction working on the key.
  */
 static inline void
 store_delete(Store *store, const IdempotencyKey *key, KeyRow *row)
@@ -349,8 +349,9 @@ store_delete(Store *store, const IdempotencyKey *key, KeyRow *row)
 }
 
 /*
- * Forget all keys of the scope and below it, and count those that were live, if
- * the store does that in one go; false if the caller does it key by key.
+ * Forget all keys of the scope and of those below it, and count those that
+ * were live, if the store can do that at once; false if the caller must do it
+ * key by key.
  */
 static inline bool
 store_purge(const Store *store, const text *scope, int64 *purged)
@@ -361,7 +362,7 @@ store_purge(const Store *store, const text *scope, int64 *purged)
 	return true;
 }
 
-/* The same for erasing those that have a result. */
+/* The same, but erase those that have a result. */
 static inline bool
 store_erase_scope(const Store *store, const text *scope, int64 *erased)
 {
@@ -372,9 +373,9 @@ store_erase_scope(const Store *store, const text *scope, int64 *erased)
 }
 
 /*
- * Visit the claims that are unfinished and live, committed or the current
- * transaction's own, where the store can only be read by a query; false where
- * the caller reads it with a StoreScan.
+ * Visit the claims that are unfinished and live, and that are committed or the
+ * current transaction's own, if the store can only be read by a query; false
+ * if the caller reads it with a StoreScan.
  */
 static inline bool
 store_visit_unfinished(const Store *store, TimestampTz now, VisitRow visit, void *argument)
@@ -386,9 +387,9 @@ store_visit_unfinished(const Store *store, TimestampTz now, VisitRow visit, void
 }
 
 /*
- * A walk through part of a leaf, to delete expired rows.  Set pages_left to the
- * number of pages to read; the walk begins anywhere.  It can be paused, and go on
- * in another transaction.
+ * A walk through part of a leaf that deletes expired rows.  Set pages_left to
+ * the number of pages to read; the walk begins at a random page.  It can be
+ * paused and resumed in another transaction.
  */
 typedef struct LongWalk
 {
@@ -406,33 +407,34 @@ typedef struct LongWalk
 } LongWalk;
 
 /*
- * Go on with the walk, for a bounded number of pages.  Returns false where it is
- * over, as it is where the table is locked against writing; it never waits.
+ * Resume the walk, for a bounded number of pages.  Returns false if it is
+ * over, or if the table is locked against writing; it never waits.
  */
 extern bool store_walk_resume(LongWalk *walk);
 
 /*
  * The key of the next expired row that the current transaction has not written
- * itself.  Returns false where it is time for a pause.
+ * itself.  Returns false if it is time for a pause.
  */
 extern bool store_walk_next(LongWalk *walk, TimestampTz now, IdempotencyKey *key);
 
 /*
- * Delete that row.  The caller has its key's lock.  Returns false, without
- * waiting, where a transaction has replaced or deleted it since, or is at work
- * on it.
+ * Delete that row.  The caller holds its key's lock.  Returns false, without
+ * waiting, if a transaction has replaced or deleted the row since, or works on
+ * it.
  */
 extern bool store_walk_delete(LongWalk *walk);
 
 /*
- * Let go of the table; where something was deleted it stays locked to the end
- * of the transaction.  A page that was not read to its end is read again.
+ * Pause the walk.  The table stays locked to the end of the transaction if
+ * something was deleted, and is unlocked otherwise.  A page that was not read
+ * to its end will be read again.
  */
 extern void store_walk_pause(LongWalk *walk);
 
 /*
  * Fetch the row's out-of-line values, so that it can be read after the store
- * is closed and the tables may be emptied.
+ * is closed, when the tables may be emptied.
  */
 extern void store_detach(KeyRow *row);
 
@@ -440,17 +442,19 @@ extern void store_detach(KeyRow *row);
 extern Datum store_row_datum(const IdempotencyKey *key, const KeyRow *row);
 
 /*
- * All rows of some leaves that are committed, the current transaction's own,
- * or another's that has not ended, expired ones among them; a row that a
- * transaction in progress has replaced is there in both versions.  Key and row
- * are valid until the next is asked for; writer is the other transaction at
- * work, if any, and uncommitted says whether it has written this version.  Tables are read under AccessShareLock.  What a caller allocates
- * in per_row is freed when the next row is asked for.
+ * A scan of some leaves for all rows, including expired ones, that are
+ * committed or were written by the current transaction or another one in
+ * progress.  A row that a transaction in progress has replaced is returned in
+ * both versions.  Key and row are valid until the next row is fetched; writer
+ * is the other transaction that works on the row, if any, and uncommitted
+ * tells whether it has written this version.  Tables are read under
+ * AccessShareLock.  The memory context per_row is reset when the next row is
+ * fetched.
  *
- * With old versions, also those that were replaced or deleted since the oldest
- * snapshot in use was taken, the caller's included, and no writer.  Each key that
- * was committed when the caller's snapshot was taken is met at least once, in
- * whatever version, however its row moves meanwhile.
+ * With old_versions, the scan also returns versions that were replaced or
+ * deleted after the oldest snapshot in use was taken, and no writer.  Each key
+ * that was committed when the caller's snapshot was taken is returned at least
+ * once, in some version, even if its row moves meanwhile.
  */
 typedef struct StoreScan
 {

@@ -7,17 +7,17 @@
  * what is left, inside a subtransaction.  The error that ends it is caught
  * there, the subtransaction is rolled back, and the caller's transaction goes
  * on.  Deadlock check, cancel, pg_locks and pg_blocking_pids() are the lock
- * manager's own.  Only a caller who really waits pays for the subtransaction.
+ * manager's own.  Only a caller that really waits pays for the subtransaction.
  *
- * The lock manager measures lock_timeout anew for each lock that it waits for.
- * So whoever waits for several in turn asks for each with what is left then: the
- * subtransaction that wrote a row may end and leave the row to its parent, for
- * whose end there is more to wait.
+ * The lock manager measures lock_timeout separately for each lock.  So a
+ * caller that waits for several in turn passes the time that is left for each:
+ * the subtransaction that wrote a row may end and leave the row to its parent,
+ * which then has to be waited for.
  *
- * The timer may fire in the instant in which the lock is granted.  Then the lock
- * is there, and so is the request to cancel, which the next check for interrupts
- * carries out.  That check is made inside the subtransaction: outside it would
- * end the caller's transaction.
+ * The timer may fire in the instant in which the lock is granted.  Then the
+ * lock is held and a cancel request is pending, which the next check for
+ * interrupts executes.  That check is made inside the subtransaction: outside,
+ * it would abort the caller's transaction.
  *
  *-------------------------------------------------------------------------
  */
@@ -34,12 +34,12 @@
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 
-/* The lock that a caller waits for, and where that is counted. */
+/* The lock that a caller waits for, and the counters of the wait. */
 typedef struct WaitTarget
 {
 	const LOCKTAG *tag;
 	LOCKMODE	mode;
-	bool		keep;			/* the lock is wanted, not its release by others */
+	bool		keep;			/* the lock is to be kept */
 	StatsEntry *stats;
 	bool		counted;
 } WaitTarget;
@@ -59,13 +59,13 @@ wait_at_most(WaitLimit *limit, const Interval *interval)
 		((double) interval->month * DAYS_PER_MONTH + interval->day) *
 		(double) SECS_PER_DAY * 1000.0;
 	limit->limited = true;
-	/* A limit under a millisecond is not none. */
+	/* A limit under a millisecond is still a limit. */
 	limit->allowed_ms = ms >= INT_MAX ? INT_MAX : ms > 0 && ms < 1 ? 1 : (int64) ms;
 	if (limit->allowed_ms > 0)
 		INSTR_TIME_SET_CURRENT(limit->begun);
 }
 
-/* Milliseconds left, INT_MAX where there is no limit. */
+/* Milliseconds left; INT_MAX if there is no limit. */
 static int
 time_left(const WaitLimit *limit)
 {
@@ -101,7 +101,10 @@ work_with_timeout(int timeout, void (*work) (void *), void *argument)
 		CHECK_FOR_INTERRUPTS();
 		ended = true;
 
-		/* A lock taken inside now belongs to the surrounding transaction. */
+		/*
+		 * A lock that was taken inside now belongs to the surrounding
+		 * transaction.
+		 */
 		ReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(context);
 		CurrentResourceOwner = owner;
@@ -166,10 +169,10 @@ lock_target(void *argument)
 }
 
 /*
- * The lock belongs to the transaction, not to the portal that runs the caller: a
- * lock taken in the subtransaction of a wait passes to the surrounding
- * transaction when that subtransaction ends, and can only be released on behalf
- * of its owner.
+ * The lock is owned by the transaction, not by the portal that runs the
+ * caller: a lock that was taken in the subtransaction of a wait passes to the
+ * surrounding transaction when that subtransaction ends, and can only be
+ * released on behalf of its owner.
  */
 static bool
 run_wait(WaitTarget *target, const WaitLimit *limit, int least_ms)
@@ -207,14 +210,14 @@ wait_for_transaction(TransactionId xid, const WaitLimit *limit, StatsEntry *stat
 		.stats = stats
 	};
 
-	/* It may have ended since it was seen; that is no wait. */
+	/* If it has ended since it was seen, there is no wait. */
 	while (TransactionIdIsInProgress(xid))
 	{
 		CHECK_FOR_INTERRUPTS();
 		SET_LOCKTAG_TRANSACTION(tag, xid);
 		if (!run_wait(&target, limit, 0))
 			return false;
-		/* A subtransaction that ends without being rolled back is not over. */
+		/* A subtransaction that is released lasts as long as its parent. */
 		if (TransactionIdIsInProgress(xid))
 			xid = SubTransGetTopmostTransaction(xid);
 	}

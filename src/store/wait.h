@@ -21,10 +21,10 @@ typedef struct WaitLimit
 	instr_time	begun;
 } WaitLimit;
 
-/* No limit but the session's own lock_timeout and statement_timeout. */
+/* Limited only by the session's own lock_timeout and statement_timeout. */
 extern void wait_unlimited(WaitLimit *limit);
 
-/* A limit that begins to run now.  The interval is not negative. */
+/* A limit that begins now. The interval is not negative. */
 extern void wait_at_most(WaitLimit *limit, const Interval *interval);
 
 /*
@@ -44,11 +44,12 @@ extern bool wait_for_transaction(TransactionId xid, const WaitLimit *limit,
 								 StatsEntry *stats);
 
 /*
- * Do work that may wait for locks, each for no longer than what is left of the
- * limit, but for no less than the given time; zero: not at all if nothing is
- * left.  Returns false if that ran out: the work is undone, in a subtransaction,
- * and the transaction as it was.  The session's own lock_timeout, if it is the
- * shorter, ends the work with its own error, as it would end any other.
+ * Do work that may wait for locks.  The wait for each lock may take what is
+ * left of the limit, or the given minimum if that is longer; with a minimum of
+ * zero there is no wait if nothing is left.  Returns false if a wait ran out
+ * of time: the work was done in a subtransaction and is undone, and the
+ * transaction is as it was.  If the session's own lock_timeout is shorter, it
+ * ends the work with its usual error.
  */
 extern bool run_within(const WaitLimit *limit, int least_ms,
 					   void (*work) (void *argument), void *argument);

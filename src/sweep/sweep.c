@@ -3,26 +3,26 @@
  * sweep.c
  *	  One round of expiry.
  *
- * First the slots of the wheel whose upper bound is past are emptied and turned,
- * then expired rows are deleted from keys_long and from slots laid too far ahead.
- * Expired rows in any other slot are left alone: they count as absent (W4), and go
- * with their slot.  Slots that are empty and not where the present tick wants them
- * are laid last, since claims may wait for the end of that transaction.
+ * First the slots of the wheel whose upper bound is past are emptied and
+ * turned, then expired rows are deleted from keys_long and from slots laid too
+ * far ahead.  Expired rows in any other slot stay: they count as absent (W4),
+ * and are removed with their slot.  Slots that are empty and not where the
+ * present tick wants them are laid last, since claims may wait for the end of
+ * that transaction.
  *
- * A row is deleted under its key's lock, which is not waited for: whoever has
- * it is at work on the key.  Nor is anybody who claims the key meanwhile kept
- * out: the row that is being deleted is one that a transaction is at work on,
- * and the claim waits for that transaction.  The worker therefore deletes few
- * rows in one transaction.
+ * A row is deleted under its key's lock.  The sweep does not wait for the
+ * lock: its holder is working on the key.  A concurrent claim of the key finds
+ * a row that another transaction is deleting, and waits for the end of that
+ * transaction.  The worker therefore deletes few rows in one transaction.
  *
- * Two rounds at once do no harm: one of them turns the wheel (wheel.c), and a
- * row is deleted by whichever comes first.
+ * Two concurrent rounds do no harm: one of them turns the wheel (wheel.c), and
+ * the first to lock a key deletes its row.
  *
- * In the tables of the extension the work is done as their owner, whoever was
- * granted the right to start it, in a security-restricted operation: should code
- * of somebody else run here after all, by an index for instance, it gets no
- * privileges but those of the role that could put it there.  In the table of the
- * distributed store it is done as the caller (statement.c).
+ * In the tables of the extension the work is done as their owner, whichever
+ * role calls sweep(), in a security-restricted operation.  If foreign code
+ * runs here after all, for instance as part of an index, it has only the
+ * privileges of the tables' owner, who created that index.  In the table of
+ * the distributed store the work is done as the caller (statement.c).
  *
  *-------------------------------------------------------------------------
  */
@@ -56,8 +56,8 @@ sweep_begin(Sweep *sweep, int64 max_rows)
 
 /*
  * Begin with the rows of the next leaf that the wheel does not empty in time:
- * the slots that are laid too far ahead, and keys_long at last.  False if there
- * is none.
+ * first the slots that are laid too far ahead, last keys_long.  Returns false
+ * if there is no such leaf left.
  */
 static bool
 next_leaf(Sweep *sweep)
@@ -106,7 +106,7 @@ lay_slot(Sweep *sweep)
 	return laid > 0;
 }
 
-/* Returns whether there is more to look at. */
+/* Returns whether there is more to read. */
 static bool
 delete_rows(Sweep *sweep)
 {
@@ -143,7 +143,7 @@ delete_rows(Sweep *sweep)
 	return sweep->rows_left > 0;
 }
 
-/* The same of the distributed store, where there is one. */
+/* The same for the distributed store, if there is one. */
 static bool
 delete_distributed_rows(Sweep *sweep)
 {
@@ -177,11 +177,11 @@ sweep_step(Sweep *sweep)
 /*
  * sweep(max_rows bigint, OUT slots_cleared integer, OUT rows_deleted bigint)
  *
- * One round of expiry, in the caller's transaction: best a transaction of its
- * own, since the slots that were turned stay locked to its end, and slots that
- * it has used before are left alone.  It never waits; what is in use is left
- * for another round.  Without max_rows, sweep_batch is the limit.  Raises
- * IK400 where max_rows is negative.
+ * One round of expiry, in the caller's transaction.  It should be a
+ * transaction of its own, since the slots that were turned stay locked to its
+ * end, and slots that it has used before are not turned.  The round never
+ * waits; slots and keys that are in use are left for another round.  Without
+ * max_rows, sweep_batch is the limit.  Raises IK400 if max_rows is negative.
  */
 Datum
 idempotency_sweep(PG_FUNCTION_ARGS)

@@ -17,7 +17,7 @@ typedef struct Sweep
 	int64		pages_of_leaf;
 	int			next_leaf;
 	LongWalk	walk;
-	bool		distributed_done;	/* no more expired rows there */
+	bool		distributed_done;	/* no more expired rows in it */
 
 	/* what has been done */
 	int			slots_cleared;
@@ -29,8 +29,8 @@ extern void sweep_begin(Sweep *sweep, int64 max_rows);
 
 /*
  * Do the next bounded piece of the round, in the current transaction: turn a
- * slot, or delete some rows.  Returns false where the round is over.  The
- * caller needs an active snapshot.
+ * slot, or delete some rows.  Returns false if the round is over.  The caller
+ * needs an active snapshot.
  */
 extern bool sweep_step(Sweep *sweep);
 

@@ -8,25 +8,25 @@
  * and waits for each to end.  A worker sweeps its database, if the extension
  * is installed there, and leaves.
  *
- * A worker must not be in anybody's way:
+ * A worker must not obstruct other sessions:
  *
  *		- DROP DATABASE, CREATE DATABASE .. TEMPLATE, and ALTER DATABASE ..
  *		  RENAME give other sessions five seconds to leave.  The worker begins
- *		  nothing new after one second, and PostgreSQL 19 ends it at once.
- *		  Databases that are templates are not connected to at all.
+ *		  no new piece of work after one second, and PostgreSQL 19 ends it at
+ *		  once.  No worker connects to a template database.
  *		- Each slot is turned in a transaction of its own, and few rows are
- *		  deleted in one, so that claims which meet one wait for milliseconds.
- *		- Where it would wait for a lock, it waits for less than
- *		  deadlock_timeout: it is never the other one, DROP EXTENSION perhaps,
- *		  that is cancelled.  It comes again in the next round.
+ *		  deleted in one, so that a claim of such a key waits for milliseconds.
+ *		- It waits for a lock for less than deadlock_timeout, so that in a
+ *		  deadlock the worker fails and not the other session, which may run
+ *		  DROP EXTENSION.  The next round tries again.
  *
- * Settings of the server, the database or a role are for others; those that
- * could stop the worker are overridden before it connects, as autovacuum does.
+ * Settings of the server, the database or a role that could stop the worker
+ * are overridden before it connects, as autovacuum does.
  *
  * Both start when recovery has ended: on a standby there is nothing to do, and
- * after promotion the launcher starts by itself.  Whatever ends the launcher,
- * the postmaster starts it again.  A worker that fails has its error in the
- * server's log; the launcher goes on to the next database.
+ * after a promotion the postmaster starts the launcher.  If the launcher ends
+ * for any reason, the postmaster starts it again.  The error of a worker that
+ * fails is in the server's log; the launcher continues with the next database.
  *
  *-------------------------------------------------------------------------
  */
@@ -69,7 +69,9 @@
 /* The launcher ends a worker that takes longer than this. */
 #define WORKER_LIMIT_MS		20000
 
-/* The longest wait for a lock, where deadlock_timeout is not shorter. */
+/*
+ * The longest wait for a lock, unless deadlock_timeout requires a shorter one.
+ */
 #define WORKER_LOCK_WAIT_MS	500
 
 PGDLLEXPORT void idempotency_launcher_main(Datum arg);
@@ -97,7 +99,10 @@ register_launcher(void)
 {
 	BackgroundWorker worker;
 
-	/* During pg_upgrade nobody else may write, or even take a transaction id. */
+	/*
+	 * During pg_upgrade no other process may write, or assign a transaction
+	 * id.
+	 */
 	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)
 		return;
 	describe_worker(&worker, "idempotency_launcher_main");
@@ -112,7 +117,7 @@ register_launcher(void)
  * ----------------------------------------------------------------
  */
 
-/* Workers that did not end when they were told to. */
+/* Workers that did not end when they were asked to. */
 typedef struct Overdue
 {
 	Oid			database;
@@ -121,10 +126,7 @@ typedef struct Overdue
 
 static List *overdue = NIL;
 
-/*
- * Log the names in the setting that are not among those of all databases, once
- * for each value of it.
- */
+/* Log the names in the setting that match no database, once for each value. */
 static void
 report_unknown_databases(const List *databases)
 {
@@ -149,7 +151,7 @@ report_unknown_databases(const List *databases)
 	}
 }
 
-/* Whether the setting names the database, or none. */
+/* Whether the setting names the database, or is empty. */
 static bool
 is_wanted(const char *name)
 {
@@ -157,7 +159,7 @@ is_wanted(const char *name)
 	List	   *list;
 	ListCell   *cell;
 
-	/* The setting's check hook has seen that it can be split. */
+	/* The setting's check hook has verified that it can be split. */
 	(void) SplitIdentifierString(names, ',', &list);
 	foreach(cell, list)
 	{
@@ -210,7 +212,7 @@ list_targets(MemoryContext context)
 	return targets;
 }
 
-/* Wait for a worker's end, for so long at most; returns whether it has ended. */
+/* Wait at most so long for a worker's end; returns whether it has ended. */
 static bool
 worker_ends(BackgroundWorkerHandle *handle, int ms)
 {
@@ -234,7 +236,7 @@ worker_ends(BackgroundWorkerHandle *handle, int ms)
 	}
 }
 
-/* Whether a worker of the database is still there that should have ended. */
+/* Whether an overdue worker of the database has still not ended. */
 static bool
 has_overdue_worker(Oid database)
 {
@@ -255,7 +257,7 @@ has_overdue_worker(Oid database)
 	return false;
 }
 
-/* End a worker that takes too long; one that does not heed that is left alone. */
+/* End a worker that takes too long; note it as overdue if it does not end. */
 static void
 end_worker(const Target *target, BackgroundWorkerHandle *handle)
 {
@@ -278,8 +280,8 @@ end_worker(const Target *target, BackgroundWorkerHandle *handle)
 }
 
 /*
- * Start a worker and wait for its end, which one database does not delay for the
- * others for ever.  Returns false where none can start.
+ * Start a worker and wait for its end, up to a limit, so that one database
+ * can't delay the others for ever.  Returns false if no worker can start.
  */
 static bool
 sweep_database(const Target *target)
@@ -338,7 +340,9 @@ sweep_all_databases(void)
 	MemoryContextDelete(context);
 }
 
-/* Rest until the given time or a signal; where the setting is off, for ever. */
+/*
+ * Rest until the given time or a signal; if the worker is off, until a signal.
+ */
 static void
 rest(uint32 wait_event, TimestampTz until)
 {
@@ -387,10 +391,10 @@ idempotency_launcher_main(Datum arg)
  */
 
 /*
- * Keep the settings of server, database and role from stopping the work, and the
- * work from being in the way: commits do not wait for the disk, where claims would
- * queue behind them.  Rows whose deletion a crash takes back have expired as
- * before; the turn of a slot is flushed as any transaction that removes files.
+ * Override settings of server, database and role that could stop the work.
+ * Commits don't wait for the disk, since claims would queue behind them: if a
+ * crash undoes the deletion of rows, these have expired as before, and the
+ * turn of a slot is flushed like every transaction that removes files.
  */
 static void
 override_settings(void)
@@ -418,7 +422,10 @@ time_is_up(TimestampTz began)
 	return TimestampDifferenceExceeds(began, GetCurrentTimestamp(), WORKER_TIME_MS);
 }
 
-/* Sweep the database, each piece in a transaction of its own. */
+/*
+ * Sweep the database, each piece in its own transaction.  Returns whether the
+ * extension is installed.
+ */
 static bool
 sweep_in_steps(Sweep *sweep)
 {
@@ -447,7 +454,10 @@ sweep_in_steps(Sweep *sweep)
 	return installed;
 }
 
-/* The same, counted; an error is noted before it ends the worker. */
+/*
+ * Sweep the database and count it; an error is counted before it ends the
+ * worker.
+ */
 static void
 sweep_here(void)
 {

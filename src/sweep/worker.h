@@ -9,8 +9,8 @@
 #define IDEMPOTENCY_WORKER_H
 
 /*
- * Have the launcher started with the server.  Does nothing where the library
- * is loaded by a session: only the postmaster can register it.
+ * Have the launcher started with the server.  Does nothing if a session loads
+ * the library: only the postmaster can register the launcher.
  */
 extern void register_launcher(void);
 
