@@ -66,7 +66,7 @@ choose_store(Choice *choice)
 				 errmsg("there is no distributed store of idempotency keys"),
 				 errdetail("The setting idempotency.store is \"distributed\", and the table \"idempotency.%s\" does not exist.",
 						   DISTRIBUTED_KEYS),
-				 errhint("Call idempotency.distribute() to make it, or set idempotency.store to \"auto\".")));
+				 errhint("Call idempotency.distribute() to create it, or set idempotency.store to \"auto\".")));
 	choice->methods = distributed ? &distributed_store : &local_store;
 	choice->refuses_claims = store_setting != STORE_LOCAL && citus_has_other_nodes() &&
 		!(distributed && is_distributed_by_citus(table));
@@ -104,7 +104,7 @@ check_claims_admitted(void)
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("idempotency keys can't be stored on one node of a Citus cluster"),
-			 errdetail("The cluster has several nodes: each would let the same key in, and none could commit a key together with rows of another."),
+			 errdetail("The cluster has several nodes: each would accept the same key, and none could commit a key together with rows of another node."),
 			 choice->methods == &distributed_store ?
 			 errhint("Distribute the table \"idempotency.%s\" by create_distributed_table(), by its column tenant and colocated with the rows that the keys protect.",
 					 DISTRIBUTED_KEYS) :
@@ -117,7 +117,7 @@ check_store_in_use(const Store *store)
 	if (store->methods != store_in_use()->methods)
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("idempotency keys are stored elsewhere since a moment ago"),
+				 errmsg("the store of idempotency keys was changed concurrently"),
 				 errdetail("A concurrent call of idempotency.distribute() or undistribute() has committed."),
 				 errhint("Retry the transaction.")));
 }

@@ -54,7 +54,7 @@ first_value(int column, bool *isnull)
 	return SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, column, isnull);
 }
 
-/* A standby is of its primary's group. */
+/* A standby is in the group of its primary. */
 bool
 citus_has_other_nodes(void)
 {

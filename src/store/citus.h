@@ -12,8 +12,8 @@
 extern bool citus_is_here(void);
 
 /*
- * Whether the cluster has nodes but this one, active or with rows.  Reads Citus'
- * tables: for callers who remember the answer until objects_generation() rises.
+ * Whether the cluster has other nodes that are active or have rows.  It reads
+ * Citus' tables, so callers keep the answer until objects_generation() rises.
  */
 extern bool citus_has_other_nodes(void);
 

@@ -137,8 +137,8 @@ lock_table(LOCKMODE mode)
 		if (!OidIsValid(relid))
 			ereport(ERROR,
 					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-					 errmsg("idempotency keys are stored elsewhere since a moment ago"),
-					 errdetail("idempotency.undistribute() has been committed meanwhile."),
+					 errmsg("the store of idempotency keys was changed concurrently"),
+					 errdetail("A concurrent call of idempotency.undistribute() has committed."),
 					 errhint("Retry the transaction.")));
 		LockRelationOid(relid, mode);
 		if (objects()->distributed_keys == relid)
