@@ -71,7 +71,7 @@ $node->safe_psql('postgres', q{COMMIT PREPARED 'leased'});
 is($node->safe_psql('postgres', q{SELECT outcome FROM idempotency.claim('leased', 'shop')}), 'in_progress', 'and protects its key');
 
 # the distributed store
-$node->safe_psql('postgres', q{SELECT idempotency.purge('shop'); SELECT idempotency.distribute('payments');});
+$node->safe_psql('postgres', q{SELECT idempotency.complete('leased', 'shop', attempt => 1); SELECT idempotency.purge('shop'); SELECT idempotency.distribute('payments');});
 like(errors(q{SELECT idempotency.claim('k', 'shop/1');}), $refused, 'distributed store: a claim by itself is refused');
 like(errors(q{BEGIN; SELECT idempotency.claim('k', 'shop/1'); SAVEPOINT s; SELECT idempotency.complete('k', 'shop/1'); ROLLBACK TO s; COMMIT;}),
 	$refused, 'so is one whose completion was rolled back');
@@ -81,7 +81,7 @@ unlike(errors(q{BEGIN; SELECT idempotency.claim('k', 'shop/1'); SELECT idempoten
 	SELECT idempotency.complete('k', 'shop/1'); SELECT idempotency.heartbeat('l', 'shop/1', lease => '1 hour'); SELECT idempotency.forget('f', 'shop/1'); COMMIT;}),
 	qr/ERROR/, 'claims that have ended are committed');
 is($node->safe_psql('postgres', 'SELECT key, status FROM idempotency.distributed_keys ORDER BY key'), "k|completed\nl|in_progress", 'and stored');
-$node->safe_psql('postgres', q{SELECT idempotency.purge('shop/1'); SELECT idempotency.undistribute();});
+$node->safe_psql('postgres', q{SELECT idempotency.complete('l', 'shop/1', attempt => 1); SELECT idempotency.purge('shop/1'); SELECT idempotency.undistribute();});
 
 # Another server, which commits in a callback of its own: the session has used
 # it before the claim, or uses it first after the claim.

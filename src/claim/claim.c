@@ -81,6 +81,15 @@ typedef enum Verdict
 	VERDICT_FREE				/* nothing stored */
 } Verdict;
 
+/* How the key is looked at. */
+typedef enum Look
+{
+	LOOK_GLANCE,				/* without the lock, in the likeliest leaf */
+	LOOK_UNLOCKED,				/* without the lock, everywhere */
+	LOOK_LOCKED,				/* under the lock, everywhere */
+	LOOK_BLIND					/* not at all: the store is written to first */
+} Look;
+
 /* Whether this backend's last claim was answered with what was stored. */
 static bool answered_last = false;
 
@@ -213,15 +222,28 @@ answer(Claim *claim, Outcome outcome, const Probe *probe)
 	count_outcome(claim);
 }
 
+static const Interval *
+ttl_of_claim(const Claim *claim)
+{
+	return claim->ttl ? claim->ttl : &claim->policy.ttl;
+}
+
+static TimestampTz
+expiry_of_claim(const Claim *claim)
+{
+	return time_after(claim->judged_at, ttl_of_claim(claim));
+}
+
 /*
- * Become the owner: fill in and write the row, or put that off; or, where the
+ * Become the owner: fill in and write the row, or defer that; or, where the
  * store waited for somebody until the limit ran out, answer.  False: probe
  * again.
  */
 static bool
-take(Claim *claim, Store *store, Verdict verdict, const Probe *probe,
-	 TimestampTz now, TimestampTz expires_at)
+take(Claim *claim, Store *store, Verdict verdict, const Probe *probe)
 {
+	TimestampTz now = claim->judged_at;
+	TimestampTz expires_at = expiry_of_claim(claim);
 	Interval   *ttl = claim->ttl;
 	KeyRow		row = probe->found ? probe->row : (KeyRow) {0};
 
@@ -291,141 +313,180 @@ take(Claim *claim, Store *store, Verdict verdict, const Probe *probe,
 
 /* Whether the request may have run before and been forgotten. */
 static bool
-sent_too_early(const Claim *claim, TimestampTz now, const Interval *ttl)
+sent_too_early(const Claim *claim)
 {
 	return claim->first_sent != NO_TIME &&
-		claim->first_sent < time_before(now, ttl);
+		claim->first_sent < time_before(claim->judged_at, ttl_of_claim(claim));
+}
+
+static void
+look_at_key(Claim *claim, Store *store, Look look, Probe *probe)
+{
+	claim->judged_at = GetCurrentTimestamp();
+	store_refresh(store);
+	switch (look)
+	{
+		case LOOK_GLANCE:
+			store_glance(store, &claim->key, claim->judged_at, expiry_of_claim(claim), probe);
+			break;
+		case LOOK_UNLOCKED:
+		case LOOK_LOCKED:
+			store_probe(store, &claim->key, claim->judged_at, expiry_of_claim(claim), probe);
+			break;
+		case LOOK_BLIND:
+			probe->found = false;
+			probe->writer = InvalidTransactionId;
+			break;
+	}
+}
+
+/* Claim a key under which nothing is stored, or refuse that. */
+static bool
+take_free(Claim *claim, Store *store, Look look, const Probe *probe)
+{
+	bool		refused = claim->policy.require_issued || sent_too_early(claim);
+
+	if (look == LOOK_BLIND && refused)
+	{
+		/* It is refused if really nothing is stored. */
+		bool		out_of_time = !store_touch(store, &claim->key, &claim->limit,
+											   claim->policy.stats);
+
+		if (out_of_time)
+			answer(claim, OUTCOME_IN_PROGRESS, NULL);
+		return out_of_time;
+	}
+	check_key_issued(claim);
+	if (refused)
+	{
+		answer(claim, OUTCOME_EXPIRED, NULL);
+		return true;
+	}
+	return take(claim, store, VERDICT_FREE, probe);
+}
+
+/*
+ * Bring about what may be done without the lock or with it, as the verdict says.
+ * Returns whether the claim is answered or made.
+ */
+static bool
+act_upon(Claim *claim, Store *store, Look look, Verdict verdict, const Probe *probe)
+{
+	bool		locked = look >= LOOK_LOCKED;
+
+	switch (verdict)
+	{
+		case VERDICT_MISMATCH:
+			answer(claim, OUTCOME_MISMATCH, probe);
+			return true;
+		case VERDICT_REPLAY:
+			answer(claim, OUTCOME_REPLAY, probe);
+			return true;
+		case VERDICT_IN_PROGRESS:
+			answer(claim, OUTCOME_IN_PROGRESS, probe);
+			return true;
+		case VERDICT_IN_DOUBT:
+			return false;
+		case VERDICT_FREE:
+			return locked && take_free(claim, store, look, probe);
+		case VERDICT_RECOVER:
+		case VERDICT_RECLAIM:
+			return locked && take(claim, store, verdict, probe);
+	}
+	return false;
+}
+
+/*
+ * Wait for whoever is at work on the key: for the transaction that has written
+ * its row, or has deferred its claim, and which many can wait for at once, or
+ * else for the lock.  Returns false if it can't be waited for any longer.
+ */
+static bool
+wait_for_key(Claim *claim, Store *store, Look *look, TransactionId writer)
+{
+	TransactionId owner;
+	bool		in_time;
+
+	*look = LOOK_UNLOCKED;
+	store_close(store);
+	if (!keylock_join_waiters(&claim->key))
+		return false;
+	owner = TransactionIdIsValid(writer) ? writer : deferred_owner(&claim->key);
+	if (TransactionIdIsValid(owner))
+		in_time = wait_for_transaction(owner, &claim->limit, claim->policy.stats);
+	else
+	{
+		in_time = store_lock(store, &claim->key, &claim->limit, claim->policy.stats);
+		if (in_time)
+			*look = LOOK_LOCKED;
+	}
+	keylock_leave_waiters(&claim->key);
+	return in_time;
+}
+
+/*
+ * Choose how to look again after one look was not enough, and take the lock for
+ * it.  A look under the lock, if somebody was in doubt, has released it.  Returns
+ * false if time ran out first.
+ */
+static bool
+look_closer(Claim *claim, Store *store, Look *look, Verdict verdict, const Probe *probe)
+{
+	bool		in_doubt = verdict == VERDICT_IN_DOUBT;
+
+	/*
+	 * What refused a write is read; if it is gone by then, it is written to
+	 * again.
+	 */
+	if (store_writes_first(store))
+	{
+		*look = *look == LOOK_BLIND || probe->found ? LOOK_LOCKED : LOOK_BLIND;
+		return true;
+	}
+
+	/* The unique index has refused the row. */
+	if (*look == LOOK_LOCKED && !in_doubt)
+		return true;
+	if (!in_doubt && store_try_lock(store, &claim->key))
+	{
+		*look = LOOK_LOCKED;
+		return true;
+	}
+	if (*look == LOOK_GLANCE)
+	{
+		*look = LOOK_UNLOCKED;
+		return true;
+	}
+	return wait_for_key(claim, store, look, in_doubt ? probe->writer : InvalidTransactionId);
 }
 
 void
 claim_key(Claim *claim, Store *store)
 {
-	const Interval *ttl = claim->ttl ? claim->ttl : &claim->policy.ttl;
-	bool		unread = store_writes_first(store);
-	bool		locked;
-	bool		everywhere;
+	Look		look;
 
 	check_request_given(claim);
 	check_claims_admitted();
-	locked = everywhere = (unread || !answered_last) && store_try_lock(store, &claim->key);
+	if (store_writes_first(store))
+		look = LOOK_BLIND;
+	else
+		look = !answered_last && store_try_lock(store, &claim->key) ?
+			LOOK_LOCKED : LOOK_GLANCE;
 	for (;;)
 	{
-		TimestampTz now = GetCurrentTimestamp();
-		TimestampTz expires_at = time_after(now, ttl);
 		Probe		probe;
 		Verdict		verdict;
-		bool		done = false;
-		bool		in_time;
-		TransactionId owner;
+		bool		done;
 
 		CHECK_FOR_INTERRUPTS();
-		claim->judged_at = now;
-		store_refresh(store);
-		if (unread)
-		{
-			probe.found = false;
-			probe.writer = InvalidTransactionId;
-		}
-		else if (everywhere)
-			store_probe(store, &claim->key, now, expires_at, &probe);
-		else
-			store_glance(store, &claim->key, now, expires_at, &probe);
-		verdict = judge(&probe, claim->fingerprint, now);
-
-		switch (verdict)
-		{
-			case VERDICT_MISMATCH:
-				answer(claim, OUTCOME_MISMATCH, &probe);
-				done = true;
-				break;
-			case VERDICT_REPLAY:
-				answer(claim, OUTCOME_REPLAY, &probe);
-				done = true;
-				break;
-			case VERDICT_IN_PROGRESS:
-				answer(claim, OUTCOME_IN_PROGRESS, &probe);
-				done = true;
-				break;
-			case VERDICT_IN_DOUBT:
-				break;
-			case VERDICT_FREE:
-				if (!locked)
-					break;
-				if (unread && (claim->policy.require_issued ||
-							   sent_too_early(claim, now, ttl)))
-				{
-					/* It is refused if really nothing is stored. */
-					done = !store_touch(store, &claim->key, &claim->limit,
-										claim->policy.stats);
-					if (done)
-						answer(claim, OUTCOME_IN_PROGRESS, NULL);
-					break;
-				}
-				check_key_issued(claim);
-				if (sent_too_early(claim, now, ttl))
-				{
-					answer(claim, OUTCOME_EXPIRED, NULL);
-					done = true;
-				}
-				else
-					done = take(claim, store, verdict, &probe, now, expires_at);
-				break;
-			case VERDICT_RECOVER:
-			case VERDICT_RECLAIM:
-				if (locked)
-					done = take(claim, store, verdict, &probe, now, expires_at);
-				break;
-		}
-
-		/*
-		 * What refused a write is read; where it is gone by then, it is
-		 * written to again.
-		 */
-		unread = store_writes_first(store) && !unread && !probe.found;
-
-		if (locked && (done || verdict == VERDICT_IN_DOUBT) && !claim->deferred)
-		{
+		look_at_key(claim, store, look, &probe);
+		verdict = judge(&probe, claim->fingerprint, claim->judged_at);
+		done = act_upon(claim, store, look, verdict, &probe);
+		if (look >= LOOK_LOCKED && (done || verdict == VERDICT_IN_DOUBT) && !claim->deferred)
 			store_unlock(store, &claim->key);
-			locked = false;
-		}
 		if (done)
 			return;
-
-		/*
-		 * Go on with the lock.  (A caller who has it already was refused by
-		 * the unique index, and probes again.)
-		 */
-		if (verdict != VERDICT_IN_DOUBT && !locked)
-			locked = store_try_lock(store, &claim->key);
-		if (locked || !everywhere)
-		{
-			everywhere = true;
-			continue;
-		}
-
-		store_close(store);
-		if (!keylock_join_waiters(&claim->key))
-		{
-			answer(claim, OUTCOME_IN_PROGRESS, NULL);
-			return;
-		}
-
-		/*
-		 * Whoever keeps the lock for a claim that is not written yet is waited
-		 * for by its transaction: many can do that at once.
-		 */
-		owner = verdict == VERDICT_IN_DOUBT ? probe.writer : deferred_owner(&claim->key);
-		if (TransactionIdIsValid(owner))
-			in_time = wait_for_transaction(owner, &claim->limit, claim->policy.stats);
-		else
-			in_time = locked = store_lock(store, &claim->key, &claim->limit, claim->policy.stats);
-		keylock_leave_waiters(&claim->key);
-
-		/*
-		 * Out of time: whoever runs the transaction or holds the lock is at
-		 * work on this key.
-		 */
-		if (!in_time)
+		if (!look_closer(claim, store, &look, verdict, &probe))
 		{
 			answer(claim, OUTCOME_IN_PROGRESS, NULL);
 			return;
