@@ -369,9 +369,15 @@ my %do = (
 				WHERE sync_state = 'sync' AND flush_lsn >= '$written'") // 0) == 1;
 		});
 		# In its last moment the primary commits what the standby never hears of:
-		# nobody may be told.
+		# nobody may be told, neither who waits for that nor who asks again when
+		# these have lost their connections.
 		my $sender = ask($old, 'SELECT pid FROM pg_stat_replication');
 		kill STOP => $sender;
+		for (1, 2)
+		{
+			sleep 0.2;
+			ask($old, q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'});
+		}
 		sleep 0.2;
 		kill QUIT => postmaster($old);
 		kill KILL => $sender;
