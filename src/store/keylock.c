@@ -4,7 +4,7 @@
  *	  The lock of a key.
  *
  * The lock is an advisory lock of our own class, named by 64 bits of the
- * key's hash.  Whoever writes a row of the key holds it from before the probe
+ * key's hash.  Who writes a row of the key holds it from before the probe
  * that the write relies on until the row is written, and no longer: from then
  * on the uncommitted row itself is the guard.  So a lock is held for a moment
  * only, but by a claim that is written with its result (deferred.c), of which a
@@ -25,8 +25,8 @@
 #include "utils/resowner.h"
 
 /*
- * A claim that is not to wait must not take for an owner whoever has the lock for
- * a moment, as forget() of an absent key has.  It waits that moment.
+ * A claim that is not to wait must not take a session for the owner that has the
+ * lock for a moment, as in forget() of an absent key.  It waits that moment.
  */
 #define MOMENT_MS	100
 

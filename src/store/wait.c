@@ -132,12 +132,16 @@ work_with_timeout(int timeout, void (*work) (void *), void *argument)
 bool
 run_within(const WaitLimit *limit, int least_ms, void (*work) (void *), void *argument)
 {
-	int			left = Max(time_left(limit), least_ms);
+	int			left = time_left(limit);
+	int			timeout = Max(left, least_ms);
 
-	if (left == 0)
+	if (timeout == 0)
 		return false;
+
+	/* The least time is no reason to run into a lock_timeout that the limit spares. */
 	if (limit->limited && (LockTimeout == 0 || LockTimeout > left))
-		return work_with_timeout(left, work, argument);
+		return work_with_timeout(LockTimeout == 0 ? timeout : Min(timeout, LockTimeout),
+								 work, argument);
 	work(argument);
 	return true;
 }

@@ -23,7 +23,7 @@
  *		- Somebody has replaced, moved or deleted it, or is about to, or has
  *		  locked it by hand.  Deletion does not follow a row to its next
  *		  version, nor wait: it is refused.
- *		- Somebody has claimed the key anew, in another leaf, since the row
+ *		- Somebody has claimed the key again, in another leaf, since the row
  *		  counts as absent.  Then it is still absent, and may go.
  *		- The row has gone and another one has its place.  That can't be: the
  *		  walk keeps the page pinned while the row is in its slot, and who
