@@ -1,15 +1,16 @@
 /*-------------------------------------------------------------------------
  *
  * byhand.c
- *	  Changes by hand that would make keys be forgotten.
+ *	  Triggers that refuse changes by hand which would lose keys.
  *
  * A row is found by the hash of its scope and key, in the slot that its expiry
- * belongs to.  UPDATE would move none of this along: a row that was given a later
- * expiry goes with its slot all the same, and one with another key is never found.
- * A wheel without rows believes all slots past, and the keys in them absent.
+ * requires.  UPDATE would change neither hash nor slot: a row with a later
+ * expiry would still be removed with its slot, and a row with another key
+ * would never be found.  Without the rows of the wheel all slots would count
+ * as past, and the keys in them as absent.
  *
- * The triggers fire for statements of this server alone: what a publisher sends is
- * as the functions of the extension wrote it there.
+ * The triggers fire only for statements on this server: changes that a
+ * publisher sends were made there by the functions of the extension.
  *
  *-------------------------------------------------------------------------
  */
@@ -40,6 +41,6 @@ idempotency_refuse_change(PG_FUNCTION_ARGS)
 	ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 			 errmsg("columns scope, key, expires_at, slot and hash of idempotency keys can't be changed by hand"),
-			 errdetail("A key is found by its hash, in the slot that its expiry belongs to."),
+			 errdetail("A key is found by its hash, in the slot that its expiry requires."),
 			 errhint("Call idempotency.retain() to remember a key for another time, or idempotency.forget() to remove it.")));
 }

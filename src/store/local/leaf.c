@@ -1,24 +1,25 @@
 /*-------------------------------------------------------------------------
  *
  * leaf.c
- *	  The leaves of keys, as one call has them open.
+ *	  The leaves of keys that one call has open.
  *
- * A leaf is opened when a call first looks into it, and stays open to the end
- * of the call, which may probe and write it several times; a batch is one
- * call.
+ * A leaf is opened when a call first probes it, and stays open to the end of
+ * the call, which may probe and write it several times; a batch is one call.
  *
- * Locks: RowExclusiveLock on each leaf and index that is open; released with it
- * if nothing was written, kept to the end of the transaction if something was,
- * so that no leaf is emptied under an uncommitted row.  They belong to the
- * (sub)transaction that writes, as its rows do, and not to the portal that runs
- * the caller: a cursor that fails in a later subtransaction loses what belongs to
- * its portal, while the rows that earlier fetches wrote stay.
+ * Locks: RowExclusiveLock on each open leaf and index.  When a leaf is closed
+ * its lock is released if nothing was written, and otherwise kept to the end
+ * of the transaction, so that no leaf is emptied while it has an uncommitted
+ * row.  The locks are owned by the (sub)transaction that writes the rows, and
+ * not by the portal that runs the caller: a cursor that fails in a later
+ * subtransaction releases the locks of its portal, while the rows that earlier
+ * fetches wrote stay.
  *
- * A leaf whose slot is past is opened for reading, under AccessShareLock: there
- * may be a row of a transaction that runs on.  That lock is refused while
- * somebody has the leaf locked altogether, and while somebody queues for that.  The first
- * may be a turn; nothing in that leaf counts then, and a claim does not wait for
- * it (W2).  Everything else is waited for, as for a leaf that is not past:
+ * A leaf whose slot is past is opened for reading, under AccessShareLock: it
+ * may contain a row of a transaction in progress.  That lock is not free while
+ * another session holds ACCESS EXCLUSIVE on the leaf, or queues for it.  The
+ * holder may be a turn; then no row in the leaf counts, and a claim does not
+ * wait for it (W2).  In all other cases the claim waits, as for a leaf that is
+ * not past:
  *
  *		claim of K by A			LOCK TABLE by C		claim of K by B
  *		write K into S
@@ -60,8 +61,8 @@ storeleaf_refresh(Store *store)
 }
 
 /*
- * See that an open leaf is as it was made, once for what is known of the tables:
- * with the leaf's lock all messages about it are known.
+ * Check the columns of an open leaf, once in each generation of the known
+ * tables: with the leaf's lock all messages about it have been accepted.
  */
 static void
 check_leaf(Relation heap, int leaf)

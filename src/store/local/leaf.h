@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * leaf.h
- *	  The leaves of keys, as one call has them open; for the store alone.
+ *	  The leaves of keys that one call has open; for the local store only.
  *
  *-------------------------------------------------------------------------
  */
@@ -11,8 +11,8 @@
 #include "store/store.h"
 
 /*
- * Have a leaf open.  Raises OBJECT_NOT_IN_PREREQUISITE_STATE if its columns are
- * not those that this library knows.
+ * Open a leaf unless it is open.  Raises OBJECT_NOT_IN_PREREQUISITE_STATE if
+ * its columns are not those that this library knows.
  */
 extern void storeleaf_open(Store *store, int leaf);
 
@@ -20,15 +20,15 @@ extern void storeleaf_open(Store *store, int leaf);
 extern bool storeleaf_open_if_free(Store *store, int leaf);
 
 /*
- * Have a leaf whose slot is past open for reading.  False if it is being turned;
- * then no transaction in progress has written to it.
+ * Open a leaf whose slot is past for reading.  Returns false if the slot is
+ * being turned; then no transaction in progress has written to it.
  */
 extern bool storeleaf_open_past(Store *store, int leaf);
 
-/* Have a leaf open for writing, locked to the end of the transaction. */
+/* Open a leaf for writing, locked to the end of the transaction. */
 extern void storeleaf_write(Store *store, int leaf);
 
-/* Have the index of an open leaf open. */
+/* Open the index of an open leaf. */
 extern void storeleaf_open_index(Store *store, int leaf);
 
 /* Close a leaf before the call ends. */
@@ -39,8 +39,9 @@ extern void storeleaf_refresh(Store *store);
 extern void storeleaf_close_all(Store *store);
 
 /*
- * A slot to read rows into, and one to write them from.  All leaves have the
- * same columns, so one of each kind will do; the leaf named is open.
+ * A tuple slot to read rows into, and one to write them from.  All leaves have
+ * the same columns, so one slot of each kind is enough; the given leaf must be
+ * open.
  */
 extern TupleTableSlot *storeleaf_read_slot(Store *store, int leaf);
 extern TupleTableSlot *storeleaf_write_slot(Store *store, int leaf);

@@ -4,40 +4,43 @@
  *	  The stored keys, in the tables of the expiry wheel.
  *
  * Rows are read and written through the table and index access methods, below
- * the executor: no plan, no trigger, no privilege check; the functions above
- * are the gate.
+ * the executor: without plans, triggers or privilege checks.  Access is
+ * controlled by the privileges on the SQL functions.
  *
  * Reading.  A probe scans the hash index of each live leaf with a dirty
- * snapshot.  That shows what is committed at this instant, at every isolation
- * level, takes no predicate locks (so that two keys never conflict under
- * SERIALIZABLE), and shows the rows of transactions in progress with their
- * xids.  Every write happens under the key's lock, so under that lock the
- * scan meets no writer; it may meet a writer's commit or abort:
+ * snapshot.  At every isolation level, that shows the rows that are committed
+ * at this instant, and those of transactions in progress with their xids.  It
+ * takes no predicate locks, so that two keys never conflict under
+ * SERIALIZABLE.  Every write happens under the key's lock, so under that lock
+ * no row is written during the scan; but a writer may commit or abort during
+ * it:
  *
- *		- T moved the row from leaf A to B.  A is read while T runs: the old
- *		  version, written over by T.  T commits; B shows the new version.
- *		  Both are found; the settled one is the later truth.
- *		- B is read first, then T aborts: A shows a settled row, and the
- *		  writer remembered from B has ended.  Waiting for it returns at once.
+ *		- T moved the row from leaf A to B.  A is read while T runs: it shows
+ *		  the old version, which T has deleted.  T commits, and B shows the new
+ *		  version.  Both are found; the settled one is the later version.
+ *		- B is read first, then T aborts: A shows a settled row, and the writer
+ *		  that B showed has ended.  Waiting for it returns at once.
  *
- * Writing.  The unique index of a leaf is the judge: an insertion that meets
- * another live entry of the same hash, committed or not, is taken back, and
- * the caller probes again.  Under the key's lock that happens only where a row
- * was put there by hand.  Across leaves no index can judge; the lock does.
- * Expired rows of one key may lie in several leaves: a restore from pg_dump
- * hands a slot that is past a later until, with its rows, which nobody looked
- * at when the key was claimed again.  One that is in the way is deleted (W4).
+ * Writing.  Within a leaf the unique index decides: an insertion that meets
+ * another live entry of the same hash, committed or not, is undone, and the
+ * caller probes again.  Under the key's lock that happens only if a row was
+ * inserted by hand.  Across leaves no index can decide; the lock does.
+ * Expired rows of one key may be in several leaves: a restore from pg_dump
+ * gives a slot that is past a later upper bound, and with it the rows that
+ * were ignored when their keys were claimed again.  Such a row is deleted when
+ * an insertion conflicts with it (W4).
  *
- * A leaf may have other indexes: an administrator's, and, while REINDEX
- * CONCURRENTLY runs, the one that is to take the place of the hash index.
- * They are written as the executor would write them.  A row that one of the
- * latter kind missed would not be found after the exchange, and its key would
- * be claimed again.
+ * A leaf may have other indexes: those of an administrator, and, while REINDEX
+ * CONCURRENTLY runs, the one that will replace the hash index.  They are
+ * written as the executor would write them.  A row that is missing in the
+ * replacement would not be found afterwards, and its key would be claimed
+ * again.
  *
- * W1: no row expires after the until of its leaf.  local_write() is the one
- * place that puts rows into leaves, and it chooses the leaf by the expiry;
- * a row whose expiry outgrows its leaf is inserted into another one and
- * deleted from the first, under the key's lock, in the same transaction.
+ * W1: no row expires after the upper bound of its leaf.  Only local_write()
+ * puts rows into leaves, and it chooses the leaf by the expiry.  If the expiry
+ * of a row becomes later than the bound of its leaf, the row is inserted into
+ * another leaf and deleted from the first, under the key's lock, in the same
+ * transaction.
  *
  *-------------------------------------------------------------------------
  */
@@ -59,7 +62,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
-/* Where this backend wrote a row last. */
+/* The place of the row that this backend wrote last. */
 static struct
 {
 	TransactionId xid;			/* top-level transaction */
@@ -75,9 +78,9 @@ static struct
  */
 
 /*
- * Whether a row just read says more than the one that the probe has: a live
- * one more than an expired one, one that nobody is replacing more than one
- * that somebody is, a later claim more than an earlier.
+ * Whether the row just read supersedes the one that the probe has: a live row
+ * supersedes an expired one, a settled row one that another transaction is
+ * replacing, and a later claim an earlier one.
  */
 static bool
 supersedes(const KeyRow *row, bool replaced,
@@ -94,16 +97,18 @@ supersedes(const KeyRow *row, bool replaced,
 }
 
 /*
- * Returns whether the probe is complete: a live row that nobody is replacing.
+ * Returns whether the probe is complete: it has found a live row that no other
+ * transaction is replacing.
  *
- * A slot whose until is past holds expired rows, which are left for its turn.
- * It may also hold what a transaction has written that runs on, whose claim is
- * guarded although it has outlived its slot; and claims that were never ended,
- * whose owners are told apart by the attempt as long as their rows are there.
- * The sweeper is not waited for: it has the lock only where no such
- * transaction is, and in a moment no such row.  Nor is it kept waiting: a slot
- * that is past is closed at once, as the sweeper needs an instant in which no
- * claim looks into it.  (A row found there may have values out of line.)
+ * A slot whose upper bound is past holds expired rows, which its turn will
+ * remove.  It may also hold rows of a transaction in progress, whose claim is
+ * protected although it has outlived its slot; and claims that never ended,
+ * whose rows supply the attempt for the next owner as long as they exist.  The
+ * probe does not wait for the sweeper, which holds the lock only if there is
+ * no such transaction, and is about to remove the other rows.  The probe
+ * closes a slot that is past at once, since the sweeper needs an instant in
+ * which no claim has it open.  (A row found there may have out-of-line
+ * values.)
  */
 static bool
 probe_leaf(Store *store, int leaf, const IdempotencyKey *key,
@@ -117,7 +122,7 @@ probe_leaf(Store *store, int leaf, const IdempotencyKey *key,
 	bool		complete = false;
 	bool		found = false;
 
-	/* An empty slot of the wheel costs no more than this. */
+	/* This is all that an empty slot of the wheel costs. */
 	if (store->wheel.unused[leaf])
 		return false;
 	if (past && !storeleaf_open_past(store, leaf))
@@ -180,7 +185,7 @@ local_probe(Store *store, const IdempotencyKey *key,
 	probe->found = false;
 	probe->writer = InvalidTransactionId;
 
-	/* W3: every leaf, until a live row is found. */
+	/* W3: probe every leaf, until a live row is found. */
 	if (probe_leaf(store, first, key, now, probe, &replaced))
 		return;
 	for (int leaf = 0; leaf < LEAVES; leaf++)
@@ -206,13 +211,14 @@ local_glance(Store *store, const IdempotencyKey *key,
 }
 
 /*
- * Find the key's row without looking it up, where the current transaction wrote
- * it, and nothing else since; false where it must be looked up.
+ * Find the key's row without an index scan, if it is the last row that the
+ * current transaction wrote.  Returns false if the row must be looked up.
  *
- * Nobody else can have written the key since the current transaction did.  It
- * may have done so in a subtransaction that was rolled back, or have written
- * the key again, or have emptied the table: then the row is not to be seen any
- * more, another may be in its place, or the messages of that are known.
+ * No other transaction can have written the key since the current one did.
+ * The current transaction may have written the row in a subtransaction that
+ * was rolled back, have written the key again, or have emptied the table: then
+ * the row is not visible any more, another row may be in its place, or the
+ * messages about that have been accepted.
  *
  * Nor has anybody written the key of an open claim that is deferred.
  */
@@ -286,9 +292,9 @@ insert_index_entry(Store *store, int leaf, const IdempotencyKey *key,
 }
 
 /*
- * Enter the row into the other indexes of its leaf, where there are any.  Their
- * expressions may call anything; it gets the privileges of the table's owner, who
- * made the index, and not the caller's.
+ * Enter the row into the other indexes of its leaf, if there are any.  Their
+ * expressions may call any function, which runs with the privileges of the
+ * table's owner, who made the index, and not with the caller's.
  */
 static void
 enter_other_indexes(Store *store, int leaf, TupleTableSlot *slot,
@@ -340,7 +346,10 @@ enter_other_indexes(Store *store, int leaf, TupleTableSlot *slot,
 	SetUserIdAndSecContext(caller, security);
 }
 
-/* Insert into the row's leaf.  Returns false, with nothing left, on conflict. */
+/*
+ * Insert into the row's leaf.  On conflict, undoes the insertion and returns
+ * false.
+ */
 static bool
 insert_row(Store *store, const IdempotencyKey *key, KeyRow *row,
 		   TupleTableSlot *slot)
@@ -356,7 +365,7 @@ insert_row(Store *store, const IdempotencyKey *key, KeyRow *row,
 		return true;
 	}
 
-	/* Make the tuple one of an earlier command, then take it back. */
+	/* Make the tuple belong to an earlier command, then delete it. */
 	CommandCounterIncrement();
 	simple_table_tuple_delete(store->heap[leaf], &row->tid, InvalidSnapshot);
 	return false;
@@ -373,8 +382,8 @@ update_row(Store *store, const IdempotencyKey *key, KeyRow *row,
 	row->tid = slot->tts_tid;
 
 	/*
-	 * Only where the page had no room, or an administrator's index has a
-	 * column that changes.  The entry of the version just replaced is no
+	 * Needed only if the page had no room, or an administrator's index has a
+	 * column that changes.  The entry of the version just replaced does not
 	 * conflict.
 	 */
 	if (UPDATE_NEEDS_INDEX_ENTRY(indexes))
@@ -407,7 +416,7 @@ local_delete(Store *store, const IdempotencyKey *key, KeyRow *row)
 
 /*
  * Delete the key's row from the leaf if it has expired, and no transaction,
- * this one included, is at work on it.
+ * this one included, works on it.
  */
 static bool
 delete_expired(Store *store, int leaf, const IdempotencyKey *key, TimestampTz now)
@@ -424,11 +433,12 @@ delete_expired(Store *store, int leaf, const IdempotencyKey *key, TimestampTz no
 }
 
 /*
- * Choose the row's leaf by its expiry and lock it, and return whether that is the
- * leaf it is in.  A leaf that is locked against writers, as while it is laid, is
- * passed over for the next one that reaches as far, so that no claim waits for a
- * sweep.  W6: with the lock, a change of the wheel is known that was committed
- * before; then the leaf is chosen again.
+ * Choose the row's leaf by its expiry and lock it; return whether the row is
+ * in that leaf already.  If a leaf is locked against writers, for instance
+ * while it is laid, the next one that reaches as far is taken, so that no
+ * claim waits for a sweep.  W6: with the lock, the messages of an earlier
+ * change of the wheel have been accepted; if there was one, the leaf is chosen
+ * again.
  */
 static bool
 choose_leaf(Store *store, KeyRow *row)
@@ -480,8 +490,8 @@ local_write(Store *store, const IdempotencyKey *key, KeyRow *row,
 			 insert_row(store, key, row, slot));
 
 	/*
-	 * The moved row's values were copied by the insertion, out of line ones
-	 * too, so that the old version may go.
+	 * The insertion has copied the moved row's values, including out-of-line
+	 * ones, so the old version may be deleted.
 	 */
 	if (written && !in_place && before.stored)
 	{
@@ -491,7 +501,7 @@ local_write(Store *store, const IdempotencyKey *key, KeyRow *row,
 	}
 	ExecClearTuple(slot);
 
-	/* The current command may go on to write the row once more. */
+	/* The current command may write the row once more. */
 	CommandCounterIncrement();
 	row->stored = written;
 	row->own = true;

@@ -4,36 +4,38 @@
  *	  Reading the stored keys from end to end.
  *
  * For operators, all rows of some leaves, with a dirty snapshot, so that the
- * claims of transactions in progress are among them.  While such a scan goes on
- * a row may move from a page that it has not reached to one that it does not
- * reach.  Who must not miss it asks for old versions, too: the one that was left
- * behind can't be pruned, as the caller's snapshot still sees it.
+ * claims of transactions in progress are included.  During such a scan a row
+ * may move from a page that the scan has not reached to one that it has
+ * passed.  A caller that must not miss the row also asks for old versions: the
+ * version that was left behind can't be pruned, since the caller's snapshot
+ * still sees it.
  *
- * For the sweeper, the expired rows of keys_long, and of a slot that is laid too
- * far ahead.  These tables have no index on
- * expires_at: claims would pay for it at every insertion, and completions by
- * no longer being heap-only updates.  So the expired rows are looked for page
- * by page, a bounded number of pages a round.  No round remembers where the
- * last one ended, as it may have been another process; a round begins at a
- * page taken at random.
+ * For the sweeper, the expired rows of keys_long, and of a slot that is laid
+ * too far ahead.  These tables have no index on expires_at: it would cost each
+ * claim an index insertion, and completions would no longer be heap-only
+ * updates.  So each round reads a bounded number of pages in search of expired
+ * rows.  A round can't continue where the last one ended, which may have run
+ * in another process; it begins at a random page.
  *
- * A row is deleted by its place, without looking its key up again.  What may
- * come between reading it and having its key's lock, and why nothing is lost:
+ * A row is deleted by its place, without looking its key up again.  This is
+ * what may happen between reading the row and locking its key, and why nothing
+ * is lost:
  *
- *		- Somebody has replaced, moved or deleted it, or is about to, or has
- *		  locked it by hand.  Deletion does not follow a row to its next
- *		  version, nor wait: it is refused.
- *		- Somebody has claimed the key again, in another leaf, since the row
- *		  counts as absent.  Then it is still absent, and may go.
- *		- The row has gone and another one has its place.  That can't be: the
- *		  walk keeps the page pinned while the row is in its slot, and who
- *		  makes room on a page, be it VACUUM, waits until nobody has.
+ *		- Another transaction has replaced, moved or deleted the row, or is
+ *		  about to, or a user has locked it.  The deletion neither follows the
+ *		  row to its next version nor waits: it fails.
+ *		- Another transaction has claimed the key again, in another leaf, since
+ *		  the row counts as absent.  It still does, and may be deleted.
+ *		- The row has been removed and another one is in its place.  This is
+ *		  impossible: the walk keeps the page pinned while it uses the row, and
+ *		  whatever reclaims space on the page, VACUUM included, waits until no
+ *		  backend has it pinned.
  *
- * No version of a row ever changes, so that one which had expired when it was
- * read has expired.  The key's lock is needed for the claim's sake: one that
- * has found the expired row is going to replace it, and must not find it gone.
- * Its hash is enough for that: scope and key are not read, which are as large as
- * whoever restored them has made them.
+ * No version of a row ever changes, so a version that had expired when it was
+ * read is still expired.  The key's lock protects claims: a claim that has
+ * found the expired row is going to replace it, and the row must not disappear
+ * meanwhile.  The hash is enough for the lock: scope and key are not read,
+ * which may be of any size in a restored row.
  *
  *-------------------------------------------------------------------------
  */
@@ -162,10 +164,10 @@ store_scan_end(StoreScan *scan)
 	MemoryContextDelete(scan->per_row);
 }
 
-/* Most pages that are read before the walk is paused. */
+/* The walk is paused after reading this number of pages. */
 #define WALK_PAGES	1000
 
-/* The lock belongs to the transaction, as in leaf.c. */
+/* The lock is owned by the transaction, as in leaf.c. */
 static bool
 open_walked_leaf(LongWalk *walk)
 {
@@ -230,7 +232,7 @@ store_walk_resume(LongWalk *walk)
 	return true;
 }
 
-/* Go on to the given page. */
+/* Continue with the given page. */
 static void
 walk_on(LongWalk *walk, BlockNumber page)
 {

@@ -152,7 +152,7 @@ static const Oid column_types[Natts_wheel] = {INT2OID, TIMESTAMPTZOID};
 /* Its generation is 0 before the wheel is read for the first time. */
 static Wheel known;
 
-/* The transaction of this backend that has last turned the slot. */
+/* The last transaction of this backend that turned the slot. */
 static TransactionId turned_by[WHEEL_SLOTS];
 
 static bool
@@ -162,7 +162,7 @@ turned_here(int slot)
 		TransactionIdEquals(turned_by[slot], GetTopTransactionIdIfAny());
 }
 
-/* Open the table, and see that it is as it was made now that it is locked. */
+/* Open the table, and check its columns once it is locked. */
 static Relation
 open_table(LOCKMODE mode)
 {
@@ -194,10 +194,10 @@ read_row(TupleTableSlot *tts, TimestampTz *until)
 }
 
 /*
- * Read the table.  Others believe in the wheel as it is committed, and so must
- * whoever is about to write: a row in a slot that the same transaction has turned
- * would lie in a slot that is past for everybody else, and locked as during any
- * turn, so that nobody would look for it.  Only a sweep asks for such slots, too.
+ * Read the table.  Other backends rely on the committed wheel, and so must a
+ * writer: if it put a row into a slot that the same transaction has turned,
+ * the slot would be past for all others, and locked as during any turn, so
+ * that they would not probe it.  Only a sweep includes such slots.
  */
 static void
 read_table(Wheel *wheel, bool own_turns)
@@ -223,8 +223,8 @@ read_table(Wheel *wheel, bool own_turns)
 }
 
 /*
- * The lock that orders first use and measuring.  It is held for a moment, in
- * which its holder waits for nothing but a page.
+ * The lock that orders first use and measuring.  Its holder keeps it for a
+ * moment, and waits for nothing but a page.
  */
 static void
 lock_first_use(LOCKMODE mode)
@@ -267,7 +267,7 @@ wheel_read(Wheel *wheel)
 	AcceptInvalidationMessages();
 	if (!wheel_is_current(&known))
 	{
-		/* A message that arrives meanwhile makes the next call read again. */
+		/* If a message arrives meanwhile, the next call reads again. */
 		uint64		seen = objects_generation();
 
 		read_table(&known, false);
@@ -297,7 +297,7 @@ announce_first_use(void)
 void
 wheel_use_leaf(Relation leaf)
 {
-	/* A page that the relation remembers as having room is a page. */
+	/* If the relation remembers a page with room, it has a page. */
 	if (RelationGetTargetBlock(leaf) != InvalidBlockNumber ||
 		RelationGetNumberOfBlocks(leaf) > 0)
 		return;
@@ -402,7 +402,7 @@ delete_rows(Relation relation, int number)
 	ExecDropSingleTupleTableSlot(row);
 }
 
-/* Note the latest expiry of the rows of each slot in a transition table. */
+/* Find the latest expiry of each slot's rows in a transition table. */
 static void
 latest_expiries(TriggerData *trigger, TimestampTz *latest)
 {
@@ -479,12 +479,13 @@ check_no_keys_stored(void)
 /*
  * empty_wheel()
  *
- * Removes the wheel of a server that is going to subscribe to another one's: of two
- * rows for a slot the later counts, so that this server's own would keep what
- * arrives from being turned.  Raises OBJECT_IN_USE if keys are stored.
+ * Removes the wheel of a server that will subscribe to that of another one: of
+ * two rows for a slot the later counts, so that the server's own rows would
+ * keep the slots that arrive from being turned.  Raises OBJECT_IN_USE if keys
+ * are stored.
  *
- * The locks on the leaves wait for claims that have written, and keep out others
- * until the end of the transaction; those read the wheel again.
+ * The locks on the leaves wait for claims that have written, and block others
+ * until the end of the transaction; these read the wheel again.
  */
 Datum
 idempotency_empty_wheel(PG_FUNCTION_ARGS)
@@ -562,8 +563,8 @@ tick_is_taken(const Wheel *wheel, int slot)
 }
 
 /*
- * The earliest of the next ticks that no slot is at.  There is one for each slot
- * that is at none of them, or at one with another slot.
+ * The earliest of the next ticks that no slot is at.  There is such a tick for
+ * each slot that is at none of them, or shares one with another slot.
  */
 static TimestampTz
 free_tick(const Wheel *wheel, TimestampTz first)
@@ -651,7 +652,7 @@ misplaced_slot(const Wheel *wheel, TimestampTz now, const bool *excluded)
 	return -1;
 }
 
-/* Lock a table or index if that is possible at once, and note that it is. */
+/* Lock a table or index if the lock is free, and add it to the list. */
 static bool
 lock_if_free(Oid relid, List **locked)
 {
@@ -704,8 +705,9 @@ lock_all_of_leaf(Oid relid, List **locked)
 }
 
 /*
- * Whoever turns a slot has locked the wheel's table first, and holds both locks to
- * the end of its transaction.  Somebody who has locked the leaf by hand has not.
+ * A turn locks the wheel's table first, and holds both locks to the end of its
+ * transaction.  A session that has locked the leaf by hand does not hold the
+ * first.
  */
 bool
 wheel_is_turning(int leaf)
@@ -771,7 +773,7 @@ empty_leaf(int leaf)
 	Relation	relation = table_open(relid, NoLock);
 	bool		used = RelationGetNumberOfBlocks(relation) > 0;
 
-	/* TRUNCATE would fire one. */
+	/* TRUNCATE would fire a trigger. */
 	check_triggers();
 	if (used)
 		truncate_guts(list_make1(relation), list_make1_oid(relid),
@@ -789,10 +791,10 @@ replace_rows(Relation relation, int number, TimestampTz until)
 }
 
 /*
- * Lock a leaf for being emptied, in an instant in which no claim looks into it.
- * Claims do so for some microseconds each, and on a busy server one of them
- * nearly always; a transaction that has written to the leaf is not waited for
- * longer than they are.
+ * Lock a leaf for being emptied, in an instant in which no claim has it open.
+ * Each claim opens it for some microseconds, and on a busy server nearly
+ * always some claim has it open.  The time limit also bounds the wait for a
+ * transaction that has written to the leaf.
  */
 static List *
 lock_between_claims(int leaf)
@@ -823,9 +825,9 @@ take_due_slot(int slot, int *cleared)
 }
 
 /*
- * Lock a slot that is to be laid, if it is empty.  To keep writers out is enough
- * for one that has no page: claims don't look into it, and pass it over if they
- * would write to it.
+ * Lock a slot that is to be laid, if it is empty.  For a slot without a page a
+ * lock against writers is enough: claims don't probe it, and choose another
+ * slot to write to.
  */
 static bool
 take_empty_slot(int slot, int *cleared)
@@ -850,10 +852,10 @@ take_empty_slot(int slot, int *cleared)
 }
 
 /*
- * Hand up to the given number of slots another range of time: those that the
- * first function names, one after the other, if the second can take them.  Locks
- * belong to the transaction, as its changes do, and not to the portal that runs
- * the caller, which a cursor that fails may lose sooner.
+ * Give up to the given number of slots another range of time: those that the
+ * first function names, one after the other, if the second can lock them.  The
+ * locks are owned by the transaction, as its changes are, and not by the
+ * portal that runs the caller, which a failing cursor releases earlier.
  */
 static int
 hand_out_ticks(int (*next_slot) (const Wheel *, TimestampTz, const bool *),

@@ -41,13 +41,13 @@ extern void wheel_read(Wheel *wheel);
 extern bool wheel_is_current(const Wheel *wheel);
 
 /*
- * Make it known that a leaf is going to be used, if it has not been.  Called
- * before a row is put into it, with a RowExclusiveLock on it that is kept to
- * the end of the transaction.
+ * Announce that a leaf is going to be used, unless it has been used before.
+ * Called before a row is put into the leaf, with a RowExclusiveLock on it that
+ * is kept to the end of the transaction.
  */
 extern void wheel_use_leaf(Relation leaf);
 
-/* The leaf into which a key goes that expires at the given time. */
+/* The leaf for a key that expires at the given time. */
 extern int	wheel_leaf_for(const Wheel *wheel, TimestampTz expires_at);
 
 /* The leaf that reaches further than the given slot, by the least. */
@@ -63,12 +63,12 @@ extern bool wheel_leaf_reaches(const Wheel *wheel, int leaf, TimestampTz expires
 extern bool wheel_slot_reaches_too_far(const Wheel *wheel, int slot, TimestampTz now);
 
 /*
- * Turn up to the given number of slots whose upper bound is past: empty each and
- * hand it the next range of time.  Slots that are in use are left for another
- * round, and all of them while somebody else turns or changes the wheel; it
- * never waits.  Returns the number of slots turned, and adds to *cleared
- * those of them that were not empty.  The slots turned, and the wheel against
- * other changes, stay locked to the end of the transaction.
+ * Turn up to the given number of slots whose upper bound is past: empty each
+ * and hand it the next range of time.  Slots that are in use are left for
+ * another round, and so are all slots while another session turns or changes
+ * the wheel; it never waits.  Returns the number of slots turned, and adds to
+ * *cleared those of them that were not empty.  The slots turned, and the wheel
+ * against other changes, stay locked to the end of the transaction.
  */
 extern int	wheel_turn(int most, int *cleared);
 
@@ -81,8 +81,8 @@ extern int	wheel_turn(int most, int *cleared);
 extern int	wheel_lay(int most);
 
 /*
- * Whether another transaction is turning the slot: it has the leaf locked
- * altogether, and has found it free of others' uncommitted rows.
+ * Whether another transaction is turning the slot: it holds ACCESS EXCLUSIVE
+ * on the leaf, so that no third transaction has uncommitted rows in it.
  */
 extern bool wheel_is_turning(int leaf);
 
