@@ -121,9 +121,9 @@ CREATE FUNCTION idempotency.plain(key text, scope text) RETURNS boolean LANGUAGE
 RETURN octet_length(key) BETWEEN 1 AND 255 AND octet_length(scope) <= 1000 AND left(scope, 1) NOT IN ('{', '[', 'i') AND current_setting('transaction_read_only') = 'off'
 	AND coalesce(current_setting('idempotency.min_key_length', true), '1B') = '1B' AND coalesce(current_setting('idempotency.max_key_length', true), '255B') = '255B';
 
--- Whether a claim is of this transaction.  The number alone may be another's, after a restore into another cluster.
+-- Whether a claim is of this transaction.  The number alone may be an old one's, after a restore into another cluster.
 CREATE FUNCTION idempotency.own(claim_xid xid8, claimed_at timestamptz) RETURNS boolean LANGUAGE sql STABLE
-RETURN coalesce(claim_xid = pg_current_xact_id_if_assigned() AND claimed_at >= now(), false);
+RETURN coalesce(claim_xid = pg_current_xact_id_if_assigned() AND claimed_at > now() - interval '1 day', false);
 
 -- ======== Policies.
 
@@ -425,7 +425,7 @@ BEGIN
 	UPDATE idempotency.keys AS k SET status = end_status, status_code = finish.status_code, resource_id = finish.resource_id, response = finish.response,
 		recovery_point = NULL, state = NULL, completed_at = clock_timestamp()
 	WHERE k.scope = finish.scope AND k.key = finish.key AND k.status = 'in_progress' AND k.lease_until IS NULL AND finish.ttl IS NULL
-		AND k.claim_xid = pg_current_xact_id_if_assigned() AND k.claimed_at >= now() AND (finish.attempt IS NULL OR k.attempt = finish.attempt)
+		AND k.claim_xid = pg_current_xact_id_if_assigned() AND k.claimed_at > now() - interval '1 day' AND (finish.attempt IS NULL OR k.attempt = finish.attempt)
 		AND (finish.status_code IS NULL OR finish.status_code BETWEEN 100 AND 599)
 		AND coalesce(pg_column_size(finish.response #> '{}') - 4, 0) + coalesce(octet_length(finish.resource_id), 0)
 			<= coalesce(CASE WHEN EXISTS (SELECT FROM idempotency.policy) THEN (idempotency.terms(finish.scope)).max_response_bytes END, idempotency.max_response_bytes())
@@ -818,6 +818,22 @@ BEGIN
 	UPDATE idempotency.keys AS k SET status = 'erased', fingerprint = NULL, response = NULL, state = NULL
 	WHERE k.scope = erase.scope AND k.key = erase.key AND k.status IN ('completed', 'failed', 'erased');
 	RETURN FOUND;
+END $$;
+
+CREATE FUNCTION idempotency.erase_scope(scope text) RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER COST 10000 SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	erased bigint;
+BEGIN
+	PERFORM idempotency.check_writable('erase_scope');
+	IF scope IS NULL THEN
+		PERFORM idempotency.refuse('400', 'scope to erase must not be null', NULL, 'Name the scope; the empty one is a scope too.');
+	END IF;
+	PERFORM idempotency.check_scope(scope);
+	UPDATE idempotency.keys AS k SET status = 'erased', fingerprint = NULL, response = NULL, state = NULL
+	WHERE (k.scope = erase_scope.scope OR k.scope >= erase_scope.scope || '/' AND k.scope < erase_scope.scope || '0') AND k.status IN ('completed', 'failed')
+		AND k.expires_at > clock_timestamp();
+	GET DIAGNOSTICS erased = ROW_COUNT;
+	RETURN erased;
 END $$;
 
 -- ======== Privileges: nothing for PUBLIC; applications call functions, and read no table.

@@ -3,12 +3,15 @@
 # run.sh: a storm over the extension, and over builds of it that were broken on
 # purpose.
 #
-#	test/storm/run.sh [-d SECONDS] [-s SEED] [-n CLIENTS]
+#	test/storm/run.sh [-d SECONDS] [-s SEED] [-n CLIENTS] [-p]
 #
 # storm.pl runs servers, clients and faults, check.pl judges the history that
 # the clients wrote.  Then each patch of mutants/ is applied to a copy, and the
 # same clients meet that build, mildly: check.pl has to find something wrong
 # with it within a minute.
+#
+# With -p it is the portable edition that they meet, and the patches of
+# mutants/portable/.
 #
 # To be run by test/throwaway-server.sh, whose variables it uses.  What is
 # needed to look into a storm that did not end well is left in $RESULTS/storm.
@@ -21,11 +24,13 @@ read -ra make_extension <<<"$MAKE_EXTENSION"
 seconds=240
 seed=$((RANDOM * 32768 + RANDOM))
 clients=32
-while getopts d:s:n: option; do
+edition=()
+while getopts d:s:n:p option; do
 	case $option in
 		d) seconds=$OPTARG ;;
 		s) seed=$OPTARG ;;
 		n) clients=$OPTARG ;;
+		p) edition=(-p) ;;
 		*) exit 2 ;;
 	esac
 done
@@ -64,7 +69,7 @@ with_small_disks() {
 
 # storm DIRECTORY OPTION...
 storm() {
-	local program=(perl storm.pl -n "$clients" "${@:2}" "$1") status=0
+	local program=(perl storm.pl "${edition[@]}" -n "$clients" "${@:2}" "$1") status=0
 	mkdir "$1"
 	if [ "$(with_small_disks "$1" id -u 2>/dev/null)" = "$(id -u)" ]; then
 		with_small_disks "$1" "${program[@]}" &
@@ -84,7 +89,7 @@ keep() {
 }
 
 echo "A storm of $seconds seconds, $clients clients, seed $seed:"
-if storm "$scratch/storm" -s "$seed" -d "$seconds" && perl check.pl "$scratch/storm"; then
+if storm "$scratch/storm" -s "$seed" -d "$seconds" && perl check.pl "${edition[@]}" "$scratch/storm"; then
 	passed=$((passed + 1))
 else
 	echo "FAILED: the storm with seed $seed; its history is in the results"
@@ -99,6 +104,11 @@ library=${library:-$("$PG_CONFIG" --pkglibdir)}/idempotency.so
 
 # build_mutant PATCH
 build_mutant() {
+	if [ ${#edition[@]} != 0 ]; then
+		cp "$scratch/idempotency.sql" ../../portable
+		patch -s -p1 -d ../.. <"$1" || { echo "$1 does not apply any more"; return 1; }
+		return
+	fi
 	rm -rf "$scratch/mutant"
 	cp -Rp ../.. "$scratch/mutant"
 	patch -s -p1 -d "$scratch/mutant" <"$1" || { echo "$1 does not apply any more"; return 1; }
@@ -114,7 +124,7 @@ find_mutant() {
 		rm -rf "$scratch/mild"
 		storm "$scratch/mild" -m -d 8 -s $((seed + round)) >"$output" || { cat "$output"; return 1; }
 		status=0
-		perl check.pl "$scratch/mild" >"$output" || status=$?
+		perl check.pl "${edition[@]}" "$scratch/mild" >"$output" || status=$?
 		case $status in
 			0) ;;
 			1)
@@ -131,11 +141,13 @@ find_mutant() {
 echo
 echo "Builds that are broken on purpose:"
 mutants=(mutants/*.patch)
+[ ${#edition[@]} = 0 ] || mutants=(mutants/portable/*.patch)
 if ! command -v patch >/dev/null; then
 	echo "skipped: patch is not installed"
 	mutants=()
 fi
 cp "$library" "$scratch/library"
+cp ../../portable/idempotency.sql "$scratch"
 for patch in "${mutants[@]}"; do
 	name=$(basename "$patch" .patch)
 	if build_mutant "$patch" && find_mutant "$name"; then

@@ -1,8 +1,9 @@
 # storm.pl: let the clients loose on servers of their own, and do harm to these.
 #
-#	storm.pl [-s SEED] [-d SECONDS] [-n CLIENTS] [-m] DIRECTORY
+#	storm.pl [-s SEED] [-d SECONDS] [-n CLIENTS] [-m] [-p] DIRECTORY
 #
 #	-m	mildly: one server and no harm to it, but for its clock
+#	-p	over the portable edition
 #
 # Two servers, primary and synchronous standby, share a wall clock that can be
 # set (weather.c).  Clients reach the primary by a socket with a fixed name, which
@@ -26,8 +27,8 @@ use File::Basename qw(dirname);
 use Getopt::Std;
 use Time::HiRes qw(sleep time);
 
-getopts('s:d:n:m', \my %option) or exit 2;
-my $directory = abs_path(shift) or die "usage: storm.pl [-s SEED] [-d SECONDS] [-n CLIENTS] [-m] DIRECTORY\n";
+getopts('s:d:n:mp', \my %option) or exit 2;
+my $directory = abs_path(shift) or die "usage: storm.pl [-s SEED] [-d SECONDS] [-n CLIENTS] [-m] [-p] DIRECTORY\n";
 my $seed = $option{s} // 1;
 my $duration = $option{d} // 30;
 my $clients = $option{n} // 32;
@@ -59,6 +60,13 @@ my %deck = (
 	clock_back => [ 2, sub { by => -(0.2, 1, 2)[ rand 3 ] } ]);
 my @mild = qw(sweep foreign_trigger clock_forward clock_back);
 
+# Triggers of others fire in the portable edition, as on any table.
+if ($option{p})
+{
+	delete $deck{foreign_trigger};
+	@mild = grep { $_ ne 'foreign_trigger' } @mild;
+}
+
 sub schedule
 {
 	my (@deck, @schedule);
@@ -81,6 +89,15 @@ sub run
 }
 
 sub note { printf "%6.1f  %s\n", time - $began, join(' ', @_); }
+
+sub slurp
+{
+	my ($name) = @_;
+
+	open(my $file, '<', $name) or die "$name: $!\n";
+	local $/;
+	return scalar readline $file;
+}
 
 sub write_file
 {
@@ -151,7 +168,16 @@ sub postmaster
 
 sub make_primary
 {
-	write_file("$directory/storm.conf", <<END . ($mild ? '' : "synchronous_standby_names = '*'\n"));
+	my $library = $option{p} ? '' : <<END;
+shared_preload_libraries = 'idempotency'
+idempotency.sweep_interval = '500 ms'
+idempotency.wheel_tick = '1 s'
+END
+	my $schema = slurp("$here/schema.sql");
+
+	$schema =~ s/^CREATE EXTENSION idempotency;.*?^UPDATE.*?\n/slurp("$here\/..\/..\/portable\/idempotency.sql")/ems if $option{p};
+	write_file("$directory/schema.sql", $schema);
+	write_file("$directory/storm.conf", <<END . $library . ($mild ? '' : "synchronous_standby_names = '*'\n"));
 include '$ENV{TEMP_CONFIG}'
 listen_addresses = ''
 unix_socket_directories = '$directory'
@@ -167,10 +193,7 @@ wal_keep_size = '16 MB'
 wal_sender_timeout = 0
 wal_receiver_timeout = 0
 wal_retrieve_retry_interval = '100 ms'
-shared_preload_libraries = 'idempotency'
 idempotency.default_wait = '500 ms'
-idempotency.sweep_interval = '500 ms'
-idempotency.wheel_tick = '1 s'
 END
 	run("initdb -D '$directory/a' -X '$directory/wal/a/pg_wal' --wal-segsize=1 -A trust -N -U postgres --locale=C.UTF-8 -E UTF8 >'$directory/initdb.log'");
 	open(my $conf, '>>', "$directory/a/postgresql.conf") or die;
@@ -181,7 +204,7 @@ END
 	# There is no standby yet to wait for.
 	local $ENV{PGOPTIONS} = '-c synchronous_commit=local -c client_min_messages=warning';
 	run('psql', '-Xq', '-d', 'postgres', '-p', $port{a}, '-c', 'CREATE DATABASE storm');
-	run("psql -Xq -v ON_ERROR_STOP=1 -d storm -p $port{a} -f '$here/schema.sql' >/dev/null");
+	run("psql -Xq -v ON_ERROR_STOP=1 -d storm -p $port{a} -f '$directory/schema.sql' >/dev/null");
 }
 
 sub make_standby
