@@ -88,6 +88,16 @@ COMMENT ON COLUMN idempotency.keys.hash IS '128-bit hash of scope and key';
 COMMENT ON CONSTRAINT keys_status ON idempotency.keys IS 'the valid statuses';
 COMMENT ON CONSTRAINT keys_hash ON idempotency.keys IS 'a row with another hash would never be found';
 
+-- Responses over two kilobytes are compressed; lz4, where the server has it, takes
+-- a third of the time. The partitions inherit it.
+DO $$
+BEGIN
+	IF (SELECT 'lz4' = ANY (enumvals) FROM pg_settings WHERE name = 'default_toast_compression') THEN
+		ALTER TABLE idempotency.keys ALTER COLUMN response SET COMPRESSION lz4;
+	END IF;
+END
+$$;
+
 -- The wheel: eight slots, which sweeps empty by truncation, and keys_long for
 -- keys that expire later than the wheel reaches. The fillfactor leaves room on
 -- each page so that completing a key is a heap-only update.
