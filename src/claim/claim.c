@@ -6,7 +6,7 @@
  * judge() decides every outcome; claim_key() brings about the state in which
  * its verdict may be acted upon.
  *
- *		glance without lock ---- final verdict ------------> answer
+ *		probe without lock ----- final verdict ------------> answer
  *			|
  *			anything else
  *			|
@@ -19,11 +19,10 @@
  *		write the row, release the lock -------------------> new, recovered
  *		(or defer that until the result is known: deferred.c)
  *
- * The glance is for replays: it makes them cheap, and keeps duplicates that
- * come in crowds from queueing for the lock.  Where keys are new it is wasted,
- * so it is left out by a backend whose last claim found nothing to answer with.
- * Where the lock is not free at once, a probe without it comes before the wait:
- * there may be an answer.
+ * The probe without the lock is for replays: it makes them cheap, and keeps
+ * duplicates that come in crowds from queueing for the lock.  For a new key it is
+ * wasted, so it is left out by a backend whose last claim found nothing to answer
+ * with, unless the lock is not free at once: there may be an answer.
  *
  * In the distributed store, which has no such lock and must not be read before
  * it is written to, a claim begins with the write, as if it had probed and found
@@ -84,9 +83,8 @@ typedef enum Verdict
 /* How the key is looked at. */
 typedef enum Look
 {
-	LOOK_GLANCE,				/* without the lock, in the likeliest leaf */
-	LOOK_UNLOCKED,				/* without the lock, everywhere */
-	LOOK_LOCKED,				/* under the lock, everywhere */
+	LOOK_UNLOCKED,				/* without the lock: "nothing" may be wrong */
+	LOOK_LOCKED,				/* under the lock */
 	LOOK_BLIND					/* not at all: the store is written to first */
 } Look;
 
@@ -326,9 +324,6 @@ look_at_key(Claim *claim, Store *store, Look look, Probe *probe)
 	store_refresh(store);
 	switch (look)
 	{
-		case LOOK_GLANCE:
-			store_glance(store, &claim->key, claim->judged_at, expiry_of_claim(claim), probe);
-			break;
 		case LOOK_UNLOCKED:
 		case LOOK_LOCKED:
 			store_probe(store, &claim->key, claim->judged_at, expiry_of_claim(claim), probe);
@@ -452,11 +447,6 @@ look_closer(Claim *claim, Store *store, Look *look, Verdict verdict, const Probe
 		*look = LOOK_LOCKED;
 		return true;
 	}
-	if (*look == LOOK_GLANCE)
-	{
-		*look = LOOK_UNLOCKED;
-		return true;
-	}
 	return wait_for_key(claim, store, look, in_doubt ? probe->writer : InvalidTransactionId);
 }
 
@@ -471,7 +461,7 @@ claim_key(Claim *claim, Store *store)
 		look = LOOK_BLIND;
 	else
 		look = !answered_last && store_try_lock(store, &claim->key) ?
-			LOOK_LOCKED : LOOK_GLANCE;
+			LOOK_LOCKED : LOOK_UNLOCKED;
 	for (;;)
 	{
 		Probe		probe;

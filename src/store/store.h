@@ -155,8 +155,6 @@ typedef struct StoreMethods
 	void		(*close) (Store *store);
 	void		(*probe) (Store *store, const IdempotencyKey *key,
 						  TimestampTz now, TimestampTz hint, Probe *probe);
-	void		(*glance) (Store *store, const IdempotencyKey *key,
-						   TimestampTz now, TimestampTz hint, Probe *probe);
 	bool		(*probe_for_update) (Store *store, const IdempotencyKey *key,
 						  TimestampTz now, TimestampTz hint, const WaitLimit *limit,
 						  StatsEntry *stats, Probe *probe);
@@ -265,18 +263,6 @@ store_probe(Store *store, const IdempotencyKey *key,
 			TimestampTz now, TimestampTz hint, Probe *probe)
 {
 	store->methods->probe(store, key, now, hint, probe);
-}
-
-/*
- * Probe that leaf only: a row that is found is valid, but the answer "nothing"
- * is inconclusive.  It is enough to find a key that was claimed a while ago
- * with the same ttl.
- */
-static inline void
-store_glance(Store *store, const IdempotencyKey *key,
-			 TimestampTz now, TimestampTz hint, Probe *probe)
-{
-	store->methods->glance(store, key, now, hint, probe);
 }
 
 /*

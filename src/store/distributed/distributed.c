@@ -327,7 +327,6 @@ const StoreMethods distributed_store = {
 	.refresh = do_nothing,
 	.close = do_nothing,
 	.probe = distributed_probe,
-	.glance = distributed_probe,
 	.probe_for_update = distributed_probe_for_update,
 	.touch = distributed_touch,
 	.write = distributed_write,

@@ -198,18 +198,6 @@ local_probe(Store *store, const IdempotencyKey *key,
 		probe->found = deferred_row(key, &probe->row);
 }
 
-static void
-local_glance(Store *store, const IdempotencyKey *key,
-			 TimestampTz now, TimestampTz hint, Probe *probe)
-{
-	bool		replaced = false;
-
-	probe->found = false;
-	probe->writer = InvalidTransactionId;
-	(void) probe_leaf(store, wheel_leaf_for(&store->wheel, hint), key, now,
-					  probe, &replaced);
-}
-
 /*
  * Find the key's row without an index scan, if it is the last row that the
  * current transaction wrote.  Returns false if the row must be looked up.
@@ -542,7 +530,6 @@ const StoreMethods local_store = {
 	.refresh = storeleaf_refresh,
 	.close = storeleaf_close_all,
 	.probe = local_probe,
-	.glance = local_glance,
 	.probe_for_update = local_probe_for_update,
 	.defer = local_defer,
 	.write = local_write,
