@@ -663,19 +663,31 @@ claim_in_vain(int key)
 		 (complete_in_vain(key) == REFUSED && ask("ROLLBACK TO SAVEPOINT vain") == ANSWERED));
 }
 
-/* Work and complete, and take both back; the claim stays. */
+/* Work and complete, or forget the claim and make another, and take all of it back. */
 static bool
-finish_in_vain(int key)
+end_in_vain(int key)
 {
+	bool		complete = percent(60);
+
 	if (ask("SAVEPOINT vain") != ANSWERED ||
 		ask("INSERT INTO effect (key, tx) VALUES (%d, %ld)", key, -tx) != ANSWERED ||
-		ask("SELECT idempotency.complete(name_of(%d), scope_of(%d), '{\"id\": 0}', '0')", key, key) != ANSWERED)
+		ask("SELECT idempotency.%s(name_of(%d), scope_of(%d))", complete ? "complete" : "forget", key, key) != ANSWERED)
+		return false;
+	if (!complete && percent(50) &&
+		ask("SELECT idempotency.once(name_of(%d), scope_of(%d))", key, key) != ANSWERED)
 		return false;
 	think();
 	if (ask("ROLLBACK TO SAVEPOINT vain") != ANSWERED)
 		return false;
 	think();
 	return true;
+}
+
+/* Note a step, which has a claim written that would be written with its result. */
+static bool
+note_step(int key)
+{
+	return ask("SELECT idempotency.checkpoint(name_of(%d), scope_of(%d), 'step')", key, key) == ANSWERED;
 }
 
 /* Claim, work and result of one key, within a transaction. */
@@ -690,7 +702,8 @@ serve_claim(Claim *claim, const char *wait)
 		return false;
 	think();
 	if (claim->own &&
-		!((percent(80) || finish_in_vain(claim->key)) &&
+		!((percent(90) || note_step(claim->key)) &&
+		  (percent(80) || end_in_vain(claim->key)) &&
 		  do_work(claim) && complete_key(claim, percent(50))))
 		return false;
 	return !savepoint || ask("RELEASE SAVEPOINT kept") == ANSWERED;
