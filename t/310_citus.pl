@@ -72,6 +72,18 @@ sub poll
 	die "this does not come true: $sql";
 }
 
+# Until a query is true on any node, or another on one.
+sub poll_any
+{
+	my ($anywhere, $other) = @_;
+	for (1 .. $patience * 20)
+	{
+		return if grep { sql(@$_) eq 't' } (map { [ $_, $anywhere ] } @node), $other;
+		sleep 0.05;
+	}
+	die "this does not come true: $anywhere";
+}
+
 # A session that is told one thing after another.
 sub session
 {
@@ -275,6 +287,50 @@ for my $port ($coordinator, $worker[0], $worker[1])
 	ask($owner, 'COMMIT');
 	like(answer($waiter), qr/ERROR:  40001/, "$place: at REPEATABLE READ it has to be sent again");
 	leave($_) for $owner, $waiter;
+}
+
+# A transaction keeps its shards where they are, also where the subtransaction that
+# wrote to one was rolled back; after ROLLBACK TO, the next claim does.
+my $move_of_ann = sprintf q{
+SELECT format('SELECT citus_move_shard_placement(%%s, %%L, %%s, %%L, %%s, %%L)', s.shardid, s.nodename, s.nodeport, n.nodename, n.nodeport, 'block_writes')
+FROM citus_shards AS s JOIN pg_dist_node AS n ON n.shouldhaveshards AND n.nodeport <> s.nodeport
+WHERE s.shardid = get_shard_id_for_distribution_column('payments', 'ann') LIMIT 1};
+for my $port ($coordinator, $worker[0])
+{
+	my ($owner, $claimant, $mover) = (session($coordinator), session($port), session($coordinator));
+	my $key = "parked $port";
+
+	# Statements that are planned once for all.
+	ask($claimant, "SELECT outcome FROM generate_series(1, 10) AS n, idempotency.claim('$key ' || n, 'pay/ann', lease => '1 minute')");
+	ask($owner, "BEGIN; SELECT outcome FROM idempotency.claim('$key', 'pay/ann')");
+	is(ask($claimant, "BEGIN; SELECT outcome FROM idempotency.claim('$key', 'pay/ann', wait => '100 ms')"),
+		'in_progress', "$port: a wait has run out");
+	ask($owner, 'ROLLBACK');
+	my ($move, $pid) = map { ask($mover, $_) } $move_of_ann, 'SELECT pg_backend_pid()';
+	say_to($mover, "BEGIN; $move");
+	# It waits for the claimant, on whose node that is; or else it is made by now.
+	poll_any("SELECT count(*) > 0 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted",
+		[$coordinator, "SELECT state = 'idle in transaction' FROM pg_stat_activity WHERE pid = $pid"]);
+	is(sql($coordinator, "SELECT state FROM pg_stat_activity WHERE pid = $pid"), 'active', "$port: the shard can't move before the transaction ends");
+	say_to($claimant, sprintf($pay, "$key, next") . 'COMMIT');
+	sleep 0.5;
+	say_to($mover, 'COMMIT');
+	is(answer($claimant), "new|1\n", "$port: the transaction goes on");
+	answer($mover);
+	unlike(answer($mover), qr/ERROR/, "$port: and the shard moves");
+	is(ask($claimant, "SELECT outcome FROM idempotency.claim('$key, next', 'pay/ann', '{\"amount\": 10}')"), 'replay', "$port: what it claimed meanwhile replays");
+	is(sql($coordinator, sprintf($effects, "$key, next")), '1', "$port: and its effect is there, once");
+
+	ask($claimant, 'BEGIN; SAVEPOINT s; ' . sprintf($pay, "$key, savepoint") . 'ROLLBACK TO s');
+	$move = ask($mover, $move_of_ann);
+	unlike(ask($mover, "BEGIN; $move"), qr/ERROR/, "$port: a shard moves after a savepoint is rolled back");
+	say_to($claimant, sprintf($pay, "$key, after") . 'COMMIT');
+	sleep 0.5;
+	ask($mover, 'COMMIT');
+	is(answer($claimant), "new|1\n", "$port: the transaction goes on");
+	is(sql($coordinator, sprintf($effects, "$key, after") . "; SELECT status FROM idempotency.lookup('$key, after', 'pay/ann')"),
+		"1\ncompleted", "$port: key and effect are there");
+	leave($_) for $owner, $claimant, $mover;
 }
 
 # Leases.

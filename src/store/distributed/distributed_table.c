@@ -161,13 +161,15 @@ distributed_table(LOCKMODE mode)
 		/* A message that arrives meanwhile makes the next call look again. */
 		uint64		seen = objects_generation();
 		DistributedTable found;
+		CitusTable	citus;
 
 		check_table(relid);
+		describe_citus_table(&citus, relid);
 		found.relid = relid;
 		strlcpy(found.name, object_name(relid), sizeof(found.name));
 		found.tenant_type = type_of_column(relid, columns[DISTRIBUTED_TENANT].name);
 		found.one_tenant = OidIsValid(get_relation_constraint_oid(relid, ONE_TENANT, true));
-		found.on_citus = citus_is_here();
+		found.on_citus = citus.distribution_column != NULL;
 		found.made = known.made;
 		if (found.relid != known.relid || found.tenant_type != known.tenant_type ||
 			strcmp(found.name, known.name) != 0)

@@ -33,7 +33,7 @@ typedef struct DistributedTable
 	char		name[2 * (2 * NAMEDATALEN + 2)];	/* quoted, with its schema */
 	Oid			tenant_type;
 	bool		one_tenant;		/* the tenant is '', whatever the scope */
-	bool		on_citus;
+	bool		on_citus;		/* which distributes it */
 	uint64		made;			/* rises when statements have to be prepared
 								 * anew */
 } DistributedTable;

@@ -26,6 +26,19 @@
  * that are open and those it opens later.  It is set back right after the
  * statement, so that no other inherits it: one more round trip.
  *
+ * Shards.  Citus sends a statement to where its shard was when it was planned.  It
+ * takes a lock on the shard's metadata, against moves, as the statement begins to
+ * be executed: too late for a plan that was made before a move, and in the
+ * subtransaction, which takes the lock with it when it is rolled back:
+ *
+ *		- A claim's wait has run out, or an application's savepoint is rolled back.
+ *		- The shard is moved.
+ *		- The next claim of the transaction was planned before, and writes to
+ *		  where the shard was: acknowledged, then gone.
+ *
+ * So that lock is taken first, at the level of the caller, and the statement is
+ * planned after it.  It lasts until that level ends.
+ *
  * Privileges.  Statements run as their caller, who has been granted SELECT, INSERT,
  * UPDATE and DELETE on the table: grant_usage().  To run them as the table's owner
  * was ruled out on Citus, where other servers would do as that role whatever this
@@ -36,12 +49,15 @@
  */
 #include "postgres.h"
 
-#include "store/distributed/statement.h"
+#include "access/xact.h"
 #include "miscadmin.h"
+#include "storage/latch.h"
 #include "storage/proc.h"
+#include "store/distributed/statement.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/inval.h"
 #include "utils/timeout.h"
 
 /* From here on a wait is ended by a timer of this server (see above). */
@@ -53,6 +69,12 @@
 
 static SPIPlanPtr plans[STATEMENTS];
 static uint64 plans_made = 0;
+
+/* Whether the timer of a wait has ended it. */
+static volatile sig_atomic_t time_is_up = false;
+
+/* The shard whose metadata were locked last; zero where they may not be any more. */
+static int64 locked_shard = 0;
 
 static void
 append_insert(StringInfo sql, const char *table, ColumnSet set)
@@ -110,6 +132,10 @@ statement_text(const char *table, StatementKind kind)
 		case STATEMENT_DELETE:
 			appendStringInfo(&sql, "DELETE FROM %s WHERE ", table);
 			appendStringInfo(&sql, HASH_IS_GIVEN);
+			break;
+		case STATEMENT_SHARD:
+			appendStringInfo(&sql, "SELECT pg_catalog.get_shard_id_for_distribution_column(%s, $%d)",
+							 quote_literal_cstr(table), DISTRIBUTED_TENANT + 1);
 			break;
 		case STATEMENTS:
 			break;
@@ -207,27 +233,51 @@ take_back_lock_timeout(const DistributedTable *table, int before)
 		set_lock_timeout_everywhere(before);
 }
 
+/* The time is up: as a request to cancel, wherever the wait is. */
+static void
+end_wait(void)
+{
+	time_is_up = true;
+	QueryCancelPending = true;
+	InterruptPending = true;
+	SetLatch(MyLatch);
+}
+
 /*
  * Execute a plan for no longer than the time given, as if the wait for a lock
  * took all of it.  Where the time is up when the plan has just been executed it
- * counts as up, too.
+ * counts as up, too.  The server's own timer for locks would not do: it ends
+ * with the first wait for a lock on this server.
  */
 static int
 execute_with_timer(SPIPlanPtr plan, Statement *statement, const char *nulls, int ms)
 {
+	static TimeoutId timer = MAX_TIMEOUTS;
+	MemoryContext context = CurrentMemoryContext;
 	volatile int result = 0;
 
-	enable_timeout_after(LOCK_TIMEOUT, ms);
+	if (timer == MAX_TIMEOUTS)
+		timer = RegisterTimeout(USER_TIMEOUT, end_wait);
+	time_is_up = false;
+	enable_timeout_after(timer, ms);
 	PG_TRY();
 	{
 		result = SPI_execute_plan(plan, statement->values, nulls, false, 0);
+		disable_timeout(timer, false);
+		CHECK_FOR_INTERRUPTS();
 	}
-	PG_FINALLY();
+	PG_CATCH();
 	{
-		disable_timeout(LOCK_TIMEOUT, true);
+		disable_timeout(timer, false);
+		if (!time_is_up || geterrcode() != ERRCODE_QUERY_CANCELED)
+			PG_RE_THROW();
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("canceling statement due to lock timeout")));
 	}
 	PG_END_TRY();
-	CHECK_FOR_INTERRUPTS();
 	return result;
 }
 
@@ -284,6 +334,86 @@ work_on_statement(void *argument)
 	SPI_finish();
 }
 
+/* ----------------------------------------------------------------
+ *		The lock of a shard's metadata
+ * ----------------------------------------------------------------
+ */
+
+static void
+forget_lock(XactEvent event, void *arg)
+{
+	locked_shard = 0;
+}
+
+static void
+forget_lock_of_subtransaction(SubXactEvent event, SubTransactionId subtransaction,
+							  SubTransactionId parent, void *arg)
+{
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+		locked_shard = 0;
+}
+
+static int64
+shard_of(const Statement *statement)
+{
+	Statement	question = *statement;
+	Work		work = {.statement = &question,.lock_timeout = LockTimeout};
+
+	question.kind = STATEMENT_SHARD;
+	work_on_statement(&work);
+	return DatumGetInt64(question.results[0]);
+}
+
+/*
+ * Citus lets the owner of the table take the lock.  Nothing is sent to other
+ * servers.
+ */
+static void
+lock_metadata(void *argument)
+{
+	Oid			caller;
+	int			security;
+
+	GetUserIdAndSecContext(&caller, &security);
+	SetUserIdAndSecContext(objects()->owner, security | SECURITY_LOCAL_USERID_CHANGE);
+	SPI_connect();
+	if (SPI_execute(psprintf("SELECT pg_catalog.lock_shard_metadata(%d, ARRAY[" INT64_FORMAT "]::pg_catalog.int8[])",
+							 ShareLock, *(int64 *) argument), true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not lock the metadata of a shard");
+	SPI_finish();
+	SetUserIdAndSecContext(caller, security);
+}
+
+/* Returns false where the limit ran out first. */
+static bool
+lock_shard(const Statement *statement, const WaitLimit *limit)
+{
+	static bool registered = false;
+
+	if (!registered)
+	{
+		RegisterXactCallback(forget_lock, NULL);
+		RegisterSubXactCallback(forget_lock_of_subtransaction, NULL);
+	}
+	registered = true;
+	while (statement->table->on_citus)
+	{
+		uint64		seen = objects_generation();
+		int64		shard = shard_of(statement);
+
+		if (shard == locked_shard)
+			return true;
+		if (!run_within(limit, 1, lock_metadata, &shard))
+			return false;
+		AcceptInvalidationMessages();
+		if (objects_generation() == seen)
+			locked_shard = shard;
+		else
+			(void) distributed_table(AccessShareLock);
+	}
+	return true;
+}
+
 void
 begin_statement(Statement *statement, StatementKind kind, const IdempotencyKey *key)
 {
@@ -313,7 +443,7 @@ run_statement(Statement *statement, const WaitLimit *limit, StatsEntry *stats)
 	instr_time	waited;
 
 	INSTR_TIME_SET_CURRENT(begun);
-	if (run_within(limit, 1, work_on_statement, &work))
+	if (lock_shard(statement, limit) && run_within(limit, 1, work_on_statement, &work))
 		return true;
 	INSTR_TIME_SET_CURRENT(waited);
 	INSTR_TIME_SUBTRACT(waited, begun);

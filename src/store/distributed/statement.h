@@ -21,6 +21,7 @@ typedef enum StatementKind
 	STATEMENT_SEIZE,
 	STATEMENT_PROBE,
 	STATEMENT_DELETE,
+	STATEMENT_SHARD,			/* no row's: which shard is the tenant's? */
 	STATEMENTS
 } StatementKind;
 
