@@ -386,7 +386,7 @@ BEGIN
 	ELSIF fault IS NULL AND attempt <> r.attempt THEN
 		PERFORM idempotency.refuse('423', format('idempotency key "%s" is owned by another attempt', key),
 			format('Attempt %s does not own the key, the present attempt is %s.', attempt, r.attempt),
-			'Stop this work; another owner does it. Make leases longer or call heartbeat() more often where this is frequent.');
+			'Stop this work; another owner does it. If this is frequent, make leases longer or call heartbeat() more often.');
 	ELSIF fault IS NULL AND r.status <> 'in_progress' AND NOT may_have_ended THEN
 		fault := CASE r.status WHEN 'released' THEN 'The claim was released.' WHEN 'erased' THEN 'The key was erased.' ELSE 'The claim has ended with a result.' END;
 	END IF;
@@ -639,7 +639,7 @@ BEGIN
 	FOR i IN 1 .. cardinality(lengths) BY 2 LOOP
 		IF lengths[i + 1]::integer <> cardinality(keys) THEN
 			PERFORM idempotency.refuse('400', lengths[i] || ' must have an element for each key', format('There are %s keys and %s elements.', cardinality(keys), lengths[i + 1]),
-				'Put NULL in the array where a key has none.');
+				'Use NULL as the element of a key that has none.');
 		END IF;
 	END LOOP;
 END $$;
@@ -713,7 +713,7 @@ BEGIN
 		EXIT WHEN c.outcome = 'new';
 		IF c.outcome = 'in_progress' OR deadline < clock_timestamp() AND NOT EXISTS (SELECT FROM idempotency.lookup(c.resource_id, scope)) THEN
 			PERFORM idempotency.refuse('409', format('another transaction is issuing the key of "%s"', subject), 'It has not ended within the time that the policy lets a claim wait.',
-				'Ask again; end the transaction that issues a key at once, or raise idempotency.default_wait.');
+				'Call issue() again. Commit soon after a key was issued, or raise idempotency.default_wait.');
 		ELSIF EXISTS (SELECT FROM idempotency.lookup(c.resource_id, scope)) THEN
 			RETURN c.resource_id;
 		ELSIF idempotency.await(idempotency.lock_number(subject, record_scope), deadline, true) THEN

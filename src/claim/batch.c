@@ -3,16 +3,17 @@
  * batch.c
  *	  Claiming and completing many keys in one call.
  *
- * The elements are taken in the order of their locks, those of one lock in the
- * order of their hashes, equal ones in the order of the array.  So two batches
- * that share keys meet them in the same order, and whichever waits for the other
- * holds no key that the other still wants: batches never deadlock among each
- * other.  Each element goes through the same claim_key() or complete_key() as a
- * single one, and is done with before the next one is begun; the tables stay
- * open in between.
+ * The elements are processed in the order of their locks, those of one lock in
+ * the order of their hashes, equal ones in the order of the array.  So two
+ * batches that share keys meet them in the same order, and a batch that waits
+ * for another holds no key that the other still needs: batches never deadlock
+ * with each other.  Each element is processed by claim_key() or complete_key()
+ * like a single key, and finished before the next one; the tables stay open in
+ * between.
  *
- * Results go back in the order of the array.  They are sorted, and spill to
- * disk, within work_mem; what a single element needs is freed after it.
+ * Results are returned in the order of the array.  They are sorted within
+ * work_mem, and spill to disk; the memory for a single element is freed after
+ * it.
  *
  *-------------------------------------------------------------------------
  */
@@ -38,7 +39,7 @@
 PG_FUNCTION_INFO_V1(idempotency_claim_many);
 PG_FUNCTION_INFO_V1(idempotency_complete_many);
 
-/* One argument that is an array; no element where it was left out. */
+/* An argument that is an array; it has no elements if it was left out. */
 typedef struct Elements
 {
 	int			count;
@@ -47,7 +48,7 @@ typedef struct Elements
 	bool	   *isnull;
 } Elements;
 
-/* An element's place in the array, and the order in which it is taken. */
+/* An element's place in the array, and its sort key. */
 typedef struct Turn
 {
 	pg_uuid_t	hash;
@@ -65,7 +66,7 @@ elements_from_arg(Elements *elements, FunctionCallInfo fcinfo, int arg,
 						  &elements->values, &elements->isnull, &elements->count);
 }
 
-/* The array of keys; raises IK400 where it is missing. */
+/* The array of keys; raises IK400 if it is missing. */
 static void
 keys_from_arg(Elements *keys, FunctionCallInfo fcinfo, int arg)
 {
@@ -77,7 +78,10 @@ keys_from_arg(Elements *keys, FunctionCallInfo fcinfo, int arg)
 				 errhint("Pass an array of idempotency keys.")));
 }
 
-/* Raise IK400 where an array that was given has not one element for each key. */
+/*
+ * Raise IK400 if an array was given that does not have one element for each
+ * key.
+ */
 static void
 check_count(const Elements *elements, const Elements *keys, const char *name)
 {
@@ -87,7 +91,7 @@ check_count(const Elements *elements, const Elements *keys, const char *name)
 				 errmsg("%s must have an element for each key", name),
 				 errdetail("There are %d keys and %d elements.",
 						   keys->count, elements->count),
-				 errhint("Put NULL in the array where a key has none.")));
+				 errhint("Use NULL as the element of a key that has none.")));
 }
 
 static bool
@@ -119,7 +123,7 @@ key_name(const Elements *keys, int element)
 	return keys->isnull[element] ? NULL : DatumGetTextPP(keys->values[element]);
 }
 
-/* The elements in the order in which every batch takes them. */
+/* The elements in the order in which every batch processes them. */
 static Turn *
 lock_order(const Elements *keys, text *scope)
 {
@@ -151,8 +155,8 @@ element_context(void)
  *			  lease interval, wait interval)
  *		returns table (ord bigint, key text, columns of claim_result)
  *
- * Claims each key as claim() does; the limit of waiting is for all together.
- * Raises what claim() raises.
+ * Claims each key as claim() does; the limit of waiting is for the whole call.
+ * Raises the same errors as claim().
  */
 Datum
 idempotency_claim_many(PG_FUNCTION_ARGS)
@@ -211,7 +215,7 @@ idempotency_claim_many(PG_FUNCTION_ARGS)
 		claim.ttl = ttl;
 		claim_lease(&claim, lease);
 
-		/* The limit begins to run with the first element. */
+		/* The limit begins with the first element. */
 		if (i == 0)
 			limit = claim.limit;
 		if (i == 0 && wait != NULL)
@@ -256,8 +260,8 @@ idempotency_claim_many(PG_FUNCTION_ARGS)
  *				 resource_ids text[], status_codes integer[],
  *				 attempts integer[]) returns bigint
  *
- * Completes each key as complete() does and returns their number.  Raises
- * what complete() raises; then none of them is completed.
+ * Completes each key as complete() does and returns their number.  Raises the
+ * same errors as complete(); then no key is completed.
  */
 Datum
 idempotency_complete_many(PG_FUNCTION_ARGS)

@@ -3,8 +3,8 @@
  * claim.c
  *	  Claiming a key: probe, judge, lock, probe again, write.
  *
- * judge() decides every outcome; claim_key() brings about the state in which
- * its verdict may be acted upon.
+ * judge() decides every outcome; claim_key() takes the locks and waits that
+ * are needed before its verdict may be acted upon.
  *
  *		probe without lock ----- final verdict ------------> answer
  *			|
@@ -19,33 +19,37 @@
  *		write the row, release the lock -------------------> new, recovered
  *		(or defer that until the result is known: deferred.c)
  *
- * The probe without the lock is for replays: it makes them cheap, and keeps
- * duplicates that come in crowds from queueing for the lock.  For a new key it is
- * wasted, so it is left out by a backend whose last claim found nothing to answer
- * with, unless the lock is not free at once: there may be an answer.
+ * The glance is for replays: it makes them cheap, and keeps many concurrent
+ * duplicates from queueing for the lock.  For new keys it is wasted, so a
+ * backend whose last claim was not answered with a stored row skips it.  If
+ * the lock is not free, a probe without the lock precedes the wait: it may
+ * find an answer.
  *
- * In the distributed store, which has no such lock and must not be read before
- * it is written to, a claim begins with the write, as if it had probed and found
- * nothing, and goes on to probe where that is refused.  It is the writes that
- * wait there, and each says whether what was probed still holds.
+ * The distributed store has no such lock, and must be written to before it is
+ * read.  There a claim begins with the write, as if it had probed and found
+ * nothing, and probes if the write is refused.  The writes wait for other
+ * transactions, and each reports whether the probed version is still the
+ * current one.
  *
  * What two sessions see of each other, A being first:
  *
- *		- A has written its row and runs: B's probe shows the row with A's xid.
- *		  B waits for A's end, without any lock of the key, and probes again:
- *		  a result (A committed it), a lease (A committed the claim), or
- *		  nothing (A rolled back or crashed, also to a savepoint; B goes on to
- *		  claim).
+ *		- A has written its row and is in progress: B's probe shows the row
+ *		  with A's xid.  B waits for A's end, without any lock of the key, and
+ *		  probes again: a result (A committed it), a lease (A committed the
+ *		  claim), or nothing (A rolled back or crashed, also to a savepoint; B
+ *		  goes on to claim).
  *		- A and B both find nothing: one gets the lock first and writes before
- *		  it lets go; the other probes under the lock, sees the row and waits
- *		  as above.  Reading before locking would let both write.
- *		- A's lease has run out and B and C take over: as the line before.  A,
- *		  coming late, finds the attempt higher than its own (complete.c).
- *		- A crash leaves no lock and no row but those of committed and prepared
- *		  transactions; the rest is seen as rolled back.
+ *		  it releases the lock; the other probes under the lock, sees the row
+ *		  and waits as above.  If they relied on the probe before the lock,
+ *		  both would write.
+ *		- A's lease has run out and both B and C try to take over: as in the
+ *		  previous case.  If A returns late, it finds an attempt higher than
+ *		  its own (complete.c).
+ *		- A crash leaves only the locks and rows of committed and prepared
+ *		  transactions; all others count as rolled back.
  *
- * A final verdict needs no lock: a result stays, a mismatch with it, and
- * "in progress" was true when it was read.
+ * A final verdict needs no lock: a result does not change, nor does a mismatch
+ * with it, and "in progress" was true when it was read.
  *
  *-------------------------------------------------------------------------
  */
@@ -72,7 +76,7 @@ typedef enum Verdict
 	VERDICT_MISMATCH,
 	VERDICT_REPLAY,
 	VERDICT_IN_PROGRESS,
-	/* once the transaction at work has ended, there is another verdict */
+	/* to be judged again when the other transaction has ended */
 	VERDICT_IN_DOUBT,
 	/* to be acted upon under the key's lock */
 	VERDICT_RECOVER,			/* the lease has run out */
@@ -80,15 +84,16 @@ typedef enum Verdict
 	VERDICT_FREE				/* nothing stored */
 } Verdict;
 
-/* How the key is looked at. */
+/* How the key is probed. */
 typedef enum Look
 {
-	LOOK_UNLOCKED,				/* without the lock: "nothing" may be wrong */
-	LOOK_LOCKED,				/* under the lock */
+	LOOK_GLANCE,				/* without the lock, in the most likely leaf */
+	LOOK_UNLOCKED,				/* without the lock, everywhere */
+	LOOK_LOCKED,				/* under the lock, everywhere */
 	LOOK_BLIND					/* not at all: the store is written to first */
 } Look;
 
-/* Whether this backend's last claim was answered with what was stored. */
+/* Whether this backend's last claim was answered from a stored row. */
 static bool answered_last = false;
 
 /* Whether the row is an unfinished claim of the current transaction. */
@@ -102,9 +107,10 @@ claimed_here(const KeyRow *row)
  * Decide what a probe means.  The order is the contract's: mismatch, replay,
  * in progress, recovered; what is left is for the caller.
  *
- * A row that another transaction is replacing is still the committed truth
- * while it says replay or in progress, but nothing may be built on its lease
- * having run out or on its being free until that transaction has ended.
+ * If another transaction is replacing a row, the row is still the committed
+ * state, and a verdict of replay or in progress is valid.  But that its lease
+ * has run out, or that the key is free, may be acted upon only when that
+ * transaction has ended.
  */
 static Verdict
 judge(const Probe *probe, const bytea *fingerprint, TimestampTz now)
@@ -122,7 +128,7 @@ judge(const Probe *probe, const bytea *fingerprint, TimestampTz now)
 	if (row->status == KEY_RELEASED || row->status == KEY_ISSUED)
 		return in_doubt ? VERDICT_IN_DOUBT : VERDICT_RECLAIM;
 
-	/* Its fingerprint was erased with its response. */
+	/* An erased key has no fingerprint to compare. */
 	if (row->status == KEY_ERASED)
 		return VERDICT_REPLAY;
 
@@ -177,7 +183,7 @@ check_request_given(const Claim *claim)
 				 errhint("Pass the payload of the request as jsonb.")));
 }
 
-/* A key that is not stored has not been issued, or no longer. */
+/* A key that is not stored was not issued, or has expired since. */
 static void
 check_key_issued(const Claim *claim)
 {
@@ -233,9 +239,9 @@ expiry_of_claim(const Claim *claim)
 }
 
 /*
- * Become the owner: fill in and write the row, or defer that; or, where the
- * store waited for somebody until the limit ran out, answer.  False: probe
- * again.
+ * Become the owner: fill in the row and write or defer it.  If the limit runs
+ * out while the store waits for another transaction, the answer is
+ * in_progress.  Returns false if the key must be probed again.
  */
 static bool
 take(Claim *claim, Store *store, Verdict verdict, const Probe *probe)
@@ -245,7 +251,10 @@ take(Claim *claim, Store *store, Verdict verdict, const Probe *probe)
 	Interval   *ttl = claim->ttl;
 	KeyRow		row = probe->found ? probe->row : (KeyRow) {0};
 
-	/* A key issued for a time of its own keeps that, unless told otherwise. */
+	/*
+	 * A key that was issued with a ttl keeps it, unless the claim asks for
+	 * another.
+	 */
 	if (verdict == VERDICT_RECLAIM && row.status == KEY_ISSUED &&
 		ttl == NULL && row.ttl != NULL)
 	{
@@ -254,9 +263,9 @@ take(Claim *claim, Store *store, Verdict verdict, const Probe *probe)
 	}
 
 	/*
-	 * An earlier owner who has not ended its claim is known by a lower
-	 * attempt as long as its row is there, expired or not; its recovery point
-	 * and state are only for who takes over.
+	 * An earlier owner that has not ended its claim is recognized by a lower
+	 * attempt as long as its row exists, expired or not.  Its recovery point
+	 * and state are only for an owner that takes over.
 	 */
 	if (verdict == VERDICT_FREE && probe->found && row.status != KEY_IN_PROGRESS)
 		row.attempt = 0;
@@ -343,7 +352,9 @@ take_free(Claim *claim, Store *store, Look look, const Probe *probe)
 
 	if (look == LOOK_BLIND && refused)
 	{
-		/* It is refused if really nothing is stored. */
+		/*
+		 * The claim is refused only if a read confirms that nothing is stored.
+		 */
 		bool		out_of_time = !store_touch(store, &claim->key, &claim->limit,
 											   claim->policy.stats);
 
@@ -361,8 +372,8 @@ take_free(Claim *claim, Store *store, Look look, const Probe *probe)
 }
 
 /*
- * Bring about what may be done without the lock or with it, as the verdict says.
- * Returns whether the claim is answered or made.
+ * Act upon the verdict as far as the look permits.  Returns whether the claim
+ * is answered or made.
  */
 static bool
 act_upon(Claim *claim, Store *store, Look look, Verdict verdict, const Probe *probe)
@@ -392,9 +403,10 @@ act_upon(Claim *claim, Store *store, Look look, Verdict verdict, const Probe *pr
 }
 
 /*
- * Wait for whoever is at work on the key: for the transaction that has written
- * its row, or has deferred its claim, and which many can wait for at once, or
- * else for the lock.  Returns false if it can't be waited for any longer.
+ * Wait for the transaction that works on the key: the one that has written its
+ * row or has deferred its claim, or, if none is known, for the lock.  All
+ * waiters of a transaction wake up together.  Returns false if the time has
+ * run out or too many sessions wait already.
  */
 static bool
 wait_for_key(Claim *claim, Store *store, Look *look, TransactionId writer)
@@ -420,9 +432,9 @@ wait_for_key(Claim *claim, Store *store, Look *look, TransactionId writer)
 }
 
 /*
- * Choose how to look again after one look was not enough, and take the lock for
- * it.  A look under the lock, if somebody was in doubt, has released it.  Returns
- * false if time ran out first.
+ * Choose the next look after one that was not enough, and take the lock for
+ * it.  A look under the lock that ended in doubt has released it.  Returns
+ * false if the time ran out first.
  */
 static bool
 look_closer(Claim *claim, Store *store, Look *look, Verdict verdict, const Probe *probe)
@@ -430,8 +442,8 @@ look_closer(Claim *claim, Store *store, Look *look, Verdict verdict, const Probe
 	bool		in_doubt = verdict == VERDICT_IN_DOUBT;
 
 	/*
-	 * What refused a write is read; if it is gone by then, it is written to
-	 * again.
+	 * If a write is refused, the row that refused it is read; if that row is
+	 * gone by then, the write is repeated.
 	 */
 	if (store_writes_first(store))
 	{
@@ -439,7 +451,7 @@ look_closer(Claim *claim, Store *store, Look *look, Verdict verdict, const Probe
 		return true;
 	}
 
-	/* The unique index has refused the row. */
+	/* The unique index has refused the row: probe again. */
 	if (*look == LOOK_LOCKED && !in_doubt)
 		return true;
 	if (!in_doubt && store_try_lock(store, &claim->key))
@@ -488,9 +500,9 @@ claim_key(Claim *claim, Store *store)
  * claim(key text, scope text, request jsonb, ttl interval, lease interval,
  *		 wait interval, first_sent timestamptz) returns claim_result
  *
- * Claims the key for the calling transaction.  Intervals that are NULL are as
- * the scope's policy and the settings say.  Raises IK400 for a bad key or
- * interval, READ_ONLY_SQL_TRANSACTION where nothing may be written, and
+ * Claims the key for the calling transaction.  The scope's policy and the
+ * settings supply intervals that are NULL.  Raises IK400 for a bad key or
+ * interval, READ_ONLY_SQL_TRANSACTION if the transaction is read-only, and
  * T_R_DEADLOCK_DETECTED as any wait may.
  */
 Datum

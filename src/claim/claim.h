@@ -27,43 +27,44 @@ typedef struct Claim
 	/* in */
 	IdempotencyKey key;
 	bytea	   *fingerprint;	/* NULL: no request */
-	Interval   *ttl;			/* NULL: as the policy says */
+	Interval   *ttl;			/* NULL: that of the policy */
 	Interval   *lease;			/* NULL: none */
 	TimestampTz first_sent;		/* or NO_TIME */
-	bool		once;			/* to have claimed it is the result */
+	bool		once;			/* the claim is its own result */
 	WaitLimit	limit;
 	Policy		policy;
 
 	/* out */
 	Outcome		outcome;
-	bool		row_known;		/* row is what the outcome was judged by */
-	KeyRow		row;			/* or, where the caller owns the key, its
-								 * claim */
+	bool		row_known;		/* row is the one that was judged */
+	KeyRow		row;			/* or, if the caller owns the key, its claim */
 	TimestampTz judged_at;
-	bool		deferred;		/* it is written with its result: deferred.h */
+	bool		deferred;		/* it will be written with its result: deferred.h */
 
-	/* What the caller has completed the key with since, where it has. */
+	/* The result with which the caller has completed the key, if it has. */
 	const struct Completion *completion;
 } Claim;
 
 /*
  * Prepare a claim of a key by the rules of its scope's policy, with the
- * policy's ttl, no lease and no request.  Raises IK400 where the key breaks a rule.
+ * policy's ttl, no lease and no request.  Raises IK400 if the key breaks a
+ * rule.
  */
 extern void claim_init(Claim *claim, text *name, text *scope);
 
-/* Let the claim have the lease given or, where that is NULL, the policy's. */
+/* Set the lease of the claim, or the policy's lease if it is NULL. */
 extern void claim_lease(Claim *claim, Interval *lease);
 
-/* Set the fingerprint of the request, NULL for none. */
+/* Set the fingerprint of the request; NULL if there is none. */
 extern void claim_request(Claim *claim, Jsonb *request);
 
 /*
  * Claim the key: sets the outcome, waiting for a concurrent owner as long as
- * the limit allows.  Where the outcome is new or recovered, the caller owns
- * the key and the row has been written, or it is deferred.  The store is closed for the time of a wait; the caller closes
- * it in the end.  Raises IK400 where the policy asks
- * for a request and IK404 where it asks for an issued key.
+ * the limit allows.  If the outcome is new or recovered, the caller owns the
+ * key, and its row has been written or is deferred.  The store is closed
+ * during a wait; the caller closes it afterwards.  Raises IK400 if the policy
+ * requires a request and there is none, and IK404 if it requires an issued key
+ * and this is none.
  */
 extern void claim_key(Claim *claim, Store *store);
 

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * claim_result.c
- *	  The outcome of a claim as SQL sees it.
+ *	  From the outcome of a claim to a row of type claim_result.
  *
  *-------------------------------------------------------------------------
  */
@@ -107,7 +107,7 @@ http_status(const Claim *claim)
 
 /*
  * When to ask again: when the owner's lease ends, if its claim is committed;
- * a transaction may end at any time.
+ * otherwise after a second, as a transaction may end at any time.
  */
 static Interval *
 retry_after(const Claim *claim)

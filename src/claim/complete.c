@@ -1,14 +1,15 @@
 /*-------------------------------------------------------------------------
  *
  * complete.c
- *	  Ending, prolonging and noting the progress of a claim.
+ *	  Ending a claim, renewing its lease, and storing its progress.
  *
- * complete(), fail(), release(), heartbeat() and checkpoint() are one thing:
- * find the claim, see that it is the caller's, change the row.  owned_claim()
- * decides whose it is.
+ * complete(), fail(), release(), heartbeat() and checkpoint() share their
+ * steps: find the claim, check that it is the caller's, change the row.
+ * owned_claim() decides whose claim it is.
  *
- * All of it happens under the key's lock, after waiting for whoever else has
- * written the row, so that a claim is judged by its latest version:
+ * All of this happens under the key's lock, after waiting for any other
+ * transaction that has written the row, so that a claim is judged by its
+ * latest version:
  *
  *		- A's lease has run out and B has taken over: A finds B's attempt and
  *		  is refused.  While B has not committed, A waits for it: B may roll
@@ -37,7 +38,10 @@ PG_FUNCTION_INFO_V1(idempotency_release);
 PG_FUNCTION_INFO_V1(idempotency_heartbeat);
 PG_FUNCTION_INFO_V1(idempotency_checkpoint);
 
-/* A claim that is not there may have been made: nobody can commit it unfinished. */
+/*
+ * If no claim is stored, it may have been made and rolled back: a claim
+ * without a lease can't be committed unfinished.
+ */
 static void
 claim_not_found(const HeldKey *held)
 {
@@ -61,10 +65,10 @@ no_such_claim(const HeldKey *held, const char *detail)
 }
 
 /*
- * See that the held claim is the caller's: by the attempt, or, where that is
- * left out, by having been made in the current transaction.  A claim whose
- * lease has run out is still its owner's until somebody takes it over.  One
- * made by the current transaction can't have expired: nobody else has seen it.
+ * Check that the held claim is the caller's: by the attempt, or, if that is
+ * left out, by the transaction that made the claim.  A claim whose lease has
+ * run out still belongs to its owner until another takes it over.  A claim of
+ * the current transaction can't have expired: no other session has seen it.
  */
 static void
 owned_claim(const HeldKey *held, int32 attempt)
@@ -90,10 +94,10 @@ owned_claim(const HeldKey *held, int32 attempt)
 						key_in_message(held->key.name)),
 				 errdetail("Attempt %d does not own the key, the present attempt is %d.",
 						   attempt, row->attempt),
-				 errhint("Stop this work; another owner does it. Make leases longer or call heartbeat() more often where this is frequent.")));
+				 errhint("Stop this work; another owner does it. If this is frequent, make leases longer or call heartbeat() more often.")));
 }
 
-/* The same for callers who need the claim unfinished. */
+/* The same for callers that require an unfinished claim. */
 static void
 owned_claim_in_progress(const HeldKey *held, int32 attempt)
 {
@@ -152,8 +156,8 @@ size_of(const void *value)
 }
 
 /*
- * Raise IK413 where response and resource id, or state and recovery point, are
- * larger together than the policy allows.  A row never has both pairs.
+ * Raise IK413 if response and resource id, or state and recovery point, are
+ * together larger than the policy allows.  A row never has both pairs.
  */
 static void
 check_size(const Jsonb *json, const char *json_name,
@@ -173,7 +177,7 @@ check_size(const Jsonb *json, const char *json_name,
 				 errhint("Store what is needed to build it again, or raise idempotency.max_response_size.")));
 }
 
-/* An argument as it came, toasted or not. */
+/* An argument as it was passed, toasted or not. */
 static void *
 stored_value_from_arg(FunctionCallInfo fcinfo, int arg)
 {
@@ -206,13 +210,13 @@ complete_key(const IdempotencyKey *key, Completion *completion,
 	KeyRow	   *row = &held.row;
 
 	hold_key(&held, key, store);
-	/* What issue() stores for itself, no policy of the caller's bounds. */
+	/* Policies don't limit what issue() stores for itself. */
 	if (!scope_is_reserved(key->scope))
 		check_size(completion->response, "response", completion->resource_id, "resource_id",
 				   &held.policy);
 	owned_claim(&held, completion->attempt);
 
-	/* The reply to an earlier call may have been lost. */
+	/* The caller may repeat a call whose reply was lost. */
 	if (row->status == completion->status &&
 		row->status_code == completion->status_code &&
 		same_nullable_text(row->resource_id, completion->resource_id) &&
@@ -235,8 +239,8 @@ complete_key(const IdempotencyKey *key, Completion *completion,
 	row->completed_at = held.now;
 
 	/*
-	 * Where claim and completion share a transaction, the key is remembered
-	 * from the claim on: to others they happen at once.
+	 * If claim and completion share a transaction, the ttl begins with the
+	 * claim: for other sessions both happen at the same time.
 	 */
 	if (completion->ttl != NULL)
 		row->expires_at = time_after(held.now, completion->ttl);
@@ -330,8 +334,8 @@ idempotency_fail(PG_FUNCTION_ARGS)
 /*
  * release(key text, scope text, attempt integer)
  *
- * Gives the key back.  Only the attempt is kept, so that an earlier owner is
- * still known as one.  Errors as complete().
+ * Gives the key back.  Only the attempt is kept, by which an earlier owner is
+ * still recognized.  Raises the same errors as complete().
  */
 Datum
 idempotency_release(PG_FUNCTION_ARGS)
@@ -355,8 +359,9 @@ idempotency_release(PG_FUNCTION_ARGS)
 }
 
 /*
- * Let the lease of a held claim run from now, for the time given or else for
- * its own.  A claim that has none is given one.
+ * Renew the lease of a held claim from now on, for the given interval or, if
+ * that is NULL, for that of the claim.  A claim without a lease gets the given
+ * one.
  */
 static void
 renew_lease(HeldKey *held, Interval *lease)
@@ -375,7 +380,8 @@ renew_lease(HeldKey *held, Interval *lease)
  *		returns timestamptz
  *
  * Renews the lease of the caller's claim, or gives it one, and returns its new
- * end.  Errors as complete(), and IK400 where there is none and none is given.
+ * end.  Raises the same errors as complete(), and IK400 if the claim has no
+ * lease and none is given.
  */
 Datum
 idempotency_heartbeat(PG_FUNCTION_ARGS)
@@ -410,8 +416,9 @@ idempotency_heartbeat(PG_FUNCTION_ARGS)
  * checkpoint(key text, scope text, recovery_point text, state jsonb,
  *			  attempt integer, lease interval)
  *
- * Notes a step that the caller's claim has passed, replacing what was noted
- * before, and renews the lease, if there is one.  Errors as complete().
+ * Stores a step that the caller's claim has passed, replacing the previous
+ * one, and renews the lease, if there is one.  Raises the same errors as
+ * complete().
  */
 Datum
 idempotency_checkpoint(PG_FUNCTION_ARGS)

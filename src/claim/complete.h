@@ -22,7 +22,7 @@ typedef struct Completion
 	text	   *resource_id;
 	int32		status_code;	/* or NO_STATUS_CODE */
 	int32		attempt;		/* or NO_ATTEMPT: claimed in this transaction */
-	Interval   *ttl;			/* NULL: as the claim said */
+	Interval   *ttl;			/* NULL: that of the claim */
 
 	/* out */
 	TimestampTz completed_at;
@@ -31,30 +31,30 @@ typedef struct Completion
 
 /*
  * Store the result of the caller's claim.  Completing again with the same
- * result changes nothing.  Raises IK404 where there is no claim to complete,
- * IK413 where the response is too large, IK423 where the attempt was
- * superseded, IK428 where the attempt is needed and missing.  The store is
- * closed for the time of a wait; the caller closes it in the end.
+ * result changes nothing.  Raises IK404 if there is no claim to complete,
+ * IK413 if the response is too large, IK423 if the attempt was superseded, and
+ * IK428 if the attempt is required and missing.  The store is closed during a
+ * wait; the caller closes it afterwards.
  */
 extern void complete_key(const IdempotencyKey *key, Completion *completion,
 						 Store *store);
 
 /*
- * Release a claim that has ended: the key can be claimed again, its result is
- * dropped.  Nothing happens where the attempt is not the present one any more.
- * Returns false where the limit ran out before another transaction's work on
- * the key came to its end.
+ * Release a claim that has ended: its result is dropped, and the key can be
+ * claimed again.  Does nothing if the attempt is not the current one any more.
+ * Returns false if the limit ran out before another transaction that works on
+ * the key has ended.
  */
 extern bool reopen_key(const IdempotencyKey *key, int32 attempt, Store *store,
 					   const WaitLimit *limit);
 
-/* The value, if it is a possible one; raises IK400 otherwise. */
+/* Returns the value if it is valid; raises IK400 otherwise. */
 extern int32 checked_attempt(int32 attempt);
 extern int32 checked_status_code(int32 status_code);
 
 /*
- * Make a held row one that can be claimed again; only the attempt is kept, and
- * lease_until if the owner may not know (remove.c).
+ * Change a held row to a released one.  It keeps only the attempt, and
+ * lease_until if an owner may still return (remove.c).
  */
 extern void write_released(HeldKey *held, TimestampTz lease_until);
 

@@ -3,8 +3,8 @@
  * durable_replay.c
  *	  Replays wait for synchronous standbys, as commits do.
  *
- * A commit is visible before its client is answered by the standbys' leave, if
- * its wait for them is cancelled or its backend ends.  A replay of its result
+ * A commit becomes visible without the confirmation of the standbys if its
+ * wait for them is cancelled or its backend ends.  A replay of its result
  * would promise what a failover can still lose:
  *
  *		A							standby				B
@@ -17,28 +17,28 @@
  *									promoted: K is new,
  *									  no work was done
  *
- * So B waits for what A waited for: until the standbys that synchronous_commit
- * and synchronous_standby_names ask for have confirmed the position up to which
- * WAL was flushed when B had read the row.  What B has read was flushed before it
- * was visible, but for a commit that asked for no flush, whose own answer promised
- * no more.
+ * So B waits as A did: until the standbys that synchronous_commit and
+ * synchronous_standby_names require have confirmed the position up to which
+ * WAL was flushed when B had read the row.  A row that B can see was flushed
+ * before it became visible, except if its commit did not wait for the flush,
+ * and then the first answer promised no more than the replay does.
  *
- * The server offers nothing to wait for from outside: its queue belongs to
- * commits, whose wait swallows a cancel and ends with a warning.  B looks at the
- * confirmed position again and again, at lengthening intervals, and holds nothing
+ * The server has no event on which other code could wait for standbys: its
+ * queue is for commits, whose wait turns a cancel into a warning.  So B polls
+ * the confirmed position, at increasing intervals, and holds no lock
  * meanwhile.
  *
- * With remote_apply a position in the middle of a record is not confirmed before
- * the rest of the record is flushed, which may be long after on a quiet server.
- * The WAL writer is asked to flush it.  Nor does a standby tell at once what it
- * has applied of WAL that has no commit in it: on a quiet server that takes up to
- * its wal_receiver_status_interval.
+ * With remote_apply a position in the middle of a record is not confirmed
+ * before the rest of the record is flushed, which may take long on a quiet
+ * server; so the WAL writer is asked to flush it.  A standby also does not
+ * report at once that it has applied WAL without a commit: on a quiet server
+ * that takes up to its wal_receiver_status_interval.
  *
- * Most results are old.  Each time that a position is confirmed, all transactions
- * that had ended before it was taken are known to be: the oldest transaction that
- * was still running then is remembered, and a row that an older one has written
- * is not waited for.  Transactions are numbered in a circle, so that is forgotten
- * after a time in which the numbers can't go round.
+ * Most results are old.  When a position is confirmed, so are all transactions
+ * that had ended before the position was taken.  The backend remembers the
+ * oldest transaction that was running then, and does not wait for a row that
+ * an older one has written.  Transaction ids wrap around, so it forgets this
+ * before the ids can have done so.
  *
  *-------------------------------------------------------------------------
  */
@@ -65,8 +65,8 @@
 #define CONFIRMED_FOR		USECS_PER_HOUR
 
 /*
- * Per kind of confirmation: transactions before this one had ended when a
- * position was taken that was confirmed since.
+ * For each kind of confirmation: all transactions before this one had ended
+ * when a position was taken that has been confirmed since.
  */
 static struct
 {
@@ -74,7 +74,7 @@ static struct
 	TimestampTz taken_at;
 }			confirmed[NUM_SYNC_REP_WAIT_MODE];
 
-/* What the session's commits wait for. */
+/* The kind of confirmation for which the session's commits wait. */
 static int
 kind_of_confirmation(void)
 {
@@ -104,8 +104,8 @@ position_of(const SyncRepStandbyData *standby, int kind)
 }
 
 /*
- * Whether enough standbys have said so.  Of those that count by priority no more
- * than have to confirm are candidates.
+ * Whether enough standbys have confirmed.  With priorities, there are only as
+ * many candidates as have to confirm.
  */
 static bool
 candidates_confirm(XLogRecPtr position, int kind)
@@ -126,10 +126,10 @@ candidates_confirm(XLogRecPtr position, int kind)
 }
 
 /*
- * Whether the standbys have confirmed the position, or none is asked any more.
- * What is kept for commits is brought up to date when a standby answers; on a
- * quiet server that may be long after the settings were changed, so that the
- * last answers are looked at, too.
+ * Whether the standbys have confirmed the position, or no standby is required
+ * any more.  The server updates the positions for commits when a standby
+ * answers; on a quiet server that may be long after a change of the settings,
+ * so the last answers are checked as well.
  */
 static bool
 is_confirmed(XLogRecPtr position, int kind)
@@ -171,7 +171,7 @@ wait_for_confirmation(XLogRecPtr position, int kind)
 bool
 replay_is_durable(const KeyRow *row)
 {
-	/* What the current transaction has written waits at its commit. */
+	/* The current transaction's own rows are waited for at its commit. */
 	return !durable_replay || !SyncRepRequested() || !sync_standbys_defined() ||
 		row->own || known_as_confirmed(row->writer, kind_of_confirmation());
 }
@@ -182,7 +182,10 @@ wait_for_standbys(void)
 	int			kind = kind_of_confirmation();
 	TimestampTz taken_at = GetCurrentTimestamp();
 
-	/* In this order: what had ended before the position was taken is in it. */
+	/*
+	 * The order matters: transactions that had ended before the position was
+	 * taken are covered by it.
+	 */
 	TransactionId oldest_running = GetLatestSnapshot()->xmin;
 
 	wait_for_confirmation(GetFlushRecPtr(NULL), kind);

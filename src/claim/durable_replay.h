@@ -11,14 +11,15 @@
 #include "store/store.h"
 
 /*
- * Whether a row that was read may be replayed as it is: no standby is asked for,
- * or they are known to have confirmed it, or it is the current transaction's own.
+ * Whether a row that was read may be replayed without a wait: no standby is
+ * required, or they are known to have confirmed it, or the current transaction
+ * has written it.
  */
 extern bool replay_is_durable(const KeyRow *row);
 
 /*
- * Wait until the standbys have confirmed all that has been flushed so far.
- * Nothing should be locked or held open meanwhile.
+ * Wait until the standbys have confirmed all WAL that has been flushed so far.
+ * The caller should hold no lock and no open table.
  */
 extern void wait_for_standbys(void);
 

@@ -3,17 +3,17 @@
  * execute.c
  *	  Claim, work and result in one call.
  *
- * execute() claims the key, calls the command, and stores what it returned;
- * all in the caller's transaction, so that an error of the command undoes the
- * claim with the work.  Only where some errors are to be remembered does the
- * command run in a subtransaction of its own: the claim stays, the work is
- * rolled back, and the error is stored as the result.
+ * execute() claims the key, calls the command, and stores its result; all in
+ * the caller's transaction, so that an error of the command undoes the claim
+ * with the work.  Only if some errors are to be stored does the command run in
+ * a subtransaction: then the work is rolled back, the claim stays, and the
+ * error is stored as the result.
  *
- * The command runs as its caller would run it: looked up by the caller's
- * search_path, with the caller's privileges.
+ * The command runs as if the caller had called it: it is looked up by the
+ * caller's search_path, and has the caller's privileges.
  *
- * once() is a claim that is its own result: one row version, written as
- * completed.
+ * once() is a claim that is its own result: it writes one row version, which
+ * is completed.
  *
  *-------------------------------------------------------------------------
  */
@@ -47,7 +47,10 @@
 PG_FUNCTION_INFO_V1(idempotency_execute);
 PG_FUNCTION_INFO_V1(idempotency_once);
 
-/* Whether a command names its argument types: a parenthesis in quotes is a name's. */
+/*
+ * Whether a command includes argument types.  A parenthesis in quotes is part
+ * of a name.
+ */
 static bool
 is_signature(const char *command)
 {
@@ -63,7 +66,10 @@ is_signature(const char *command)
 	return false;
 }
 
-/* The function that a command names: by its signature or, left out, as one of jsonb. */
+/*
+ * The function that a command names.  Without a signature its argument is
+ * jsonb.
+ */
 static Oid
 function_named(const char *command)
 {
@@ -110,7 +116,7 @@ command_function(const char *command)
 			 errhint("Name a function such as one created by CREATE FUNCTION pay(request jsonb) RETURNS jsonb.")));
 }
 
-/* Call the function.  Returns NULL where it does. */
+/* Call the function. Returns NULL if the function returns null. */
 static Jsonb *
 call_command(Oid function, bool request_isnull, Datum request)
 {
@@ -124,8 +130,8 @@ call_command(Oid function, bool request_isnull, Datum request)
 		return NULL;
 
 	/*
-	 * What the wait for a concurrent owner let pass is for the command to
-	 * see.
+	 * The command must see what was committed during the wait for a concurrent
+	 * owner.
 	 */
 	PushActiveSnapshot(GetTransactionSnapshot());
 	InitFunctionCallInfoData(*call, &flinfo, 1, InvalidOid, NULL, NULL);
@@ -137,8 +143,8 @@ call_command(Oid function, bool request_isnull, Datum request)
 }
 
 /*
- * The same in a subtransaction.  An error that is to be stored is returned,
- * with the work rolled back; any other is raised.
+ * Call the function in a subtransaction.  If its error is to be stored, the
+ * work is rolled back and the error returned; any other error is raised.
  */
 static Jsonb *
 try_command(Oid function, bool request_isnull, Datum request,
@@ -173,7 +179,7 @@ try_command(Oid function, bool request_isnull, Datum request,
 	return response;
 }
 
-/* response->>'id', where the response is an object that has one. */
+/* response->>'id', if the response is an object that has it. */
 static text *
 resource_id_of(Jsonb *response)
 {
@@ -194,7 +200,9 @@ resource_id_of(Jsonb *response)
 	return cstring_to_text(JsonbToCString(NULL, &JsonbValueToJsonb(id)->root, 0));
 }
 
-/* The errors to be stored, as the caller or the policy says; or NULL. */
+/*
+ * The filter of errors to be stored, from the caller or the policy; or NULL.
+ */
 static const ArrayType *
 error_filter(FunctionCallInfo fcinfo, const Policy *policy)
 {
@@ -209,7 +217,7 @@ error_filter(FunctionCallInfo fcinfo, const Policy *policy)
 		DatumGetArrayTypePCopy(PointerGetDatum(policy->cache_errors));
 }
 
-/* Run the command and store its result under the key that is claimed. */
+/* Run the command and store its result under the claimed key. */
 static void
 complete_with_command(const Claim *claim, Store *store, Oid function,
 					  bool request_isnull, Datum request,
@@ -238,9 +246,9 @@ complete_with_command(const Claim *claim, Store *store, Oid function,
  *		   wait interval, cache_errors text[]) returns claim_result
  *
  * Claims the key, calls the command with the request, and completes the key
- * with what it returned.  A key that can't be claimed is answered as claim()
- * answers it.  Raises what claim() and complete() raise, and what the command
- * raises but for what cache_errors says to store.
+ * with the command's result.  If the key can't be claimed, the answer is that
+ * of claim().  Raises the errors of claim() and complete(), and those of the
+ * command that cache_errors does not select.
  */
 Datum
 idempotency_execute(PG_FUNCTION_ARGS)
@@ -284,9 +292,9 @@ idempotency_execute(PG_FUNCTION_ARGS)
 
 /*
  * Whether the call is evaluated for a row that a concurrent transaction has
- * changed: PostgreSQL then sets up the query once more (EvalPlanQual), as an
- * executor whose memory is a child of the first one's.  No other executor is set
- * up directly below one.
+ * changed: PostgreSQL then starts the query a second time (EvalPlanQual), in
+ * an executor whose memory context is a child of the first one's.  No other
+ * executor has such a parent.
  */
 static bool
 is_evaluated_again(FunctionCallInfo fcinfo)
@@ -301,11 +309,11 @@ is_evaluated_again(FunctionCallInfo fcinfo)
  * once(key text, scope text, ttl interval) returns boolean
  *
  * True for the first caller, false for every later one.  Waits for a
- * concurrent first as the policy and settings say.  Raises IK409 where that
- * does not end in time or the key is under a lease, IK422 where the key was
- * claimed with a request, IK400 for a bad key or ttl, IK500 where it was
- * true for an earlier version of the same row: false for this one would undo
- * the effect.
+ * concurrent first caller according to the policy and settings.  Raises IK409
+ * if that caller does not end in time or the key is under a lease, IK422 if
+ * the key was claimed with a request, IK400 for a bad key or ttl, and IK500 if
+ * the result was true for an earlier version of the same row: false for this
+ * version would undo the effect.
  */
 Datum
 idempotency_once(PG_FUNCTION_ARGS)

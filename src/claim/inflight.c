@@ -1,20 +1,21 @@
 /*-------------------------------------------------------------------------
  *
  * inflight.c
- *	  Which keys are claimed and not finished, committed or not.
+ *	  The claims that are not finished, committed or not.
  *
- * Leaves are read with a dirty snapshot, which shows the rows of transactions in
- * progress; deferred claims have no rows yet and come from shared memory
- * (deferred.c).  For one key the index is enough.  For all keys every row is
- * read: an index over the status would make completions leave the heap-only path,
- * and a register of all owners would cost every claim.
+ * Leaves are read with a dirty snapshot, which shows the rows of transactions
+ * in progress; deferred claims have no rows yet and come from shared memory
+ * (deferred.c).  One key is found by the index.  For all keys every row is
+ * read: with an index on the status, completions would not be heap-only
+ * updates, and a register of all owners would cost every claim.
  *
  * The distributed store shows the claims that are committed, and those of the
  * current transaction: uncommitted claims of others are known only to the
- * servers that hold them.
+ * servers that store them.
  *
- * Sessions that wait for a key hold a lock that is named as the key's lock is
- * (keylock.c), in a class of its own: so pg_locks tells exactly who they are.
+ * Sessions that wait for a key hold a lock with the name of the key's lock and
+ * a class of its own (keylock.c), so that pg_locks shows exactly these
+ * sessions.
  *
  *-------------------------------------------------------------------------
  */
@@ -45,8 +46,8 @@ enum
 };
 
 /*
- * The transaction to which the writer of a row belongs.  A subtransaction that
- * has ended holds no lock any more by which its session could be found.
+ * The top-level transaction of a row's writer.  A subtransaction that has
+ * ended no longer holds a lock by which its session could be found.
  */
 static TransactionId
 whole_transaction(const KeyRow *row, TransactionId writer)
@@ -78,7 +79,7 @@ put_claim(ReturnSetInfo *result, const IdempotencyKey *key, const KeyRow *row,
 	tuplestore_putvalues(result->setResult, result->setDesc, values, isnull);
 }
 
-/* Add the claims that their owners have deferred: all, or those of one key. */
+/* Add the deferred claims: all, or those of one key. */
 static void
 put_deferred_claims(ReturnSetInfo *result, const IdempotencyKey *of)
 {
@@ -100,7 +101,10 @@ typedef struct Visit
 	const IdempotencyKey *of;	/* NULL: all keys */
 } Visit;
 
-/* The same from a store that does not show what others have not committed. */
+/*
+ * The same for a store that does not show uncommitted claims of other
+ * transactions.
+ */
 static void
 put_visited_claim(const IdempotencyKey *key, const KeyRow *row, void *argument)
 {

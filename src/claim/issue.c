@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * issue.c
- *	  Keys that the server hands out.
+ *	  Keys that the server issues.
  *
  * Two rows are behind an issued key:
  *
@@ -11,31 +11,31 @@
  *						the issued key as its resource_id: what tells the next
  *						caller which key the subject has
  *
- * The record is made with claim and complete, so that the races are theirs:
+ * The record is made with claim and complete, which settle the races:
  *
- *		- A and B ask for a subject at once.  One claims the record.  The other
- *		  waits for the end of its transaction and replays the key, or, if it
- *		  was rolled back, issues one.
+ *		- A and B ask for the key of a subject at the same time.  One claims
+ *		  the record.  The other waits for the end of its transaction and
+ *		  replays the key, or, if it was rolled back, issues one.
  *		- A crash leaves both rows or none.
  *
- * Whether a subject still has its key is for the key's row to say.  Claiming
- * and completing the key let it live longer than it was issued for, forget()
- * and purge() end it earlier, and a second key while the first is remembered
- * would let the same cart be paid twice.  So the record outlasts the key, and
- * where it is replayed, the key's row is looked up:
+ * The key's row decides whether a subject still has its key.  Claiming and
+ * completing the key extend its life beyond the ttl of issue(), forget() and
+ * purge() end it earlier, and a second key while the first is stored would let
+ * the same cart be paid twice.  So the record outlasts the key, and if the
+ * record is replayed, the key's row is looked up:
  *
- *		- The key is gone.  The record is released and claimed again.  Of two
- *		  that find it so, one releases it; the other waits for its end, finds
- *		  the attempt risen, and replays the new key.
+ *		- The key is gone.  The record is released and claimed again.  If two
+ *		  transactions find that, one releases the record; the other waits for
+ *		  its end, finds a higher attempt, and replays the new key.
  *
- * The record is kept for three times the ttl: within the first the key is
- * claimed, within the second the work is done, for the third the result is
- * remembered.  A claim of an issued key that asks for no ttl has that of the
- * key (claim.c), or, after a release, that of the policy; the longer of the
- * two counts.  So the record ends before the key only where a claim or a
- * completion asks for a longer ttl, or work takes longer than one.  To keep it
- * up to date at each claim and completion was ruled out: work on a key would
- * then stand in the way of everybody who asks for it.
+ * The record is kept for three times the ttl: the key is claimed within the
+ * first, the work is done within the second, and the result is stored for the
+ * third.  A claim of an issued key that asks for no ttl has that of the key
+ * (claim.c), or, after a release, that of the policy; the longer of the two is
+ * used.  So the record expires before the key only if a claim or a completion
+ * asks for a longer ttl, or the work takes longer than one ttl.  Updating the
+ * record at each claim and completion was ruled out: issue() would then wait
+ * for the work on the key.
  *
  *-------------------------------------------------------------------------
  */
@@ -58,7 +58,7 @@ PG_FUNCTION_INFO_V1(idempotency_issue);
 
 #define RECORD_TTLS		3.0
 
-/* A subject is stored as a key, and bounded as the longest of them. */
+/* A subject is stored as a key, and may be as long as the longest key. */
 #define MAX_SUBJECT_LENGTH	8192
 
 /* What is asked for. */
@@ -134,7 +134,7 @@ record_ttl(const Request *request)
 												 Float8GetDatum(RECORD_TTLS)));
 }
 
-/* Whether the key that the record names is still there. */
+/* Whether the key in the record is still stored. */
 static bool
 key_is_live(const Request *request, text *name)
 {
@@ -153,10 +153,10 @@ record_is_busy(const Request *request)
 			 errmsg("another transaction is issuing the key of \"%s\"",
 					key_in_message(request->subject)),
 			 errdetail("It has not ended within the time that the policy lets a claim wait."),
-			 errhint("Ask again; end the transaction that issues a key at once, or raise idempotency.default_wait.")));
+			 errhint("Call issue() again. Commit soon after a key was issued, or raise idempotency.default_wait.")));
 }
 
-/* The subject's key, a new one where it has none. */
+/* The subject's key; a new one if it has none. */
 static text *
 key_of_subject(const Request *request)
 {
@@ -171,7 +171,7 @@ key_of_subject(const Request *request)
 	claim.ttl = record_ttl(request);
 	claim.first_sent = NO_TIME;
 	claim.policy = request->policy;
-	/* What the policy asks of keys, it does not ask of their records. */
+	/* The rules of the policy are for keys, not for their records. */
 	claim.policy.require_request = false;
 	claim.policy.require_issued = false;
 	wait_at_most(&claim.limit, &request->policy.wait);
@@ -253,8 +253,8 @@ check_arguments(FunctionCallInfo fcinfo)
 /*
  * issue(scope text, subject text, ttl interval) returns text
  *
- * The key of the subject: the one that was issued before, while it is
- * remembered, else a new one.  Raises IK400 for bad arguments, and IK409 where
+ * The key of the subject: the one that was issued before if it is still
+ * stored, otherwise a new one.  Raises IK400 for bad arguments, and IK409 if
  * another transaction that issues the key does not end in time.
  */
 Datum

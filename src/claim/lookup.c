@@ -1,13 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * lookup.c
- *	  What is stored for a key, without waiting.
+ *	  Reading the row of a key without waiting.
  *
- * No lock of the key is taken, and so a row that is being moved to another
- * leaf may escape the probe: read as not yet there in the one, as gone from
- * the other.  That takes a commit between two readings of one probe, and the
- * next probe finds the row; nothing is believed absent before two in a row
- * have found nothing.
+ * The key is not locked, so a probe may miss a row that is being moved to
+ * another leaf: it may read one leaf before the row is committed there, and
+ * the other after the row was deleted there.  That takes a commit between two
+ * reads of one probe, and the next probe finds the row; so a key counts as
+ * absent only if two successive probes have found nothing.
  *
  *-------------------------------------------------------------------------
  */
@@ -62,7 +62,7 @@ lookup_key(const IdempotencyKey *key, KeyRow *row)
 /*
  * lookup(key text, scope text) returns setof keys
  *
- * The key's row, or none where nothing is stored or it has expired.
+ * The key's row; no row if nothing is stored or the key has expired.
  */
 Datum
 idempotency_lookup(PG_FUNCTION_ARGS)

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * lookup.h
- *	  What is stored for a key, without waiting.
+ *	  Reading the row of a key without waiting.
  *
  *-------------------------------------------------------------------------
  */
@@ -12,7 +12,7 @@
 
 /*
  * Find the key's live row: the committed one, or the current transaction's
- * own.  A row that only exists for a transaction in progress is none.
+ * own.  Uncommitted rows of other transactions are ignored.
  */
 extern bool lookup_key(const IdempotencyKey *key, KeyRow *row);
 

@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * once_support.c
- *	  Where in a query once() may stand.
+ *	  Where in a query once() may be called.
  *
  * once() must be evaluated once for a row, and only for a row that the query
- * goes on with; else its key counts as seen, and the effect has not happened.
- * PostgreSQL promises neither of a condition:
+ * keeps; otherwise its key counts as seen although the effect has not
+ * happened.  PostgreSQL guarantees neither for a condition:
  *
  *		- UPDATE, DELETE, MERGE, and SELECT with a locking clause, evaluate the
  *		  query again for a row that a concurrent transaction has changed
@@ -15,17 +15,17 @@
  *		  query with ORDER BY and LIMIT below the sort, for rows that are then
  *		  left out.
  *
- * The planner asks this support function to simplify each call that it meets,
- * at the level of the query that contains it after views, functions in SQL and
- * subqueries have been merged into it.  It simplifies nothing and refuses calls
- * at such levels.  A call that is hidden in a function which is not merged is
- * not seen.
+ * The planner asks this support function to simplify each call, at the query
+ * level that contains the call after views, SQL functions and subqueries have
+ * been inlined.  The function simplifies nothing, and refuses calls at levels
+ * of these kinds.  It does not see a call inside a function that is not
+ * inlined.
  *
- * A subquery is evaluated again with the level above it if it is part of an
- * expression there.  The rows of a CTE, and of a subquery in FROM, are
- * remembered.  RETURNING is evaluated for what has been changed, once.  Beside
- * it, a call that comes out of a function in SQL is not told from the one in
- * RETURNING; it is found when it is evaluated again: see idempotency_once().
+ * A subquery in an expression is evaluated again with the level above it.  The
+ * rows of a CTE, and of a subquery in FROM, are kept.  RETURNING is evaluated
+ * once for each changed row.  If a query has a call in RETURNING, a call that
+ * comes from an inlined SQL function can't be distinguished from it; the
+ * second evaluation of that call raises an error: see idempotency_once().
  *
  *-------------------------------------------------------------------------
  */
@@ -41,7 +41,7 @@
 
 PG_FUNCTION_INFO_V1(idempotency_once_support);
 
-/* Whether an expression calls the function, subqueries left aside. */
+/* Whether an expression calls the function outside its subqueries. */
 static bool
 calls(Node *node, void *function)
 {
@@ -53,9 +53,9 @@ calls(Node *node, void *function)
 }
 
 /*
- * Whether the call, if it is one of this level, is in RETURNING: evaluated for
- * a row that has been changed.  One that an SQL function brought along is in
- * no place that can be named.
+ * Whether the call, if it belongs to this level, is in RETURNING, which is
+ * evaluated for a row that has been changed.  The place of a call from an
+ * inlined SQL function is unknown.
  */
 static bool
 is_in_returning(const Query *query, Oid function)
@@ -76,9 +76,9 @@ is_evaluated_again(const Query *query)
 }
 
 /*
- * Whether a level is planned for an expression of its parent: neither as one of
- * the parent's CTEs, which are planned first of all, nor as one of its
- * relations, which are planned when it knows them all.
+ * Whether a level is planned for an expression of its parent.  It is not if it
+ * is one of the parent's CTEs, which are planned first, or one of its
+ * relations, which are planned after all of them are known.
  */
 static bool
 is_of_expression(const PlannerInfo *parent)
@@ -120,7 +120,7 @@ is_above_discarded_rows(const Query *query, Oid function)
 		(relations > 1 || (query->sortClause != NIL && query->limitCount != NULL));
 }
 
-/* The only form that is right whatever the query around it. */
+/* The form that is correct in every query. */
 #define WRITE_A_CTE \
 	errhint("Select the rows first, and call it alone in the WHERE of a CTE: " \
 			"WITH m AS MATERIALIZED (SELECT ..), fresh AS MATERIALIZED (SELECT * FROM m WHERE idempotency.once(m.id, 'consumer')) .. FROM fresh ..")
@@ -143,13 +143,13 @@ refuse_call(const PlannerInfo *root, Oid function)
 		ereport(ERROR,
 				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
 				 errmsg("once() is called where PostgreSQL may evaluate it for rows that are not in the result"),
-				 errdetail("A condition beside a join, or ORDER BY and LIMIT, may be evaluated for rows that these leave out; their keys would count as seen."),
+				 errdetail("A condition of a query with a join, or with ORDER BY and LIMIT, may be evaluated for rows that these remove; their keys would count as seen."),
 				 WRITE_A_CTE));
 }
 
 /*
- * Support function of once().  Raises IK400 for a call where it may be
- * evaluated more than once for a row, or for a row that is left out.
+ * Support function of once().  Raises IK400 for a call that may be evaluated
+ * more than once for a row, or for a row that is not in the result.
  */
 Datum
 idempotency_once_support(PG_FUNCTION_ARGS)
@@ -160,7 +160,7 @@ idempotency_once_support(PG_FUNCTION_ARGS)
 	{
 		SupportRequestSimplify *simplify = (SupportRequestSimplify *) request;
 
-		/* Without a query around it, an expression is evaluated as it stands. */
+		/* An expression outside a query is evaluated once. */
 		if (simplify->root != NULL)
 			refuse_call(simplify->root, simplify->fcall->funcid);
 	}

@@ -1,24 +1,24 @@
 /*-------------------------------------------------------------------------
  *
  * remove.c
- *	  Removing keys, and what they say, or keeping it longer: forget, purge,
+ *	  Removing keys or their contents, or keeping them longer: forget, purge,
  *	  erase, erase_scope, retain.
  *
- * A key is held (hold.c) while its row is removed, so that no row escapes that
- * is being moved, and nothing is undone that a claim relies on: a claim that
- * is waiting for the key finds it absent, or erased, when this transaction
- * ends.
+ * A key is held (hold.c) while its row is removed, so that a row that is being
+ * moved is not missed, and a claim does not rely on a row that disappears: a
+ * claim that waits for the key finds it absent, or erased, when this
+ * transaction ends.
  *
- * An owner that has not ended its claim must not be able to end another's.  So
- * the row of an unfinished claim stays, with nothing but its attempt, as a
- * released key whose lease_until says that somebody may still come: the next
- * claim has a higher attempt, and the late owner is refused.  Such a row is
- * removed by expiry alone, whatever else is called; a claim that only the current
- * transaction knows of goes as a whole.
+ * An owner that has not ended its claim must not be able to end another
+ * owner's.  So the row of an unfinished claim stays, with its attempt only, as
+ * a released key whose lease_until marks that an owner may still return: the
+ * next claim has a higher attempt, and the late owner is refused.  Only expiry
+ * removes such a row.  A claim that only the current transaction can see is
+ * removed as a whole.
  *
- * purge() and erase_scope() read all rows and do with each what forget() and
- * erase() do.  Nothing is locked but the keys, so that nobody else waits for a
- * call that may take long, or that is part of a long transaction.
+ * purge() and erase_scope() read all rows and treat each as forget() and
+ * erase() do.  They lock nothing but the keys, so that claims of other keys
+ * don't wait for a long call, or for the long transaction that it is part of.
  *
  *-------------------------------------------------------------------------
  */
@@ -46,7 +46,10 @@ holds_live_row(const HeldKey *held)
 	return held->found && held->row.expires_at > held->now;
 }
 
-/* Whether the row tells a late owner, of the claim or of one before it, apart. */
+/*
+ * Whether the row's attempt is needed to recognize a late owner of this or an
+ * earlier claim.
+ */
 static bool
 fences_owner(const KeyRow *row)
 {
@@ -88,8 +91,8 @@ forget_held_key(HeldKey *held)
  * forget(key text, scope text) returns boolean
  *
  * Removes the key, whatever its state: the next request with it runs as the
- * first, but for its attempt if the claim was unfinished.  Returns whether it
- * was there.
+ * first, except that the attempt rises if the claim was unfinished.  Returns
+ * whether the key was there.
  */
 Datum
 idempotency_forget(PG_FUNCTION_ARGS)
@@ -108,7 +111,7 @@ idempotency_forget(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(forgotten);
 }
 
-/* Whether a scope is the given one or below it. */
+/* Whether a scope is the given one or is below it. */
 static bool
 scope_covers(const text *above, const text *scope)
 {
@@ -121,10 +124,10 @@ scope_covers(const text *above, const text *scope)
 }
 
 /*
- * Work on each key of the scope and below it that is stored in the local store,
- * and count those for which the work returns true.  A key that is claimed
- * meanwhile may be left out; one whose row moves or changes is not, and may be
- * met again.
+ * Work on each key of the scope, and of those below it, that is in the local
+ * store, and count those for which the work returns true.  A key that is
+ * claimed meanwhile may be missed; a key whose row moves or changes is not,
+ * but may be met twice.
  */
 static int64
 work_on_scope(const text *scope, bool (*work) (const IdempotencyKey *key, Store *store))
@@ -177,7 +180,7 @@ purge_key(const IdempotencyKey *key, Store *store)
 	return forget_held_key(&held);
 }
 
-/* Forget the scope's claims that are not written yet; returns how many there were. */
+/* Forget the scope's deferred claims; returns how many there were. */
 static int64
 purge_deferred(const text *scope)
 {
@@ -225,7 +228,10 @@ has_result(const KeyRow *row)
 	return row->status == KEY_COMPLETED || row->status == KEY_FAILED;
 }
 
-/* Erase what a held key says, if it has a result.  Returns whether it had. */
+/*
+ * Erase the contents of a held key if it has a result.  Returns whether it had
+ * one.
+ */
 static bool
 erase_held_key(HeldKey *held)
 {
@@ -264,9 +270,9 @@ holds_claim_in_progress(const HeldKey *held)
 /*
  * erase(key text, scope text) returns boolean
  *
- * Drops response, state and fingerprint of a key that has a result, and keeps
- * the fact: a retry replays status 410 and no body.  Returns whether there is
- * such a key.  Raises IK409 for one that is in progress.
+ * Removes response, state and fingerprint of a key that has a result, and
+ * keeps the key: a retry replays status 410 and no body.  Returns whether
+ * there is such a key.  Raises IK409 if its claim is in progress.
  */
 Datum
 idempotency_erase(PG_FUNCTION_ARGS)
@@ -290,8 +296,8 @@ idempotency_erase(PG_FUNCTION_ARGS)
 }
 
 /*
- * A claim in progress is not waited for.  What others are doing to a result is:
- * that it is there is committed, and it must not be left.
+ * The call does not wait for a claim in progress.  It waits for a transaction
+ * that works on a committed result, which must not be left unerased.
  */
 static bool
 erase_result(const IdempotencyKey *key, Store *store)
@@ -309,7 +315,7 @@ erase_result(const IdempotencyKey *key, Store *store)
  * erase_scope(scope text) returns bigint
  *
  * Erases every key of the scope, and of those below it, that has a result, and
- * returns how many there were.  Keys in progress are left as they are.
+ * returns how many there were.  Keys in progress are not changed.
  */
 Datum
 idempotency_erase_scope(PG_FUNCTION_ARGS)
@@ -329,9 +335,9 @@ idempotency_erase_scope(PG_FUNCTION_ARGS)
 /*
  * retain(key text, scope text, ttl interval) returns timestamptz
  *
- * Remembers the key's result, erased or not, for the given time from now, and
- * returns when it expires; NULL if there is none.  Raises IK409 if a claim is in
- * progress, IK400 for a bad key or ttl.
+ * Keeps the key's result, erased or not, for the given time from now, and
+ * returns when it expires; NULL if there is none.  Raises IK409 if a claim is
+ * in progress, IK400 for a bad key or ttl.
  */
 Datum
 idempotency_retain(PG_FUNCTION_ARGS)
@@ -349,7 +355,7 @@ idempotency_retain(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
 				 errmsg("ttl must not be null"),
-				 errhint("Give the time for which the result is to be remembered.")));
+				 errhint("Give the time for which the result is to be kept.")));
 	store_open(&store);
 	hold_key(&held, &key, &store);
 	if (holds_claim_in_progress(&held))

@@ -3,16 +3,15 @@
  * keylock.c
  *	  The lock of a key.
  *
- * The lock is an advisory lock of our own class, named by 64 bits of the
- * key's hash.  Who writes a row of the key holds it from before the probe
- * that the write relies on until the row is written, and no longer: from then
- * on the uncommitted row itself is the guard.  So a lock is held for a moment
- * only, but by a claim that is written with its result (deferred.c), of which a
- * transaction has a bounded number; and what there is to wait for is the end of
- * the transaction.
+ * The lock is an advisory lock of our own class, named by 64 bits of the key's
+ * hash.  A transaction that writes a row of the key holds the lock from before
+ * the probe on which the write relies until the row is written, and no longer:
+ * from then on the uncommitted row itself protects the key.  So a lock is held
+ * for a moment only, except by a claim that is written with its result
+ * (deferred.c), of which a transaction has a bounded number.  Other sessions
+ * wait for the end of the transaction, not for the lock.
  *
- * The lock only orders.  Keys that share its 64 bits cost each other time,
- * nothing else.
+ * Keys that share the 64 bits only delay each other.
  *
  *-------------------------------------------------------------------------
  */
@@ -25,8 +24,9 @@
 #include "utils/resowner.h"
 
 /*
- * A claim that is not to wait must not take a session for the owner that has the
- * lock for a moment, as in forget() of an absent key.  It waits that moment.
+ * A claim that is not to wait must not mistake a session that holds the lock
+ * for a moment, as forget() of an absent key does, for the owner.  So it waits
+ * for that moment.
  */
 #define MOMENT_MS	100
 
@@ -75,9 +75,9 @@ keylock_release(const IdempotencyKey *key)
 }
 
 /*
- * Who waits for a key is counted by locks that all can have at once, under a
- * class of their own: the lock manager knows how many there are, they end with
- * their transactions, and a claim that does not wait takes none.
+ * Waiters of a key are counted by share locks of a class of their own: the
+ * lock manager knows how many are held, they are released with their
+ * transactions, and a claim that does not wait takes none.
  */
 static void
 waiters_tag(LOCKTAG *tag, const IdempotencyKey *key)

@@ -138,7 +138,10 @@ run_within(const WaitLimit *limit, int least_ms, void (*work) (void *), void *ar
 	if (timeout == 0)
 		return false;
 
-	/* The least time is no reason to run into a lock_timeout that the limit spares. */
+	/*
+	 * The minimum must not exceed a lock_timeout to which the limit would not
+	 * have come.
+	 */
 	if (limit->limited && (LockTimeout == 0 || LockTimeout > left))
 		return work_with_timeout(LockTimeout == 0 ? timeout : Min(timeout, LockTimeout),
 								 work, argument);
