@@ -19,11 +19,11 @@
  *		write the row, release the lock -------------------> new, recovered
  *		(or defer that until the result is known: deferred.c)
  *
- * The glance is for replays: it makes them cheap, and keeps many concurrent
- * duplicates from queueing for the lock.  For new keys it is wasted, so a
- * backend whose last claim was not answered with a stored row skips it.  If
- * the lock is not free, a probe without the lock precedes the wait: it may
- * find an answer.
+ * The probe without the lock is for replays: it makes them cheap, and keeps
+ * many concurrent duplicates from queueing for the lock.  For a new key it is
+ * wasted, so a backend whose last claim was not answered from a stored row
+ * skips it, unless the lock is not free at once: then the probe may find an
+ * answer.
  *
  * The distributed store has no such lock, and must be written to before it is
  * read.  There a claim begins with the write, as if it had probed and found
@@ -87,9 +87,8 @@ typedef enum Verdict
 /* How the key is probed. */
 typedef enum Look
 {
-	LOOK_GLANCE,				/* without the lock, in the most likely leaf */
-	LOOK_UNLOCKED,				/* without the lock, everywhere */
-	LOOK_LOCKED,				/* under the lock, everywhere */
+	LOOK_UNLOCKED,				/* without the lock: "nothing" may be wrong */
+	LOOK_LOCKED,				/* under the lock */
 	LOOK_BLIND					/* not at all: the store is written to first */
 } Look;
 
