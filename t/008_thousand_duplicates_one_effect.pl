@@ -12,7 +12,7 @@ my $most = 1000;
 
 my $node = PostgreSQL::Test::Cluster->new('primary');
 $node->init;
-$node->append_conf('postgresql.conf', 'max_connections = ' . ($most + 20));
+$node->append_conf('postgresql.conf', 'max_connections = ' . ($most + 20) . "\nidempotency.max_waiters = $most");
 $node->start;
 
 # A request as an application makes it.  The owner works until every other
