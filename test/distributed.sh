@@ -75,8 +75,26 @@ run_regress() {
 	[ ! -s "$directory/regression.diffs" ] || cat "$directory/regression.diffs"
 }
 
+# run_spec NAME: whether its output is as expected.  $wanted is the last that was
+# compared.
+run_spec() {
+	local name=$1 alternate
+	PGAPPNAME=isolation/$name PGTZ=PST8PDT PGDATESTYLE='Postgres, MDY' PGOPTIONS='-c intervalstyle=postgres_verbose' \
+		"$programs/isolation/isolationtester" "dbname=distributed_isolation" \
+		<"$directory/specs/$name.spec" 2>&1 | permutations '^$' /dev/stdin >"$result"
+	for alternate in test/distributed/"$name".out expected/"$name".out expected/"$name"_1.out; do
+		[ -e "$alternate" ] || continue
+		wanted=$directory/expected/$name.out
+		permutations "$pattern" <(rename "$alternate") >"$wanted"
+		! diff -qB "$wanted" "$result" >/dev/null || return 0
+	done
+	return 1
+}
+
+# A wait of a millisecond may be seen by the tester, which goes on to the next step
+# then: such a spec is run again.
 run_isolation() {
-	local name pattern wanted result alternate
+	local name pattern wanted result
 	make_database distributed_isolation
 	for name; do
 		pattern=$(left_out "$name")
@@ -84,22 +102,14 @@ run_isolation() {
 		permutations "$pattern" <(rename "specs/$name.spec") >"$directory/specs/$name.spec"
 		# Without any, all that are possible would be run.
 		grep -q '^permutation ' "$directory/specs/$name.spec" || continue
-		PGAPPNAME=isolation/$name PGTZ=PST8PDT PGDATESTYLE='Postgres, MDY' PGOPTIONS='-c intervalstyle=postgres_verbose' \
-			"$programs/isolation/isolationtester" "dbname=distributed_isolation" \
-			<"$directory/specs/$name.spec" 2>&1 | permutations '^$' /dev/stdin >"$result"
-		for alternate in test/distributed/"$name".out expected/"$name".out expected/"$name"_1.out; do
-			[ -e "$alternate" ] || continue
-			wanted=$directory/expected/$name.out
-			permutations "$pattern" <(rename "$alternate") >"$wanted"
-			if diff -qB "$wanted" "$result" >/dev/null; then
-				echo "ok - $name"
-				passed=$((passed + 1))
-				continue 2
-			fi
-		done
-		echo "not ok - $name"
-		failed=$((failed + 1))
-		diff -B -U 5 "$wanted" "$result"
+		if run_spec "$name" || run_spec "$name" || run_spec "$name"; then
+			echo "ok - $name"
+			passed=$((passed + 1))
+		else
+			echo "not ok - $name"
+			failed=$((failed + 1))
+			diff -B -U 5 "$wanted" "$result"
+		fi
 	done
 }
 
