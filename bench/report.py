@@ -1,4 +1,4 @@
-"""Write REPORT.md and its figures from what the parts of the benchmark left.
+"""Write REPORT.md, TARGETS.md and their figures from what the parts of the benchmark left.
 
 Reads .build/bench/all, and .build/bench/large and tried.md where they are.
 Ratios are of slices that ran next to each other: a candidate's throughput over
@@ -508,6 +508,45 @@ def written(name):
         return file.read()
 
 
+def answers():
+    """What a user asks, ours against the peers."""
+    ours, by_hand, redis = "execute", "handwritten", "redis"
+    rows = []
+
+    def row(what, of_one):
+        cells = [of_one(candidate) for candidate in ("bare", ours, by_hand, redis)]
+        if any(cell != "–" for cell in cells):
+            rows.append((what, *cells))
+
+    killed = defaultdict(list)
+    for candidate, _, _, status, paid in lines("failures.tsv"):
+        killed[candidate].append(status in ("200", "201") and int(paid) == 1)
+    row("killed half-way, then retried: right in the end",
+        lambda c: f"{sum(killed[c])} of {len(killed[c])}" if killed[c] else "–")
+    row("a new request, 8 clients, durable: median", lambda c: milliseconds(middle(of(load, "new", c, 8), "p50")))
+    row("the same: 99 of 100 are faster than", lambda c: milliseconds(middle(of(load, "new", c, 8), "p99")))
+    row("a new request: PostgreSQL's WAL", lambda c: number(middle(of(load, "new", c, 8), "wal"), " bytes"))
+    row("a replay, 1 client: median", lambda c: milliseconds(middle(of(load, "replay", c, 1), "p50")))
+    text = table(("", "bare insert", "**extension**", "hand-written table", "Redis"), rows)
+    said = []
+    gone = re.search(r"^(\d+) keys, (?s:.*)^turn of the wheel +(\d+) ms +(\d+) bytes(?s:.*)^DELETE and VACUUM +(\d+) ms +(\d+) bytes",
+                     listing("expiry.txt"), re.MULTILINE)
+    if gone:
+        keys, ms, wal, delete_ms, delete_wal = map(int, gone.groups())
+        said.append(f"- **Expiry**: {keys:,} expired keys are gone in {ms} ms with {wal / 1000:,.0f} kB of WAL; by `DELETE` and `VACUUM` in "
+                    f"{delete_ms:,} ms with {delete_wal / 1e6:,.0f} MB.\n")
+    among = times_among("new")
+    if among:
+        said.append(f"- **Growth**: a claim among {max(among):,} live keys takes {growth(among, max(among)).median:.2f} times as long as among "
+                    f"{min(among):,}.\n")
+    flat = re.search(r"^largest of the last ten ticks: ([+-][\d.]+) per cent", listing("disk.txt", LARGE), re.MULTILINE)
+    if flat:
+        said.append(f"- **Size** under steady load: {flat[1]} % over ten ticks after the ten before.\n")
+    return text + "\n" + "".join(said) + \
+        "\nThe extension by `execute`; the hand-written table in PL/pgSQL; Redis by `SET NX`, the payment, `SET`, with `everysec`. " \
+        "[Targets](TARGETS.md) and what stands before them are for those who work on the extension.\n"
+
+
 def reservations():
     """Why the figures may deserve less belief than usual."""
     said = []
@@ -523,8 +562,7 @@ def reservations():
 def main():
     machine = "; ".join(f"{what} {value}" for what, value in environment.items())
     sections = [
-        ("# What it costs, beside its peers", f"`make bench` measures this anew. {machine}.\n" + reservations()),
-        ("## Targets", targets()),
+        ("# What it costs, against its peers", answers() + f"\n`make bench` measures this again. {machine}.\n" + reservations()),
         ("## New keys", throughput()),
         ("## Replays", replay()),
         ("## Responses of 1 kB and 20 kB", responses()),
@@ -546,12 +584,16 @@ def main():
          "round that does not count; ratios are taken within a round, and shown as median (lowest–highest). Commits are durable unless "
          "said otherwise. The hand-written function claims by `INSERT .. ON CONFLICT`, compares a hash of the request, and has no index "
          "for expiry. The Redis recipe is `SET NX`, the payment, `SET`; it compares nothing. Client and servers share the processors.\n"),
+    ]
+    upkeep = [
+        ("# Targets", f"For those who work on the extension; [REPORT.md](REPORT.md) is for those who use it. {machine}.\n\n" + targets()),
         ("## What stands before the targets that are not met", written("limits.md")),
         ("## What was tried and did not pay", written("tried.md")),
     ]
-    with open(os.path.join(HERE, "REPORT.md"), "w", encoding="utf-8") as file:
-        file.write("\n".join(f"{head}\n\n{text.rstrip()}\n" for head, text in sections if text.strip()))
-    print("bench/REPORT.md is written")
+    for name, parts in (("REPORT.md", sections), ("TARGETS.md", upkeep)):
+        with open(os.path.join(HERE, name), "w", encoding="utf-8") as file:
+            file.write("\n".join(f"{head}\n\n{text.rstrip()}\n" for head, text in parts if text.strip()))
+        print(f"bench/{name} is written")
 
 
 main()

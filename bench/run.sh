@@ -3,8 +3,8 @@
 # run.sh: run the benchmark, or a part of it, on servers of its own.
 #
 #	bench/run.sh all		everything that takes less than ten minutes;
-#					writes REPORT.md and its figures
-#	bench/run.sh large		what takes longer; REPORT.md is written anew
+#					writes REPORT.md, TARGETS.md and their figures
+#	bench/run.sh large		what takes longer; both are written again
 #					with it, where "all" has run
 #	bench/run.sh instructions	instructions and WAL of each candidate, alone
 #
