@@ -12,9 +12,6 @@
  * The command runs as if the caller had called it: it is looked up by the
  * caller's search_path, and has the caller's privileges.
  *
- * once() is a claim that is its own result: it writes one row version, which
- * is completed.
- *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -45,7 +42,6 @@
 #include "utils/varlena.h"
 
 PG_FUNCTION_INFO_V1(idempotency_execute);
-PG_FUNCTION_INFO_V1(idempotency_once);
 
 /*
  * Whether a command includes argument types.  A parenthesis in quotes is part
@@ -116,17 +112,26 @@ command_function(const char *command)
 			 errhint("Name a function such as one created by CREATE FUNCTION pay(request jsonb) RETURNS jsonb.")));
 }
 
+/* What is to be done for a key. */
+typedef struct Command
+{
+	Oid			function;
+	bool		request_isnull;
+	Datum		request;
+	const ArrayType *filter;	/* errors to be stored as the result, or NULL */
+} Command;
+
 /* Call the function. Returns NULL if the function returns null. */
 static Jsonb *
-call_command(Oid function, bool request_isnull, Datum request)
+call_command(const Command *command)
 {
 	LOCAL_FCINFO(call, 1);
 	FmgrInfo	flinfo;
 	Datum		result;
 
-	InvokeFunctionExecuteHook(function);
-	fmgr_info(function, &flinfo);
-	if (flinfo.fn_strict && request_isnull)
+	InvokeFunctionExecuteHook(command->function);
+	fmgr_info(command->function, &flinfo);
+	if (flinfo.fn_strict && command->request_isnull)
 		return NULL;
 
 	/*
@@ -135,8 +140,8 @@ call_command(Oid function, bool request_isnull, Datum request)
 	 */
 	PushActiveSnapshot(GetTransactionSnapshot());
 	InitFunctionCallInfoData(*call, &flinfo, 1, InvalidOid, NULL, NULL);
-	call->args[0].value = request;
-	call->args[0].isnull = request_isnull;
+	call->args[0].value = command->request;
+	call->args[0].isnull = command->request_isnull;
 	result = FunctionCallInvoke(call);
 	PopActiveSnapshot();
 	return call->isnull ? NULL : (Jsonb *) DatumGetPointer(result);
@@ -147,8 +152,7 @@ call_command(Oid function, bool request_isnull, Datum request)
  * work is rolled back and the error returned; any other error is raised.
  */
 static Jsonb *
-try_command(Oid function, bool request_isnull, Datum request,
-			const ArrayType *filter, ErrorData **error)
+try_command(const Command *command, ErrorData **error)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -159,7 +163,7 @@ try_command(Oid function, bool request_isnull, Datum request,
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		response = call_command(function, request_isnull, request);
+		response = call_command(command);
 		ReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(context);
 		CurrentResourceOwner = owner;
@@ -172,7 +176,7 @@ try_command(Oid function, bool request_isnull, Datum request,
 		RollbackAndReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(context);
 		CurrentResourceOwner = owner;
-		if (!stores_error(filter, (*error)->sqlerrcode))
+		if (!stores_error(command->filter, (*error)->sqlerrcode))
 			ReThrowError(*error);
 	}
 	PG_END_TRY();
@@ -219,16 +223,16 @@ error_filter(FunctionCallInfo fcinfo, const Policy *policy)
 
 /* Run the command and store its result under the claimed key. */
 static void
-complete_with_command(const Claim *claim, Store *store, Oid function,
-					  bool request_isnull, Datum request,
-					  const ArrayType *filter, Completion *completion)
+complete_with_command(const Claim *claim, Store *store, const Command *command,
+					  Completion *completion)
 {
+	const ArrayType *filter = command->filter;
 	ErrorData  *error = NULL;
 
 	if (filter == NULL || ArrayGetNItems(ARR_NDIM(filter), ARR_DIMS(filter)) == 0)
-		completion->response = call_command(function, request_isnull, request);
+		completion->response = call_command(command);
 	else
-		completion->response = try_command(function, request_isnull, request, filter, &error);
+		completion->response = try_command(command, &error);
 	if (error == NULL)
 		completion->resource_id = resource_id_of(completion->response);
 	else
@@ -256,9 +260,8 @@ idempotency_execute(PG_FUNCTION_ARGS)
 	Claim		claim;
 	Completion	completion = {.status = KEY_COMPLETED};
 	Store		store;
-	const ArrayType *filter;
+	Command		command;
 	Interval   *wait;
-	Oid			function;
 
 	PreventCommandIfReadOnly("idempotency.execute()");
 	claim_init(&claim, text_from_arg(fcinfo, 0), text_from_arg(fcinfo, 1));
@@ -272,7 +275,7 @@ idempotency_execute(PG_FUNCTION_ARGS)
 	wait = wait_from_arg(fcinfo, 5);
 	if (wait != NULL)
 		wait_at_most(&claim.limit, wait);
-	filter = error_filter(fcinfo, &claim.policy);
+	command.filter = error_filter(fcinfo, &claim.policy);
 
 	store_open(&store);
 	claim_key(&claim, &store);
@@ -282,79 +285,11 @@ idempotency_execute(PG_FUNCTION_ARGS)
 	if (claim.outcome != OUTCOME_NEW && claim.outcome != OUTCOME_RECOVERED)
 		PG_RETURN_DATUM(claim_result_datum(&claim));
 
-	function = command_function(text_to_cstring(PG_GETARG_TEXT_PP(2)));
-	complete_with_command(&claim, &store, function, PG_ARGISNULL(3), PG_GETARG_DATUM(3),
-						  filter, &completion);
+	command.function = command_function(text_to_cstring(PG_GETARG_TEXT_PP(2)));
+	command.request_isnull = PG_ARGISNULL(3);
+	command.request = PG_GETARG_DATUM(3);
+	complete_with_command(&claim, &store, &command, &completion);
 
 	claim.completion = &completion;
 	PG_RETURN_DATUM(claim_result_datum(&claim));
-}
-
-/*
- * Whether the call is evaluated for a row that a concurrent transaction has
- * changed: PostgreSQL then starts the query a second time (EvalPlanQual), in
- * an executor whose memory context is a child of the first one's.  No other
- * executor has such a parent.
- */
-static bool
-is_evaluated_again(FunctionCallInfo fcinfo)
-{
-	MemoryContext executor = fcinfo->flinfo->fn_mcxt;
-
-	return strcmp(executor->name, "ExecutorState") == 0 &&
-		executor->parent != NULL && strcmp(executor->parent->name, "ExecutorState") == 0;
-}
-
-/*
- * once(key text, scope text, ttl interval) returns boolean
- *
- * True for the first caller, false for every later one.  Waits for a
- * concurrent first caller according to the policy and settings.  Raises IK409
- * if that caller does not end in time or the key is under a lease, IK422 if
- * the key was claimed with a request, IK400 for a bad key or ttl, and IK500 if
- * the result was true for an earlier version of the same row: false for this
- * version would undo the effect.
- */
-Datum
-idempotency_once(PG_FUNCTION_ARGS)
-{
-	Claim		claim;
-	Store		store;
-
-	PreventCommandIfReadOnly("idempotency.once()");
-	claim_init(&claim, text_from_arg(fcinfo, 0), text_from_arg(fcinfo, 1));
-	claim.once = true;
-	claim.ttl = interval_from_arg(fcinfo, 2, "ttl");
-
-	store_open(&store);
-	claim_key(&claim, &store);
-	store_close(&store);
-	if (claim.outcome == OUTCOME_REPLAY && !replay_is_durable(&claim.row))
-		wait_for_standbys();
-
-	if (claim.outcome == OUTCOME_IN_PROGRESS)
-		ereport(ERROR,
-				(errcode(idempotency_sqlstate(HTTP_CONFLICT)),
-				 errmsg("idempotency key \"%s\" is in progress",
-						key_in_message(claim.key.name)),
-				 !claim.row_known ?
-				 errdetail("It is not known yet whether the other transaction commits.") :
-				 claim.row.own ?
-				 errdetail("The current transaction has claimed it and not completed it.") :
-				 errdetail("It is claimed until its lease ends."),
-				 errhint("Try again later, or raise idempotency.default_wait.")));
-	if (claim.outcome == OUTCOME_MISMATCH)
-		ereport(ERROR,
-				(errcode(idempotency_sqlstate(HTTP_UNPROCESSABLE)),
-				 errmsg("idempotency key \"%s\" was used with a request",
-						key_in_message(claim.key.name)),
-				 errdetail("The key was claimed by claim() or execute(), whose request once() does not have."),
-				 errhint("Use a scope of its own for each operation.")));
-	if (claim.outcome == OUTCOME_REPLAY && claim.row.own && is_evaluated_again(fcinfo))
-		ereport(ERROR,
-				(errcode(idempotency_sqlstate(HTTP_INTERNAL)),
-				 errmsg("once() was evaluated twice for one row"),
-				 errdetail("A concurrent transaction has changed the row, so that the query is evaluated again; the key has been seen by the first evaluation."),
-				 errhint("Retry the transaction, and call once() where it is evaluated once: in the WHERE of a MATERIALIZED CTE.")));
-	PG_RETURN_BOOL(claim.outcome != OUTCOME_REPLAY);
 }

@@ -31,7 +31,7 @@
  * The record is kept for three times the ttl: the key is claimed within the
  * first, the work is done within the second, and the result is stored for the
  * third.  A claim of an issued key that asks for no ttl has that of the key
- * (claim.c), or, after a release, that of the policy; the longer of the two is
+ * (claim_key.c), or, after a release, that of the policy; the longer of the two is
  * used.  So the record expires before the key only if a claim or a completion
  * asks for a longer ttl, or the work takes longer than one ttl.  Updating the
  * record at each claim and completion was ruled out: issue() would then wait
