@@ -45,6 +45,9 @@ PG_FUNCTION_INFO_V1(idempotency_sweep);
 /* Rows that are deleted in one piece. */
 #define ROWS_IN_A_STEP	500
 
+/* The same of each shard of the distributed store, in a transaction of its own. */
+#define ROWS_OF_A_SHARD	2000
+
 void
 sweep_begin(Sweep *sweep, int64 max_rows)
 {
@@ -153,10 +156,10 @@ delete_distributed_rows(Sweep *sweep)
 		!OidIsValid(objects()->distributed_keys))
 		return false;
 	sweep->distributed_done = !distributed_delete_expired(GetCurrentTimestamp(),
-														  Min(sweep->rows_left, ROWS_IN_A_STEP),
+														  Min(sweep->rows_left, ROWS_OF_A_SHARD),
 														  &deleted);
 	sweep->rows_deleted += deleted;
-	sweep->rows_left -= deleted;
+	sweep->rows_left -= Min(deleted, sweep->rows_left);
 	return !sweep->distributed_done;
 }
 

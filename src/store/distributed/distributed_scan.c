@@ -9,19 +9,20 @@
  * the local store.  Each row is found by one of the statements of purge(): one that
  * a late owner ends in between is one with a result, and deleted by the next.
  *
- * The sweeper reads which keys have expired, some hundreds of them, and deletes
- * those of each tenant by one statement, which asks once more whether they
- * have.  So what has been claimed again since stays, and what has moved to
- * another server in between is found there.
+ * The sweeper has each shard delete some hundreds of rows that have expired, by a
+ * statement that its server runs and commits by itself: many tenants at once, and no
+ * row stays locked for long.  A deletion on a placement that has just moved away
+ * is lost, and made again in the next round.
  *
- *		- A has an expired row under its hands, reclaiming it or coming late:
- *		  the sweeper waits for A some milliseconds, and then tries the rows one
- *		  by one, each for a millisecond.  A's row stays; A is not kept waiting
- *		  longer than that by the rows that the sweeper has locked.
- *		- Its own transaction has claimed a key that has expired since: that one is
- *		  not among those read.
+ *		- A has an expired row under its hands, reclaiming it or coming late, be it
+ *		  the sweeper's own transaction: the row is locked, and skipped.
+ *		- A has claimed the key again since the statement began: the row is locked
+ *		  in its latest version, which has not expired, and stays.
  *		- The sweeper has deleted a row and not committed: a claim of that key
- *		  waits for the end of its transaction, in which little is deleted.
+ *		  waits for the end of the shard's transaction, in which little is deleted.
+ *
+ * A plain table is swept by the same statement in the sweeper's transaction, which
+ * leaves out what it has written itself.
  *
  * Every node has the extension, but one sweeps the table: the coordinator.
  *
@@ -35,13 +36,10 @@
 #include "store/distributed/statement.h"
 #include "store/distributed/distributed_scan.h"
 #include "miscadmin.h"
-#include "storage/proc.h"
-#include "utils/array.h"
+#include "utils/builtins.h"
 #include "utils/memutils.h"
-
-/* How long the rows of a tenant, and a single row, are waited for. */
-#define ROWS_WAIT_MS	20
-#define ROW_WAIT_MS		1
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
 
 /* Rows that are read in one go. */
 #define FETCH_ROWS		1000
@@ -196,107 +194,87 @@ distributed_unfinished(TimestampTz now, VisitRow visit, void *argument)
  * ----------------------------------------------------------------
  */
 
-/* The expired keys of a tenant, or some of them. */
-typedef struct Expired
+/* Delete expired rows of the plain table, in the current transaction. */
+static int64
+delete_of_table(const char *command)
 {
-	const DistributedTable *table;
-	Datum		tenant;
-	ArrayType  *hashes;
-	TimestampTz now;
-	int			lock_timeout;	/* the session's */
-	int64		deleted;		/* so far */
-} Expired;
+	bool		isnull;
 
-static void
-delete_expired(void *argument)
-{
-	Expired    *expired = argument;
-	Oid			types[] = {expired->table->tenant_type, UUIDARRAYOID, TIMESTAMPTZOID};
-	Datum		values[] = {expired->tenant, PointerGetDatum(expired->hashes), TimestampTzGetDatum(expired->now)};
-
-	SPI_connect();
-	pass_on_lock_timeout(expired->table, expired->lock_timeout);
-	if (SPI_execute_with_args(psprintf("DELETE FROM %s"
-									   " WHERE tenant OPERATOR(pg_catalog.=) $1 AND hash OPERATOR(pg_catalog.=) ANY ($2)"
-									   " AND expires_at OPERATOR(pg_catalog.<=) $3",
-									   expired->table->name),
-							  3, types, values, NULL, false, 0) != SPI_OK_DELETE)
+	if (SPI_execute(command, false, 0) != SPI_OK_SELECT || SPI_processed != 1)
 		elog(ERROR, "could not delete expired idempotency keys");
-	expired->deleted += SPI_processed;
-	take_back_lock_timeout(expired->table, expired->lock_timeout);
-	SPI_finish();
+	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 }
 
-/* Returns false where the time ran out. */
-static bool
-delete_within(Expired *expired, int64 ms)
+/*
+ * The same of all shards, each in a transaction of its server's own.  A shard that
+ * can't be reached is left for another round.
+ */
+static int64
+delete_of_shards(const DistributedTable *table, const char *command, int64 *most_of_shard)
 {
-	Interval	wait = {.time = ms * 1000};
-	WaitLimit	limit;
+	Oid			types[] = {REGCLASSOID, TEXTOID};
+	Datum		values[] = {ObjectIdGetDatum(table->relid), CStringGetTextDatum(command)};
+	int64		deleted = 0;
 
-	wait_at_most(&limit, &wait);
-	expired->lock_timeout = LockTimeout;
-	return run_within(&limit, ROW_WAIT_MS, delete_expired, expired);
-}
-
-/* Delete a tenant's expired rows, together or else one by one. */
-static void
-delete_of_tenant(Expired *expired)
-{
-	Datum	   *hashes;
-	int			count;
-
-	if (delete_within(expired, ROWS_WAIT_MS))
-		return;
-	deconstruct_array(expired->hashes, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR,
-					  &hashes, NULL, &count);
-	for (int i = 0; i < count; i++)
+	if (SPI_execute_with_args("SELECT shardid, success, result FROM pg_catalog.run_command_on_shards($1, $2)",
+							  lengthof(types), types, values, NULL, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not delete expired idempotency keys");
+	for (uint64 i = 0; i < SPI_processed; i++)
 	{
-		CHECK_FOR_INTERRUPTS();
-		expired->hashes = construct_array(&hashes[i], 1, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR);
-		(void) delete_within(expired, ROW_WAIT_MS);
+		HeapTuple	tuple = SPI_tuptable->vals[i];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		char	   *result = SPI_getvalue(tuple, desc, 3);
+		bool		isnull;
+
+		if (DatumGetBool(SPI_getbinval(tuple, desc, 2, &isnull)))
+		{
+			int64		of_shard = strtoi64(result, NULL, 10);
+
+			deleted += of_shard;
+			*most_of_shard = Max(*most_of_shard, of_shard);
+		}
+		else
+			ereport(WARNING,
+					(errmsg("could not delete expired idempotency keys of shard %s", SPI_getvalue(tuple, desc, 1)),
+					 errdetail_internal("%s", result)));
 	}
+	return deleted;
 }
 
 bool
 distributed_delete_expired(TimestampTz now, int64 most, int64 *deleted)
 {
+	const DistributedTable *table = distributed_table(RowExclusiveLock);
 	pg_uuid_t	lowest;
 	pg_uuid_t	highest;
-	Oid			types[] = {TIMESTAMPTZOID, UUIDOID, UUIDOID};
-	Datum		values[] = {TimestampTzGetDatum(now), UUIDPGetDatum(&lowest), UUIDPGetDatum(&highest)};
-	Expired		expired = {.table = distributed_table(RowExclusiveLock),.now = now};
-	char	   *query;
-	SPITupleTable *tenants;
-	uint64		tenant_count;
+	StringInfoData command;
+	int64		most_of_shard = 0;
+	int64		count;
 	int			nest_level;
 
 	if (!citus_is_coordinator())
 		return false;
 	own_versions(&lowest, &highest);
 	SPI_connect();
-	nest_level = begin_as_caller(expired.table);
-	query = psprintf("SELECT tenant, pg_catalog.array_agg(hash) FROM "
-					 "(SELECT tenant, hash FROM %s"
-					 " WHERE expires_at OPERATOR(pg_catalog.<=) $1"
-					 " AND (row_version OPERATOR(pg_catalog.<) $2 OR row_version OPERATOR(pg_catalog.>) $3)"
-					 " LIMIT " INT64_FORMAT ") AS expired GROUP BY tenant",
-					 expired.table->name, most);
-	if (SPI_execute_with_args(query, 3, types, values, NULL, false, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not read expired idempotency keys");
-	tenants = SPI_tuptable;
-	tenant_count = SPI_processed;
-	for (uint64 i = 0; i < tenant_count; i++)
-	{
-		bool		isnull;
-
-		CHECK_FOR_INTERRUPTS();
-		expired.tenant = SPI_getbinval(tenants->vals[i], tenants->tupdesc, 1, &isnull);
-		expired.hashes = DatumGetArrayTypeP(SPI_getbinval(tenants->vals[i], tenants->tupdesc, 2, &isnull));
-		delete_of_tenant(&expired);
-	}
+	nest_level = begin_as_caller(table);
+	initStringInfo(&command);
+	appendStringInfo(&command,
+					 "WITH deleted AS (DELETE FROM %s WHERE ctid OPERATOR(pg_catalog.=) ANY (ARRAY("
+					 "SELECT ctid FROM %s WHERE expires_at OPERATOR(pg_catalog.<=) '%s'::pg_catalog.timestamptz"
+					 " AND (row_version OPERATOR(pg_catalog.<) '%s'::pg_catalog.uuid"
+					 " OR row_version OPERATOR(pg_catalog.>) '%s'::pg_catalog.uuid)"
+					 " LIMIT " INT64_FORMAT " FOR UPDATE SKIP LOCKED)) RETURNING 1)"
+					 " SELECT pg_catalog.count(*) FROM deleted",
+					 table->on_citus ? "%1$s" : table->name, table->on_citus ? "%1$s" : table->name,
+					 DatumGetCString(DirectFunctionCall1(timestamptz_out, TimestampTzGetDatum(now))),
+					 DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&lowest))),
+					 DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&highest))), most);
+	if (table->on_citus)
+		count = delete_of_shards(table, command.data, &most_of_shard);
+	else
+		count = most_of_shard = delete_of_table(command.data);
 	end_as_caller(nest_level);
 	SPI_finish();
-	*deleted += expired.deleted;
-	return expired.deleted == most;
+	*deleted += count;
+	return most_of_shard == most;
 }

@@ -174,6 +174,18 @@ plan_of(const Statement *statement)
 	return plan;
 }
 
+/* What names and values mean in a statement, and in its text as Citus prints it. */
+static const struct
+{
+	const char *name;
+	const char *value;
+}			pinned[] = {
+	{"search_path", "pg_catalog, pg_temp"},
+	{"DateStyle", "ISO, MDY"},
+	{"IntervalStyle", "postgres"},
+	{"standard_conforming_strings", "on"},
+};
+
 int
 begin_as_caller(const DistributedTable *table)
 {
@@ -187,8 +199,9 @@ begin_as_caller(const DistributedTable *table)
 				 errdetail("Statements on the keys that idempotency.distribute() has moved run with their caller's own privileges."),
 				 errhint("Call idempotency.grant_usage() for the role, which gives it what it needs.")));
 	nest_level = NewGUCNestLevel();
-	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET,
-							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	for (int i = 0; i < (int) lengthof(pinned); i++)
+		(void) set_config_option(pinned[i].name, pinned[i].value, PGC_USERSET,
+								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	return nest_level;
 }
 
@@ -215,7 +228,7 @@ set_lock_timeout_everywhere(int ms)
  * The timeout was put into its variable behind the settings' back, so it is put
  * back before they remember it as the value to return to.
  */
-void
+static void
 pass_on_lock_timeout(const DistributedTable *table, int before)
 {
 	int			now = LockTimeout;
@@ -226,7 +239,7 @@ pass_on_lock_timeout(const DistributedTable *table, int before)
 	set_lock_timeout_everywhere(now);
 }
 
-void
+static void
 take_back_lock_timeout(const DistributedTable *table, int before)
 {
 	if (table->on_citus && LockTimeout != before)

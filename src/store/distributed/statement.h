@@ -53,19 +53,11 @@ extern void set_parameter(Statement *statement, int number, Datum value);
 extern bool run_statement(Statement *statement, const WaitLimit *limit, StatsEntry *stats);
 
 /*
- * Begin to run statements on the table: see that the caller may, and let no search
- * path of his have a say.  Raises INSUFFICIENT_PRIVILEGE.  Returns what the end
+ * Begin to run statements on the table: see that the caller may, and let none of his
+ * settings, such as his search path, have a say.  Raises INSUFFICIENT_PRIVILEGE.  Returns what the end
  * takes.
  */
 extern int	begin_as_caller(const DistributedTable *table);
 extern void end_as_caller(int nest_level);
-
-/*
- * Have the servers that a statement reaches use the session's lock_timeout as
- * it is now, in place of what it was; and as it was.  Within run_within(), with
- * SPI connected.
- */
-extern void pass_on_lock_timeout(const DistributedTable *table, int before);
-extern void take_back_lock_timeout(const DistributedTable *table, int before);
 
 #endif							/* IDEMPOTENCY_STATEMENT_H */
