@@ -1,5 +1,6 @@
 # A replay is as durable as the first answer: where a commit would wait for
 # synchronous standbys, it is given only when they have confirmed the result.
+# So is what issue() and complete() answer without writing anything.
 #
 # The owner's commit waits for a standby that does not answer, and its session is
 # terminated: the result is there, and would be lost by a failover.
@@ -36,18 +37,25 @@ sub set
 	return;
 }
 
-# Have the key claimed by a session that is terminated while its commit waits.
-sub owner_is_terminated
+# Have the calls made by a session that is terminated while its commit waits.
+sub caller_is_terminated
 {
-	my ($key, $level) = @_;
+	my ($level, $calls) = @_;
 	my ($out, $err) = ('', '');
 	my $owner = IPC::Run::start(
-		[ 'psql', '-XAt', '-d', $primary->connstr('postgres'), '-c', "SET synchronous_commit = $level", '-c', "SELECT idempotency.once('$key')" ],
+		[ 'psql', '-XAt', '-d', $primary->connstr('postgres'), '-c', "SET synchronous_commit = $level", '-c', "SELECT $calls" ],
 		'>', \$out, '2>', \$err, IPC::Run::timeout(60));
 	$primary->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep'})
 	  or die 'the commit does not wait';
 	$primary->safe_psql('postgres', q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'});
 	$owner->finish;
+	return;
+}
+
+sub owner_is_terminated
+{
+	my ($key, $level) = @_;
+	caller_is_terminated($level, "idempotency.once('$key')");
 	return;
 }
 
@@ -69,14 +77,18 @@ is(answer($once->('free')), 'f', 'no synchronous standby: a replay');
 set('s1');
 for my $level (qw(remote_write on remote_apply))
 {
+	$primary->safe_psql('postgres', "SELECT FROM idempotency.claim('c $level', lease => '1 hour')");
 	$standby{s1}->stop;
-	owner_is_terminated("k $level", $level);
+	caller_is_terminated($level, "idempotency.once('k $level'), idempotency.complete('c $level', attempt => 1), idempotency.issue('cart', '$level')");
 	my @level = ("synchronous_commit = $level");
 
 	is(answer($once->("k $level"), @level), '57014', "$level: no replay that a failover would make a lie");
 	is(answer("SELECT outcome FROM idempotency.claim('k $level', wait => '0')", @level), '57014', "$level: claim()");
 	is(answer("SELECT outcome FROM idempotency.claim_many('{k $level}')", @level), '57014', "$level: claim_many()");
 	is(answer("SELECT outcome FROM idempotency.execute('k $level', '', 'jsonb_strip_nulls')", @level), '57014', "$level: execute()");
+	is(answer("SELECT idempotency.complete('c $level', attempt => 1)", @level), '57014', "$level: complete() once more");
+	is(answer("SELECT idempotency.complete_many('{c $level}', attempts => '{1}')", @level), '57014', "$level: complete_many() once more");
+	is(answer("SELECT idempotency.issue('cart', '$level')", @level), '57014', "$level: issue() for another device");
 	is(answer("SELECT status FROM idempotency.lookup('k $level')", @level), 'completed', "$level: lookup() does not wait");
 	is(answer("SELECT outcome FROM idempotency.claim('k $level', request => '1')", @level), 'mismatch', "$level: nor does a mismatch");
 	is(answer($once->("k $level"), 'synchronous_commit = local'), 'f', "$level: nor who asks for no standby");
@@ -85,6 +97,8 @@ for my $level (qw(remote_write on remote_apply))
 	$standby{s1}->start;
 	$primary->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_stat_replication WHERE sync_state = 'sync'}) or die;
 	is(answer($once->("k $level"), @level), 'f', "$level: a replay when the standby has confirmed it");
+	is(answer("SELECT idempotency.complete_many('{c $level}', attempts => '{1}')", @level), '1', "$level: and a completion once more");
+	like(answer("SELECT idempotency.issue('cart', '$level')", @level), qr/^[-0-9a-f]{36}$/, "$level: and the issued key");
 }
 
 # A replay waits as long as it must, ends by a cancel, and has no transaction id.

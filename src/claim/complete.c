@@ -24,6 +24,7 @@
 
 #include "access/detoast.h"
 #include "claim/complete.h"
+#include "claim/durable_replay.h"
 #include "error.h"
 #include "store/hold.h"
 #include "store/keylock.h"
@@ -225,6 +226,12 @@ complete_key(const IdempotencyKey *key, Completion *completion,
 		unlock_held_key(&held);
 		completion->completed_at = row->completed_at;
 		completion->expires_at = row->expires_at;
+		/* The caller's commit writes nothing, and so does not wait. */
+		if (!replay_is_durable(row))
+		{
+			store_close(store);
+			wait_for_standbys();
+		}
 		return;
 	}
 	owned_claim_in_progress(&held, completion->attempt);

@@ -31,7 +31,8 @@ typedef struct Completion
 
 /*
  * Store the result of the caller's claim.  Completing again with the same
- * result changes nothing.  Raises IK404 if there is no claim to complete,
+ * result changes nothing, and waits as a replay does (durable_replay.h).
+ * Raises IK404 if there is no claim to complete,
  * IK413 if the response is too large, IK423 if the attempt was superseded, and
  * IK428 if the attempt is required and missing.  The store is closed during a
  * wait; the caller closes it afterwards.

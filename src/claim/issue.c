@@ -44,6 +44,7 @@
 #include "claim/claim.h"
 #include "compat.h"
 #include "claim/complete.h"
+#include "claim/durable_replay.h"
 #include "error.h"
 #include "store/hold.h"
 #include "claim/lookup.h"
@@ -189,6 +190,9 @@ key_of_subject(const Request *request)
 			if (key_is_live(request, name))
 			{
 				store_close(&store);
+				/* Another device relies on a key that a failover must not lose. */
+				if (!replay_is_durable(&claim.row))
+					wait_for_standbys();
 				return name;
 			}
 		}
