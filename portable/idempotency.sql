@@ -23,7 +23,7 @@ CREATE SCHEMA idempotency;
 
 -- ======== Storage.
 
--- "request" is where the extension has the fingerprint: it is compared as jsonb, for which no hash in SQL is good enough.
+-- "fingerprint" is the request itself: it is compared as jsonb, for which no hash in SQL is good enough.
 -- Columns of the identity are compared byte for byte.  There is room on each page: completing a claim changes no indexed
 -- column, and stays on its page.
 CREATE TABLE idempotency.keys (
@@ -44,8 +44,8 @@ CREATE TABLE idempotency.policy (
 COMMENT ON TABLE idempotency.policy IS 'what holds for the keys of a scope and of those below it; NULL is inherited';
 
 CREATE TYPE idempotency.claim_result AS (
-	outcome text, proceed boolean, status_code integer, resource_id text, response jsonb, attempt integer, recovery_point text, state jsonb,
-	retry_after interval, claimed_at timestamptz, completed_at timestamptz, expires_at timestamptz
+	outcome text, proceed boolean, status_code integer, resource_id text, response jsonb, attempt integer, recovery_point text,
+	state jsonb, retry_after interval, claimed_at timestamptz, completed_at timestamptz, expires_at timestamptz
 );
 
 -- ======== Refusals.  SQLSTATEs are the prefix, IK, and an HTTP status.
@@ -93,7 +93,8 @@ BEGIN
 END $$;
 
 -- An interval that a caller gave; zero is for waits, and for the leases of policies.
-CREATE FUNCTION idempotency.check_interval(value interval, name text, zero_allowed boolean DEFAULT false) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION idempotency.check_interval(value interval, name text, zero_allowed boolean DEFAULT false)
+RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	IF value < interval '0' AND (zero_allowed OR name = 'wait') THEN
 		PERFORM idempotency.refuse('400', name || ' must not be negative', format('The value given is %s.', value),
@@ -147,9 +148,9 @@ BEGIN
 END $$;
 
 CREATE FUNCTION idempotency.set_policy(
-	scope text, ttl interval DEFAULT NULL, lease interval DEFAULT NULL, wait interval DEFAULT NULL, require_request boolean DEFAULT NULL,
-	require_issued boolean DEFAULT NULL, min_key_length integer DEFAULT NULL, max_response_bytes integer DEFAULT NULL, cache_errors text[]
-	DEFAULT NULL) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	scope text, ttl interval DEFAULT NULL, lease interval DEFAULT NULL, wait interval DEFAULT NULL,
+	require_request boolean DEFAULT NULL, require_issued boolean DEFAULT NULL, min_key_length integer DEFAULT NULL,
+	max_response_bytes integer DEFAULT NULL, cache_errors text[] DEFAULT NULL) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
 	IF scope IS NULL THEN
@@ -230,7 +231,8 @@ END $$;
 -- ======== Claims.
 
 -- See what is wrong with the arguments of a claim, if anything is.
-CREATE FUNCTION idempotency.check_claim(key text, scope text, request jsonb, ttl interval, lease interval, wait interval, kind text, t idempotency.policy) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION idempotency.check_claim(key text, scope text, request jsonb, ttl interval, lease interval, wait interval, kind text, t idempotency.policy)
+RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	-- Where the extension's library is loaded, they have a unit.
 	min_length integer := coalesce(t.min_key_length, rtrim(idempotency.setting('min_key_length', '1'), 'B')::integer);
@@ -350,8 +352,8 @@ BEGIN
 END $$;
 
 CREATE FUNCTION idempotency.claim(
-	key text, scope text DEFAULT '', request jsonb DEFAULT NULL, ttl interval DEFAULT NULL, lease interval DEFAULT NULL, wait interval DEFAULT
-	NULL, first_sent timestamptz DEFAULT NULL) RETURNS idempotency.claim_result LANGUAGE plpgsql COST 10000 AS $$
+	key text, scope text DEFAULT '', request jsonb DEFAULT NULL, ttl interval DEFAULT NULL, lease interval DEFAULT NULL,
+	wait interval DEFAULT NULL, first_sent timestamptz DEFAULT NULL) RETURNS idempotency.claim_result LANGUAGE plpgsql COST 10000 AS $$
 BEGIN
 	RETURN idempotency.claim_key(key, scope, request, ttl, lease, wait, first_sent, 'claim');
 END $$;
@@ -370,7 +372,8 @@ BEGIN
 END $$;
 
 -- The same for an owner: see that the claim is the caller's, and, unless it may have ended, that it is in progress.
-CREATE FUNCTION idempotency.hold_claim(key text, scope text, attempt integer, function text, may_have_ended boolean DEFAULT false) RETURNS idempotency.keys LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION idempotency.hold_claim(key text, scope text, attempt integer, function text, may_have_ended boolean DEFAULT false)
+RETURNS idempotency.keys LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	r idempotency.keys := idempotency.hold(key, scope, function);
 	own boolean := idempotency.own(r.claim_xid, r.claimed_at);
@@ -399,7 +402,8 @@ BEGIN
 END $$;
 
 -- The size of what is to be stored: of the values themselves, not of the room that they take compressed.
-CREATE FUNCTION idempotency.check_size(name text, document jsonb, word_name text, word text, most bigint) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION idempotency.check_size(name text, document jsonb, word_name text, word text, most bigint)
+RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	size integer := coalesce(pg_column_size(document #> '{}') - 4, 0) + coalesce(octet_length(word), 0);
 BEGIN
@@ -455,15 +459,15 @@ BEGIN
 END $$;
 
 CREATE FUNCTION idempotency.complete(
-	key text, scope text DEFAULT '', response jsonb DEFAULT NULL, resource_id text DEFAULT NULL, status_code integer DEFAULT NULL, attempt
-	integer DEFAULT NULL, ttl interval DEFAULT NULL) RETURNS void LANGUAGE plpgsql COST 10000 AS $$
+	key text, scope text DEFAULT '', response jsonb DEFAULT NULL, resource_id text DEFAULT NULL, status_code integer DEFAULT NULL,
+	attempt integer DEFAULT NULL, ttl interval DEFAULT NULL) RETURNS void LANGUAGE plpgsql COST 10000 AS $$
 BEGIN
 	IF idempotency.finish(key, scope, 'completed', response, resource_id, status_code, attempt, ttl) IS NULL THEN END IF;
 END $$;
 
 CREATE FUNCTION idempotency.fail(
-	key text, scope text DEFAULT '', response jsonb DEFAULT NULL, resource_id text DEFAULT NULL, status_code integer DEFAULT NULL, attempt
-	integer DEFAULT NULL, ttl interval DEFAULT NULL) RETURNS void LANGUAGE plpgsql COST 10000 AS $$
+	key text, scope text DEFAULT '', response jsonb DEFAULT NULL, resource_id text DEFAULT NULL, status_code integer DEFAULT NULL,
+	attempt integer DEFAULT NULL, ttl interval DEFAULT NULL) RETURNS void LANGUAGE plpgsql COST 10000 AS $$
 BEGIN
 	IF idempotency.finish(key, scope, 'failed', response, resource_id, status_code, attempt, ttl) IS NULL THEN END IF;
 END $$;
@@ -476,7 +480,8 @@ BEGIN
 	WHERE k.scope = free.scope AND k.key = free.key;
 END $$;
 
-CREATE FUNCTION idempotency.release(key text, scope text DEFAULT '', attempt integer DEFAULT NULL) RETURNS void LANGUAGE plpgsql SECURITY DEFINER COST 10000 SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION idempotency.release(key text, scope text DEFAULT '', attempt integer DEFAULT NULL)
+RETURNS void LANGUAGE plpgsql SECURITY DEFINER COST 10000 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	PERFORM idempotency.hold_claim(key, scope, attempt, 'release');
 	PERFORM idempotency.free(key, scope);
@@ -493,7 +498,8 @@ BEGIN
 	RETURN until;
 END $$;
 
-CREATE FUNCTION idempotency.heartbeat(key text, scope text DEFAULT '', attempt integer DEFAULT NULL, lease interval DEFAULT NULL) RETURNS timestamptz LANGUAGE plpgsql SECURITY DEFINER COST 10000 SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION idempotency.heartbeat(key text, scope text DEFAULT '', attempt integer DEFAULT NULL, lease interval DEFAULT NULL)
+RETURNS timestamptz LANGUAGE plpgsql SECURITY DEFINER COST 10000 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	r idempotency.keys := idempotency.hold_claim(key, scope, attempt, 'heartbeat');
 BEGIN
@@ -506,8 +512,8 @@ BEGIN
 END $$;
 
 CREATE FUNCTION idempotency.checkpoint(
-	key text, scope text DEFAULT '', recovery_point text DEFAULT NULL, state jsonb DEFAULT NULL, attempt integer DEFAULT NULL, lease interval
-	DEFAULT NULL) RETURNS void LANGUAGE plpgsql SECURITY DEFINER COST 10000 SET search_path = pg_catalog, pg_temp AS $$
+	key text, scope text DEFAULT '', recovery_point text DEFAULT NULL, state jsonb DEFAULT NULL, attempt integer DEFAULT NULL,
+	lease interval DEFAULT NULL) RETURNS void LANGUAGE plpgsql SECURITY DEFINER COST 10000 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	r idempotency.keys := idempotency.hold_claim(key, scope, attempt, 'checkpoint');
 BEGIN
@@ -517,7 +523,8 @@ BEGIN
 	IF lease IS NOT NULL OR r.lease IS NOT NULL THEN PERFORM idempotency.renew(r, lease); END IF;
 END $$;
 
-CREATE FUNCTION idempotency.lookup(key text, scope text DEFAULT '') RETURNS SETOF idempotency.keys LANGUAGE plpgsql SECURITY DEFINER PARALLEL RESTRICTED ROWS 1 SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION idempotency.lookup(key text, scope text DEFAULT '')
+RETURNS SETOF idempotency.keys LANGUAGE plpgsql SECURITY DEFINER PARALLEL RESTRICTED ROWS 1 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	PERFORM idempotency.check_key(key, scope, 'lookup');
 	RETURN QUERY SELECT * FROM idempotency.keys AS k WHERE k.scope = lookup.scope AND k.key = lookup.key AND k.expires_at > clock_timestamp();
@@ -564,8 +571,8 @@ END $$;
 
 -- The command is looked up and run as its caller would: this function changes neither role nor search_path.
 CREATE FUNCTION idempotency.execute(
-	key text, scope text, command text, request jsonb DEFAULT NULL, ttl interval DEFAULT NULL, wait interval DEFAULT NULL, cache_errors text[]
-	DEFAULT NULL) RETURNS idempotency.claim_result LANGUAGE plpgsql COST 10000 AS $$
+	key text, scope text, command text, request jsonb DEFAULT NULL, ttl interval DEFAULT NULL, wait interval DEFAULT NULL,
+	cache_errors text[] DEFAULT NULL) RETURNS idempotency.claim_result LANGUAGE plpgsql COST 10000 AS $$
 DECLARE
 	c idempotency.claim_result; errors text[]; function regprocedure; call text; status text := 'completed';
 	message text; hint text; times timestamptz[];
@@ -632,7 +639,8 @@ BEGIN
 END $$;
 
 -- Raise IK400 if an array that was given has not one element for each key.
-CREATE FUNCTION idempotency.check_arrays(keys text[], scope text, function text, VARIADIC lengths text[]) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION idempotency.check_arrays(keys text[], scope text, function text, VARIADIC lengths text[])
+RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	IF keys IS NULL THEN PERFORM idempotency.refuse('400', 'keys must not be null', NULL, 'Pass an array of idempotency keys.'); END IF;
 	PERFORM idempotency.check_key(k, scope, function) FROM unnest(keys) AS k WHERE (k <> '') IS NOT TRUE;
@@ -646,10 +654,10 @@ END $$;
 
 -- Every batch takes its keys in the order of their locks, so that two of them never wait for each other.
 CREATE FUNCTION idempotency.claim_many(
-	keys text[], scope text DEFAULT '', requests jsonb[] DEFAULT NULL, ttl interval DEFAULT NULL, lease interval DEFAULT NULL, wait interval
-	DEFAULT NULL) RETURNS TABLE (
-	ord bigint, key text, outcome text, proceed boolean, status_code integer, resource_id text, response jsonb, attempt integer, recovery_point
-	text, state jsonb, retry_after interval, claimed_at timestamptz, completed_at timestamptz, expires_at timestamptz) LANGUAGE plpgsql SECURITY DEFINER COST 10000 SET search_path = pg_catalog, pg_temp AS $$
+	keys text[], scope text DEFAULT '', requests jsonb[] DEFAULT NULL, ttl interval DEFAULT NULL, lease interval DEFAULT NULL,
+	wait interval DEFAULT NULL) RETURNS TABLE (
+	ord bigint, key text, outcome text, proceed boolean, status_code integer, resource_id text, response jsonb, attempt integer,
+	recovery_point text, state jsonb, retry_after interval, claimed_at timestamptz, completed_at timestamptz, expires_at timestamptz) LANGUAGE plpgsql SECURITY DEFINER COST 10000 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
 	results idempotency.claim_result[]; deadline timestamptz; e record;
@@ -665,8 +673,8 @@ BEGIN
 END $$;
 
 CREATE FUNCTION idempotency.complete_many(
-	keys text[], scope text DEFAULT '', responses jsonb[] DEFAULT NULL, resource_ids text[] DEFAULT NULL, status_codes integer[] DEFAULT NULL,
-	attempts integer[] DEFAULT NULL) RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER COST 10000 SET search_path = pg_catalog, pg_temp AS $$
+	keys text[], scope text DEFAULT '', responses jsonb[] DEFAULT NULL, resource_ids text[] DEFAULT NULL,
+	status_codes integer[] DEFAULT NULL, attempts integer[] DEFAULT NULL) RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER COST 10000 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	e record;
 BEGIN
@@ -685,7 +693,8 @@ END $$;
 
 -- A subject's record, in a scope of its own, names the key that was issued; whether the subject still has it is for the key's own row to say.
 -- The record is kept for three times the ttl: the key is claimed within the first, completed within the second, remembered for the third.
-CREATE FUNCTION idempotency.issue(scope text, subject text, ttl interval DEFAULT NULL) RETURNS text LANGUAGE plpgsql SECURITY DEFINER COST 10000 SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION idempotency.issue(scope text, subject text, ttl interval DEFAULT NULL)
+RETURNS text LANGUAGE plpgsql SECURITY DEFINER COST 10000 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
 	record_scope text := 'idempotency.issue/' || scope;
@@ -760,7 +769,8 @@ BEGIN
 	GET DIAGNOSTICS rows_deleted = ROW_COUNT;
 END $$;
 
-CREATE FUNCTION idempotency.forget(key text, scope text DEFAULT '') RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER COST 10000 SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION idempotency.forget(key text, scope text DEFAULT '')
+RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER COST 10000 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	r idempotency.keys;
 BEGIN
@@ -805,7 +815,8 @@ BEGIN
 	RETURN purged;
 END $$;
 
-CREATE FUNCTION idempotency.erase(key text, scope text DEFAULT '') RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER COST 10000 SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION idempotency.erase(key text, scope text DEFAULT '')
+RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER COST 10000 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	r idempotency.keys := idempotency.hold(key, scope, 'erase');
 BEGIN

@@ -127,10 +127,10 @@ for file in sql/*.sql specs/*.spec test/portable/sql/*.sql test/portable/specs/*
 	if [[ $file == *.sql ]]; then
 		regress+=("$name")
 		as_regress "$file" >"$directory/sql/$name.sql"
-		for file in {test/portable/,}expected/"$name".out expected/"$name"_[0-9].out; do
-			[ -e "$file" ] || continue
-			as_regress "$file" >"$directory/expected/$(basename "$file")"
-			expect "$directory/expected/$(basename "$file")"
+		for output in {test/portable/,}expected/"$name".out expected/"$name"_[0-9].out; do
+			[ -e "$output" ] || continue
+			as_regress "$output" >"$directory/expected/$(basename "$output")"
+			expect "$directory/expected/$(basename "$output")"
 		done
 	else
 		isolation+=("$name")
