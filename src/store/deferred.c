@@ -4,9 +4,9 @@
  *	  Claims that are written when their result is known.
  *
  * A claim without a lease never commits before it ends (unfinished.c).  So its
- * row is written once, with the result, in place of a claim and an update of it.
- * Until then there is no row; the key's lock, which the claim leaves to this
- * file, is the guard:
+ * row is written once, with the result, in place of an insertion and an
+ * update.  Until then there is no row; the key's lock, which the claim hands
+ * over to this file, protects the key:
  *
  *		A: claim(K)							B: claim(K)
  *		lock K, probe: nothing; tell the
@@ -23,19 +23,19 @@
  * open at a time are deferred, so that it holds a bounded number of locks; a
  * further one, and one of a key that has a row, is written when it is made.
  *
- * Subtransactions.  A claim and its lock belong to the subtransaction that made
- * it (level), and pass to the parent when that commits.  What writes the claim, or
- * removes it, may run in an inner one (ended).
+ * Subtransactions.  A claim and its lock belong to the subtransaction that
+ * made the claim (level), and pass to the parent when that subtransaction
+ * commits.  An inner subtransaction may write or remove the claim (ended).
  *
  *		- The level of the claim aborts: the claim is dropped, the lock manager
- *		  releases the lock, and B, which waits for the subtransaction, goes on
- *		  to claim.  Were the claim kept, A would write a row that nothing
- *		  guards.
- *		- The claim is written at its own level: the row, which is not committed,
- *		  is the guard from then on, the lock is released and the claim dropped.
- *		  Both vanish together.
- *		- It is written by an inner level: ROLLBACK TO takes the row back and
- *		  leaves the claim, which is open again.  So the lock is kept:
+ *		  releases the lock, and B, which waits for the subtransaction, claims
+ *		  the key.  If A kept the claim, it would write a row without holding
+ *		  the lock.
+ *		- The claim is written at its own level: from then on the uncommitted
+ *		  row protects the key, so the lock is released and the claim dropped.
+ *		  If the level aborts, row and claim disappear together.
+ *		- The claim is written by an inner level: ROLLBACK TO removes the row,
+ *		  and the claim is open again.  So the lock is kept:
  *
  *			A: claim(K)
  *			   SAVEPOINT s; complete(K)		B: claim(K)
@@ -45,29 +45,30 @@
  *											  for A
  *			   complete(K); commit			probe: the result
  *
- *		  When the inner level has committed into that of the claim, the lock has
- *		  done its work.  It is released when its place is needed.
- *		- It is removed (forget, purge), at its own level or an inner one: as if
- *		  it were written, only that nothing is stored then.  The same
- *		  transaction may claim the key again meanwhile, as another claim.
+ *		  When the inner level has committed into that of the claim, the lock
+ *		  is no longer needed.  It is released when its place is.
+ *		- The claim is removed (forget, purge), at its own level or an inner
+ *		  one: as above, except that no row is stored.  The same transaction
+ *		  may claim the key again meanwhile, which is another claim.
  *
- * An open claim counts as found wherever nothing is stored under its key
- * (store_probe), for this backend: the lock does not keep its own holder out.
- * What reads or writes the row for other reasons than ending it, such as
- * checkpoint(), writes it, as an unfinished claim.
+ * For this backend, which its own lock does not stop, store_probe() finds an
+ * open claim if nothing is stored under its key.  Functions that read or write
+ * the row but don't end the claim, such as checkpoint(), write it as an
+ * unfinished claim.
  *
- * The leaf into which the claim would be written is locked from then on as if
- * it had been.  So distribute() waits, and no leaf is emptied as a whole.
+ * The leaf into which the claim would be written is locked at once, as for a
+ * write.  So distribute() waits, and the leaf is not emptied.
  *
- * The register.  Operators want to see who holds a key, pg_locks shows but 64
- * bits of its hash, and waiters would form a queue for the lock, to be served one
- * by one when the owner has long committed; those who wait for a transaction
- * wake together.  So each backend tells its claims in shared memory, which only a
- * library that is loaded with the server can ask for; without it, and if scope
- * or key are too long, no claim is deferred.  An entry counts as long as its
- * transaction runs: a backend that dies needs not tidy up.  A waiter that meets
- * the lock before the entry queues for the lock; when it gets it, it finds the
- * row.
+ * The register.  Operators need to see which session holds a key, but pg_locks
+ * shows only 64 bits of its hash.  And waiters would queue for the lock, which
+ * they would get one by one long after the owner has committed, while waiters
+ * of a transaction wake up together.  So each backend publishes its claims in
+ * shared memory, which only a library that is loaded with the server can
+ * request; without it, and if scope or key are too long, no claim is deferred.
+ * An entry is valid as long as its transaction is in progress, so that a
+ * backend that dies need not clean up.  A waiter that finds the lock taken
+ * before the entry is there queues for the lock; when it gets the lock, it
+ * finds the row.
  *
  *-------------------------------------------------------------------------
  */
@@ -88,7 +89,7 @@
 #define MOST_TEXT			256
 #define MOST_FINGERPRINT	32
 
-/* A claim as other backends see it. */
+/* A claim in shared memory, for other backends. */
 typedef struct RegisterEntry
 {
 	TransactionId xid;			/* (sub)transaction; InvalidTransactionId: free */
@@ -102,7 +103,7 @@ typedef struct RegisterEntry
 	char		name[MOST_TEXT];
 } RegisterEntry;
 
-/* Those of a backend. */
+/* The entries of one backend. */
 typedef struct BackendRegister
 {
 	slock_t		lock;			/* held for copying an entry */
@@ -110,16 +111,15 @@ typedef struct BackendRegister
 	RegisterEntry entries[MOST_DEFERRED];
 } BackendRegister;
 
-/* A claim as this backend knows it. */
+/* A claim in the memory of its own backend. */
 typedef struct DeferredClaim
 {
-	int			level;			/* of nesting, that the claim belongs to;
-								 * zero: free */
-	int			ended;			/* that has written or removed it; zero: open */
+	int			level;			/* nesting level of the claim; zero: free */
+	int			ended;			/* level that has written or removed it; zero: open */
 	IdempotencyKey key;
 	KeyRow		row;
 
-	/* What key and row point to. */
+	/* The memory that key and row point to. */
 	union
 	{
 		text		header;
@@ -139,9 +139,9 @@ static BackendRegister *shared = NULL;
 static shmem_request_hook_type prev_shmem_request_hook = NULL;
 static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
 
-/* The entries of the same number are in this backend's register. */
+/* The entry of a claim has the same number in this backend's register. */
 static DeferredClaim claims[MOST_DEFERRED];
-static int	claims_used = 0;	/* those behind are free */
+static int	claims_used = 0;	/* all places from here on are free */
 
 static Size
 register_size(void)
@@ -283,7 +283,7 @@ free_place(void)
 	{
 		DeferredClaim *claim = &claims[number];
 
-		/* One whose lock has done its work. */
+		/* Its lock is no longer needed. */
 		if (claim->level == level && claim->ended == level)
 			release_claim(claim);
 		if (claim->level == 0)
@@ -407,7 +407,9 @@ deferred_owner(const IdempotencyKey *key)
 			RegisterEntry *entry = &other->entries[number];
 			TransactionId xid = InvalidTransactionId;
 
-			/* Read without the lock, to be read again. */
+			/*
+			 * A first read without the lock; a match is read again under it.
+			 */
 			if (!TransactionIdIsValid(entry->xid) ||
 				memcmp(&entry->hash, &key->hash, sizeof(pg_uuid_t)) != 0)
 				continue;

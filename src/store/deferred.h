@@ -11,8 +11,9 @@
 #include "store/store.h"
 
 /*
- * Ask for the shared memory; called when the library is loaded.  Does nothing
- * if that is later than the server's start: no claim is deferred then.
+ * Request the shared memory; called when the library is loaded.  Does nothing
+ * if the library is loaded after the server's start: then no claim is
+ * deferred.
  */
 extern void share_deferred_claims(void);
 
@@ -24,13 +25,14 @@ extern bool deferred_possible(const IdempotencyKey *key);
 
 /*
  * Defer writing the claim.  The current subtransaction holds the key's lock,
- * has probed under it and found nothing, and leaves the lock to this file.
+ * has probed under it and found nothing, and hands the lock over to this file.
  */
 extern void deferred_begin(const IdempotencyKey *key, const KeyRow *row);
 
 /*
- * The current subtransaction has written the claim, or removed it: from now on
- * what is stored counts.  Does nothing for other keys.
+ * Called when the current subtransaction has written the claim, or removed it:
+ * from then on the stored row counts.  Does nothing for a key without an open
+ * claim.
  */
 extern void deferred_end(const IdempotencyKey *key);
 
@@ -40,7 +42,10 @@ extern void deferred_end(const IdempotencyKey *key);
  */
 extern bool deferred_row(const IdempotencyKey *key, KeyRow *row);
 
-/* The key of any open claim of this backend; its texts are good until it ends. */
+/*
+ * The key of any open claim of this backend; its texts are valid until the
+ * claim ends.
+ */
 extern bool deferred_any(IdempotencyKey *key);
 
 /*
@@ -50,10 +55,10 @@ extern bool deferred_any(IdempotencyKey *key);
 extern TransactionId deferred_owner(const IdempotencyKey *key);
 
 /*
- * The next deferred claim of any backend of this database whose transaction
- * runs: the key, in the current memory context, and of the row what in_flight
- * shows, with the top-level transaction as claim_xid.  False at the end; the
- * position is zero for the first.
+ * The next deferred claim of any backend of this database whose transaction is
+ * in progress: the key, in the current memory context, and the fields of the
+ * row that in_flight shows, with the top-level transaction as claim_xid.
+ * False at the end.  The position is zero for the first call.
  */
 extern bool deferred_next(int *position, IdempotencyKey *key, KeyRow *row);
 

@@ -3,19 +3,19 @@
  * unfinished.c
  *	  Claims that must end before their transaction commits.
  *
- * A claim that asked for no lease protects its key only as long as its
- * transaction runs.  Committed without a result it would protect nothing: the
- * next request would run the work again.  So such a commit is refused, and
- * the work is undone with the claim.
+ * A claim that asked for no lease protects its key only until the end of its
+ * transaction.  If it were committed without a result, the next request would
+ * run the work again.  So such a commit is refused, and the work is undone
+ * with the claim.
  *
  * The claims are counted, not listed: a transaction may make any number of
- * them.  A claim ends once, whichever function ends it, since all of them
- * write or delete its row by store.h, which compares the row before and after.
- * So the number is exact.
+ * them.  The count is exact: all functions that end a claim write or delete
+ * its row through store.h, which compares the row before and after, so each
+ * claim is counted down once.
  *
- * Subtransactions.  The number belongs to the transaction: a claim made at
- * one level may end at another.  What a subtransaction has changed is taken
- * back when it aborts, and becomes its parent's when it commits:
+ * Subtransactions.  The count is for the whole transaction: a claim made at
+ * one level may end at another.  Changes of a subtransaction are undone when
+ * it aborts, and become its parent's when it commits:
  *
  *		claim(a)					1
  *		SAVEPOINT s					1
@@ -23,17 +23,18 @@
  *		claim(c)					2, before s: 1
  *		ROLLBACK TO s				1: a is unfinished again
  *
- * Only levels that change the number remember the one before.
+ * Only levels that change the count remember the previous one.
  *
- * The order of callbacks.  Those of a commit are called in the reverse order
- * of registration, and one called earlier may commit what can't be undone, as
- * postgres_fdw does on its servers.  So ours is registered again whenever the
- * number leaves zero, and after each statement that uses a foreign table while
- * there are unfinished claims: a wrapper registers its own when a session first
- * uses it.  (COPY into a foreign table is not seen.)
+ * The order of callbacks.  Transaction callbacks are called in reverse order
+ * of registration, and one that is called earlier may commit changes that
+ * can't be undone, as postgres_fdw does on its servers.  So this file
+ * registers its callback again whenever the count rises from zero, and after
+ * each statement that uses a foreign table while there are unfinished claims:
+ * a wrapper registers its callback when a session first uses it.  (COPY into a
+ * foreign table is not detected.)
  *
- * Deferred constraint triggers run before the callbacks: a trigger may
- * complete its row's key.
+ * Deferred constraint triggers run before the callbacks, so a trigger may
+ * complete the key of its row.
  *
  *-------------------------------------------------------------------------
  */
@@ -53,12 +54,12 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
-/* A level of nesting that has changed the number; in TopTransactionContext. */
+/* A nesting level that has changed the count; in TopTransactionContext. */
 typedef struct UnfinishedLevel
 {
 	int			nesting;
-	int64		before;			/* the number when the level began */
-	struct UnfinishedLevel *parent; /* the next outer one that has */
+	int64		before;			/* the count when the level began */
+	struct UnfinishedLevel *parent; /* the next outer such level */
 } UnfinishedLevel;
 
 static int64 unfinished = 0;
@@ -67,7 +68,7 @@ static ExecutorEnd_hook_type prev_executor_end = NULL;
 
 static void check_finished(XactEvent event, void *arg);
 
-/* Be called before whoever has been registered by now. */
+/* Have the callback called before all that are registered so far. */
 static void
 watch_transaction(void)
 {
@@ -134,7 +135,7 @@ end_subtransaction(SubXactEvent event, SubTransactionId subtransaction,
 	}
 	else if (event == SUBXACT_EVENT_COMMIT_SUB)
 	{
-		/* The parent remembers what was before itself, if it has to. */
+		/* The parent takes over the level unless it has one or is the transaction. */
 		UnfinishedLevel *outer = innermost->parent;
 
 		if (nesting - 1 == 1 || (outer != NULL && outer->nesting == nesting - 1))
@@ -144,7 +145,7 @@ end_subtransaction(SubXactEvent event, SubTransactionId subtransaction,
 	}
 }
 
-/* See that the current level remembers the number that it began with. */
+/* Make the current level remember the count with which it began. */
 static void
 remember_level(void)
 {
@@ -174,7 +175,7 @@ unfinished_change(int64 by)
 	unfinished += by;
 }
 
-/* Keep the first unfinished claim of the current transaction. */
+/* Keep the first unfinished claim of the current transaction that is found. */
 static void
 keep_claim(const IdempotencyKey *key, const KeyRow *row, void *kept)
 {
@@ -186,7 +187,10 @@ keep_claim(const IdempotencyKey *key, const KeyRow *row, void *kept)
 	first->name = DatumGetTextPCopy(PointerGetDatum(key->name));
 }
 
-/* Find an unfinished claim by reading what is stored; name is NULL if there is none. */
+/*
+ * Find an unfinished claim by reading the stored rows; name is NULL if there
+ * is none.
+ */
 static void
 find_unfinished(IdempotencyKey *found)
 {

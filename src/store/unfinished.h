@@ -12,8 +12,8 @@
 extern void watch_statements(void);
 
 /*
- * Note that the current subtransaction has made claims that have neither a
- * result nor a lease, or, by a negative number, ended such claims of its transaction.
+ * Count claims of the current transaction that have neither a result nor a
+ * lease: a positive number for claims made, a negative one for claims ended.
  * COMMIT and PREPARE TRANSACTION raise IK500 while there are any.
  */
 extern void unfinished_change(int64 by);
