@@ -1,4 +1,4 @@
--- Indexes that an administrator puts on the keys are kept up to date.
+-- Indexes that an administrator creates on the keys are kept up to date.
 CREATE INDEX regress_keys_status ON idempotency.keys (status, scope);
 CREATE INDEX regress_keys_summary ON idempotency.keys USING brin (completed_at) WITH (pages_per_range = 1);
 CREATE INDEX regress_keys_unfinished ON idempotency.keys (lower(key)) WHERE status = 'in_progress';

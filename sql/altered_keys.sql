@@ -1,4 +1,4 @@
--- A column that was added to the keys by hand is refused, not written over.
+-- A column that was added to the keys by hand is refused, not overwritten.
 BEGIN;
 SELECT outcome FROM idempotency.claim('stored', 'altered_keys');
 ALTER TABLE idempotency.keys ADD COLUMN tenant text;

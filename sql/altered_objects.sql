@@ -1,5 +1,6 @@
--- The tables are read below the parser, by the numbers of their columns: one that
--- somebody has altered is refused, whichever path opens it first.
+-- The tables are read by the numbers of their columns, without the parser's
+-- checks: a table that was altered is refused, whichever function opens it
+-- first.
 \set VERBOSITY terse
 CREATE ROLE regress_idempotency_owner;
 SELECT outcome FROM idempotency.claim('past', 'altered', ttl => '1 day', lease => '1 minute');

@@ -1,2 +1,3 @@
--- What tells sessions of a changed policy works as a trigger alone.
+-- The function that announces a changed policy to sessions works only as a
+-- trigger.
 SELECT idempotency.announce_change() IS NULL;

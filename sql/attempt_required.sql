@@ -1,5 +1,4 @@
--- The attempt may be left out in the transaction that claimed, and nowhere
--- else.
+-- The attempt may be left out only in the transaction that claimed.
 CREATE PROCEDURE pg_temp.show_error(statement text) LANGUAGE plpgsql AS $$
 DECLARE
 	message text;

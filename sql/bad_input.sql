@@ -1,4 +1,4 @@
--- What a caller can get wrong is an error of class IK with advice, and leaves
+-- A caller's mistake raises an error of class IK with a hint, and leaves
 -- nothing behind.
 CREATE PROCEDURE pg_temp.show_error(statement text) LANGUAGE plpgsql AS $$
 DECLARE

@@ -1,5 +1,5 @@
--- Whatever a caller sends, messages show the first bytes of it; an attempt never
--- begins anew; policies of a thousand levels are told apart.
+-- Messages show a limited number of bytes of the caller's input; attempts
+-- never wrap around; policies of a thousand levels are distinguished.
 SELECT idempotency.set_policy('bounded/long', require_request => true);
 SET idempotency.max_key_length = 8192;
 CREATE FUNCTION message_of(statement text) RETURNS TABLE (message integer, detail integer) LANGUAGE plpgsql AS $$

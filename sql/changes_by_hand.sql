@@ -1,5 +1,5 @@
--- What would make keys be forgotten, or never be found, is refused by hand; what
--- the extension's functions and a publisher do is not.
+-- Changes by hand that would lose keys are refused; those of the extension's
+-- functions and of a publisher are not.
 SELECT outcome FROM idempotency.claim('k', 'by hand', '1', lease => '1 minute');
 SELECT idempotency.complete('k', 'by hand', '"result"', attempt => 1);
 UPDATE idempotency.keys SET expires_at = expires_at + interval '1 day';

@@ -1,6 +1,6 @@
 -- Claims are refused in a Citus cluster of several nodes unless the store is
--- distributed, or the setting says to use the local one.  Citus is not here: its
--- tables are made by hand.
+-- distributed, or the setting selects the local one. Citus is not installed
+-- here: the test creates tables like those of Citus.
 SELECT current_database() AS tested \gset
 SET client_min_messages = warning;
 DROP DATABASE IF EXISTS regress_idempotency_citus_guard;

@@ -1,4 +1,4 @@
--- Claim, work and result may be one statement.
+-- Claim, work and result may be in one statement.
 SELECT outcome, idempotency.complete('select list', 'one_statement', '1')
 FROM idempotency.claim('select list', 'one_statement');
 SELECT outcome, response FROM idempotency.claim('select list', 'one_statement');

@@ -1,5 +1,5 @@
--- Nothing of the extension lacks a comment: \dx+, \df+, \d+ and \dT+ of psql
--- say what each object and each column is for.
+-- Every object of the extension has a comment: \dx+, \df+, \d+ and \dT+ of
+-- psql describe each object and each column.
 CREATE VIEW member AS
 SELECT classid, objid
 FROM pg_depend

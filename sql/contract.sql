@@ -1,4 +1,4 @@
--- The names, arguments, types and defaults that clients are written against.
+-- The names, arguments, types and defaults on which clients rely.
 SELECT proname, pg_get_function_arguments(oid) AS arguments
 FROM pg_proc WHERE pronamespace = 'idempotency'::regnamespace
 AND proname IN ('claim', 'complete', 'fail', 'release', 'heartbeat', 'checkpoint', 'lookup')

@@ -1,5 +1,5 @@
 -- Default privileges neither open the extension's tables and its owner's
--- functions to anybody nor close its functions to applications.
+-- functions to other roles nor close its functions to applications.
 SELECT current_database() AS tested \gset
 SET client_min_messages = warning;
 DROP DATABASE IF EXISTS regress_idempotency_default_privileges;

@@ -1,4 +1,4 @@
--- derive() gives the key for a downstream call: the same for ever.
+-- derive() gives the key for a downstream call, which is always the same one.
 
 -- These values never change: what was sent to another service under them must
 -- be found there again.

@@ -1,6 +1,6 @@
--- distribute() makes the table of the distributed store where none is made and
--- no keys would be forgotten; undistribute() removes it under the same condition;
--- the setting idempotency.store says which store is used.
+-- distribute() creates the table of the distributed store if there is none and
+-- no keys would be lost; undistribute() removes it under the same condition;
+-- the setting idempotency.store selects the store.
 SELECT current_database() AS tested \gset
 SET client_min_messages = warning;
 DROP DATABASE IF EXISTS regress_idempotency_distribute;

@@ -1,5 +1,6 @@
--- In the distributed store the tenant of a key is what follows the last slash of
--- its scope, read as the type of the column by which rows are distributed.
+-- In the distributed store the tenant of a key is the part of its scope after
+-- the last slash, read as the type of the column by which rows are
+-- distributed.
 SELECT current_database() AS tested \gset
 SET client_min_messages = warning;
 DROP DATABASE IF EXISTS regress_idempotency_tenant;

@@ -1,5 +1,5 @@
--- erase() drops what a key's result says and keeps the fact: a retry replays
--- 410 and no body, whatever it asks.
+-- erase() removes the contents of a key's result and keeps the key: a retry
+-- replays 410 and no body, whatever its request is.
 SELECT outcome FROM idempotency.claim('done', 'erase', '{"name": "secret"}', lease => '1 minute');
 SELECT idempotency.checkpoint('done', 'erase', 'step', '{"name": "secret"}', 1);
 SELECT idempotency.complete('done', 'erase', '{"name": "secret"}', '7', 201, 1);

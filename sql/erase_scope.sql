@@ -1,5 +1,6 @@
--- erase_scope() drops what the results of a scope and of those below it say, and
--- keeps the facts; keys in progress, and other scopes, stay as they are.
+-- erase_scope() removes the contents of the results of a scope and of those
+-- below it, and keeps the keys; keys in progress, and other scopes, are not
+-- changed.
 CREATE FUNCTION to_jsonb_of(request jsonb) RETURNS jsonb LANGUAGE sql RETURN jsonb_build_object('id', 7, 'secret', request);
 SELECT count(idempotency.once('k' || n, scope)) FROM generate_series(1, 3) AS n, unnest('{e/1, e/1/x, e/10, e}'::text[]) AS scope;
 SELECT outcome FROM idempotency.execute('replayed', 'e/1', 'to_jsonb_of', '{"secret": 1}');

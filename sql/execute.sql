@@ -1,4 +1,4 @@
--- execute() claims, calls a function of jsonb and stores what it returns.
+-- execute() claims, calls a function of jsonb and stores its result.
 CREATE SCHEMA execute_shop;
 SET search_path = execute_shop, public;
 CREATE TABLE payments (id integer GENERATED ALWAYS AS IDENTITY, amount numeric);

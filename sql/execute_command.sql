@@ -1,5 +1,5 @@
--- The command of execute() is found as its caller would find it and runs with
--- the caller's privileges.
+-- The command of execute() is looked up as its caller would, and runs with the
+-- caller's privileges.
 CREATE SCHEMA command_a;
 CREATE SCHEMA command_b;
 CREATE FUNCTION command_a.work(jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT '"a"'::jsonb $$;

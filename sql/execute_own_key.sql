@@ -1,4 +1,4 @@
--- A command meets its own key as one in progress, whatever it does with it.
+-- A command finds its own key in progress, whichever function it calls.
 CREATE SCHEMA execute_own_key;
 SET search_path = execute_own_key, public;
 CREATE TABLE effects (key text);

@@ -1,5 +1,5 @@
--- The extension installs beside an application that already owns a schema
--- called idempotency, and leaves it in peace.
+-- The extension installs into a schema idempotency of an application, and does
+-- not change the application's objects.
 SELECT current_database() AS tested \gset
 SET client_min_messages = warning;
 DROP DATABASE IF EXISTS regress_idempotency_existing_schema;

@@ -1,4 +1,4 @@
--- A key whose time is up counts as absent, whether or not its row was swept.
+-- An expired key counts as absent, whether or not its row was swept.
 CREATE PROCEDURE pg_temp.show_error(statement text) LANGUAGE plpgsql AS $$
 DECLARE
 	message text;

@@ -1,7 +1,7 @@
--- W4: CREATE EXTENSION gives the slots later untils than a dump that is then
--- restored, so that rows in a slot that was past are looked at again, and a key
--- may have an expired row in two slots.  Claiming it leaves one live row, and
--- moving its row to where the other one lies goes as any move does.
+-- W4: after a restore the slots have later upper bounds, those of CREATE
+-- EXTENSION, so that rows in a slot that was past are probed again, and a key
+-- may have an expired row in two slots. Claiming the key leaves one live row,
+-- and moving a row to the slot of the other one works as any move.
 SET statement_timeout = '1 min';
 CREATE FUNCTION leave_twins(twin text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN

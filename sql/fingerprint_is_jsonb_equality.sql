@@ -1,4 +1,4 @@
--- Two requests are the same exactly when they are equal as jsonb.
+-- Two requests are the same if and only if they are equal as jsonb.
 CREATE TABLE request (id integer PRIMARY KEY, body jsonb);
 
 INSERT INTO request VALUES

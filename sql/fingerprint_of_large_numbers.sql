@@ -1,4 +1,5 @@
--- numbers of many digits that are written with few: told apart, and no burden
+-- Numbers with many digits and a short notation have different fingerprints,
+-- which are computed quickly.
 SET statement_timeout = '3 s';
 
 SELECT outcome FROM idempotency.claim('many', 'large_numbers', ('[' || repeat('1e131071,', 7000) || '0]')::jsonb, lease => '1 minute');

@@ -1,5 +1,5 @@
 -- A request that was first sent longer ago than its key is remembered is not
--- run again where nothing is stored.
+-- run again if nothing is stored.
 SELECT outcome, proceed, status_code, attempt, retry_after, response, claimed_at, completed_at, expires_at
 FROM idempotency.claim('key', 'first_sent', '1', first_sent => clock_timestamp() - interval '1 day 1 minute');
 -- it is not even claimed

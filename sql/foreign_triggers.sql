@@ -1,6 +1,6 @@
--- A trigger that somebody has put on a table would miss what is written below the
--- executor, or run with the table owner's privileges: writes and sweeps raise an
--- error while it is there.  Reading goes on.
+-- A user's trigger on a table would miss writes below the executor, or run
+-- with the privileges of the table's owner: writes and sweeps raise an error
+-- while there is one. Reading still works.
 SET client_min_messages = warning;
 CREATE FUNCTION mine() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'ran as %', current_user; END $$;
 CREATE FUNCTION tried(command text) RETURNS text LANGUAGE plpgsql AS $$

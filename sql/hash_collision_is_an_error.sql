@@ -1,5 +1,5 @@
--- Two keys that shared the whole hash would be an error, never a wrong answer.
--- There is no such pair at hand, so the owner of the tables forges one.
+-- Two keys with the same hash are an error, never a wrong answer. No such pair
+-- is known, so the owner of the tables forges one.
 
 -- The hash of a row that arrives by hand is computed, whatever the row says.
 \set VERBOSITY terse

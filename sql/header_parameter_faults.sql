@@ -1,5 +1,5 @@
--- A parameter that is no date, or no display string, is a fault at the place
--- where it ceases to be one.
+-- A parameter that is not a valid date or display string is a fault at the
+-- position at which it becomes invalid.
 SELECT idempotency.parse_header('"k";v=@today');
 SELECT idempotency.parse_header('"k";v=@-');
 SELECT idempotency.parse_header('"k";v=%name');

@@ -1,4 +1,4 @@
--- Claims hold no limit of the lock table: a hundred thousand keys in one
+-- Claims don't exhaust the lock table: a hundred thousand keys in one
 -- transaction.
 BEGIN;
 SELECT outcome, count(*)

@@ -1,4 +1,4 @@
--- A hundred thousand keys in one call, with the lock table as it is by default.
+-- A hundred thousand keys in one call, with the default lock table.
 CREATE TABLE batch AS
 SELECT array_agg('key ' || n ORDER BY n) AS keys, array_agg(to_jsonb(n) ORDER BY n) AS requests FROM generate_series(1, 100000) AS n;
 BEGIN;

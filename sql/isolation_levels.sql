@@ -1,5 +1,5 @@
--- A key lives through its life at each isolation level, and replays at each
--- what was completed at another.
+-- Each isolation level supports the whole life of a key, and replays results
+-- of other levels.
 CREATE TABLE paid (key text);
 
 BEGIN ISOLATION LEVEL READ COMMITTED;

@@ -1,4 +1,4 @@
--- issue() hands out one key for each subject of a scope, until it expires.
+-- issue() returns one key for each subject of a scope, until the key expires.
 
 -- The same subject has the same key, on every device and in every transaction.
 SELECT idempotency.issue('issue/pay', 'cart-1') AS key \gset

@@ -1,5 +1,5 @@
--- an owner that comes back when ttl, lease and slot are past is told apart from
--- the new one, as long as the slot has not been emptied
+-- An owner that returns after the ends of ttl, lease and slot is distinguished
+-- from the new owner as long as the slot has not been emptied.
 
 UPDATE idempotency.wheel SET until = clock_timestamp() + (slot + 1) * interval '1 hour';
 UPDATE idempotency.wheel SET until = clock_timestamp() + interval '0.3 s' WHERE slot = 0;

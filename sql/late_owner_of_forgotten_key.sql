@@ -1,5 +1,5 @@
 -- forget() and purge() of a claim that is committed and unfinished keep its
--- attempt: its owner, who may still come, can't end the next owner's claim.
+-- attempt: its owner may still return, and can't end the next owner's claim.
 CREATE FUNCTION pg_temp.try(command text) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
 	EXECUTE command;

@@ -1,6 +1,6 @@
--- A claim that was committed unfinished is a lease: it protects the key until
--- it ends; then the next request takes over with a higher attempt, and the old
--- owner can no longer write.
+-- A claim that was committed unfinished has a lease, which protects the key
+-- until it ends; then the next request takes over with a higher attempt, and
+-- the old owner can no longer write.
 CREATE PROCEDURE pg_temp.show_error(statement text) LANGUAGE plpgsql AS $$
 DECLARE
 	message text;

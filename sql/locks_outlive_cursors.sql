@@ -1,6 +1,6 @@
--- A slot to which a transaction has written stays locked to its end, also if the
--- calls came from a cursor that a later savepoint takes with it.  Else a sweep
--- would empty the slot under the claims.
+-- A slot to which a transaction has written stays locked to the end of the
+-- transaction, even if the calls came from a cursor that fails in a later
+-- savepoint. Otherwise a sweep would empty the slot with the claims.
 SET client_min_messages = warning;
 TRUNCATE idempotency.keys;
 RESET client_min_messages;

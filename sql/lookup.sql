@@ -1,4 +1,4 @@
--- lookup() returns what is stored for a key, without waiting or writing.
+-- lookup() returns the stored row of a key, without waiting or writing.
 SELECT count(*) FROM idempotency.lookup('absent', 'lookup');
 SELECT count(*) FROM idempotency.lookup('absent');
 

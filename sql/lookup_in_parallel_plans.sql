@@ -1,5 +1,5 @@
--- lookup() runs in the leader of a parallel plan, also where it is the first
--- call of its session, or the first since policies or the wheel have changed.
+-- lookup() runs in the leader of a parallel plan, even as the first call of
+-- its session, or the first since policies or the wheel have changed.
 CREATE TABLE orders (id integer PRIMARY KEY, key text, pad text);
 INSERT INTO orders SELECT n, 'k' || n, repeat('x', 100) FROM generate_series(1, 5000) AS n;
 ANALYZE orders;

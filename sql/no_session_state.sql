@@ -1,4 +1,5 @@
--- A claim belongs to its transaction, then to its attempt; never to a session.
+-- A claim belongs to its transaction, then to its attempt, and never to a
+-- session.
 SELECT current_database() AS tested \gset
 SELECT outcome, attempt FROM idempotency.claim('key', 'no_session_state', '1', lease => '1 minute');
 -- nothing is left in the session

@@ -1,5 +1,6 @@
--- Of the extension nothing is PUBLIC's but the types, and no role has what was
--- not granted to it: neither by a predefined role nor by owning the schema.
+-- PUBLIC has no privileges on the extension except on types, and no role has a
+-- privilege without a grant: neither as a predefined role nor as the owner of
+-- the schema.
 CREATE TEMPORARY VIEW member AS
 SELECT classid, objid
 FROM pg_depend

@@ -1,5 +1,5 @@
--- once() is true the first time a key is seen and false ever after, also in a
--- WHERE clause, whatever the plan.
+-- once() is true the first time a key is seen and then always false, including
+-- calls in a WHERE clause, whatever the plan.
 SELECT idempotency.once('a', 'once') AS first, idempotency.once('a', 'once') AS second;
 SELECT idempotency.once('a', 'once'), idempotency.once('a', 'once/other'), idempotency.once('A', 'once'), idempotency.once('a');
 SELECT key, status, attempt, fingerprint IS NULL AS no_request, response, lease_until, completed_at = claimed_at AS at_once, expires_at - claimed_at AS ttl

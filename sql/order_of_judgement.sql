@@ -1,8 +1,8 @@
 -- Bad key, mismatch, replay, in progress, recovered, expired, new: in this
 -- order, whatever else is true of the claim.
 --
--- Four stored states, each claimed with the same request or another, sent
--- just now or too long ago.
+-- Four stored states, each claimed with the same request or another, sent just
+-- now or too long ago.
 SELECT outcome, attempt FROM idempotency.claim('completed', 'order_of_judgement', '1', lease => '1 minute');
 SELECT idempotency.complete('completed', 'order_of_judgement', '"result"', attempt => 1);
 SELECT outcome, attempt FROM idempotency.claim('failed', 'order_of_judgement', '1', lease => '1 minute');

@@ -1,6 +1,6 @@
--- What holds for a claim is what the policies of its scope say: the longest
--- wins in each field, under them stand the settings, explicit arguments win
--- over all.
+-- The policies of a scope determine the rules of a claim: in each field the
+-- longest wins, the settings are their defaults, and explicit arguments
+-- overrule all.
 CREATE FUNCTION terms(scope text, key text DEFAULT 'terms') RETURNS TABLE (ttl interval, lease interval) LANGUAGE plpgsql AS $$
 BEGIN
 	PERFORM idempotency.claim(terms.key, terms.scope, '1');

@@ -1,5 +1,5 @@
--- The owner may write the table of policies without set_policy(): entries of
--- cache_errors that say nothing match nothing.
+-- The owner may write to the table of policies without set_policy(): invalid
+-- entries of cache_errors match nothing.
 CREATE FUNCTION policy_refuse(jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 BEGIN
 	RAISE EXCEPTION 'refused' USING ERRCODE = '23514';

@@ -1,5 +1,5 @@
 -- A function exposed by PostgREST answers 201, 200, 400, 409 and 422, as
--- doc/postgrest.md promises: the SQL of that page, run as it stands there.
+-- doc/postgrest.md promises: the SQL of that page, run unchanged.
 
 -- The roles have other names here.
 

@@ -1,5 +1,5 @@
--- grant_usage() gives all that an application needs; without it the functions
--- are out of reach, and the tables are in any case.
+-- grant_usage() grants all that an application needs; without it the functions
+-- can't be called, and the tables can't be read in any case.
 CREATE ROLE regress_idempotency_app;
 SELECT outcome FROM idempotency.claim('secret', 'privileges/other tenant', '1', lease => '1 minute');
 SELECT idempotency.complete('secret', 'privileges/other tenant', '"secret"', attempt => 1);

@@ -1,5 +1,5 @@
 -- Policies and operation belong to the extension's owner; an operator may do
--- what was granted to him, an application nothing of it.
+-- what was granted to the operator, and an application nothing of that.
 CREATE ROLE regress_idempotency_app;
 CREATE ROLE regress_idempotency_operator;
 CREATE ROLE regress_idempotency_watcher;

@@ -1,4 +1,4 @@
--- purge() removes every key of a scope and of those below it, and no other
+-- purge() removes every key of a scope and of those below it, and no other.
 SET client_min_messages = warning;
 TRUNCATE idempotency.keys;
 RESET client_min_messages;

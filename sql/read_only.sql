@@ -1,5 +1,5 @@
--- In a read-only transaction what would write raises PostgreSQL's own error,
--- whatever is stored; lookup() works.
+-- In a read-only transaction, functions that may write raise PostgreSQL's own
+-- error, whatever is stored; lookup() works.
 BEGIN;
 SELECT outcome FROM idempotency.claim('completed', 'read_only', '1');
 SELECT idempotency.complete('completed', 'read_only', '"result"');

@@ -1,5 +1,5 @@
--- The step that an owner has passed, and its state, are there for whoever
--- takes over.
+-- The step that an owner has passed, and its state, are available to the owner
+-- that takes over.
 CREATE PROCEDURE pg_temp.show_error(statement text) LANGUAGE plpgsql AS $$
 DECLARE
 	message text;

@@ -1,4 +1,4 @@
--- retain() remembers a result for another time, from now on
+-- retain() keeps a result for another time, from now on.
 SET client_min_messages = warning;
 TRUNCATE idempotency.keys;
 RESET client_min_messages;

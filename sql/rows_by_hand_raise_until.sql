@@ -1,5 +1,6 @@
--- rows that arrive by COPY or INSERT may expire after the until of their slot,
--- as those of a restore do before the wheel is restored; no sweep loses them
+-- Rows that arrive by COPY or INSERT may expire after the upper bound of their
+-- slot, as those of a restore do before the wheel is restored; no sweep loses
+-- them.
 
 CREATE PROCEDURE pg_temp.let_slots_end()
 LANGUAGE plpgsql AS $$

@@ -1,5 +1,5 @@
--- A claim that is rolled back to a savepoint is gone as if never made, and so
--- is whatever else was done to a key.
+-- A claim that is rolled back to a savepoint is gone as if it had never been
+-- made, and so is any other change of a key.
 BEGIN;
 SAVEPOINT before;
 SELECT outcome, attempt FROM idempotency.claim('claim', 'savepoints', '1');

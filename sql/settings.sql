@@ -1,4 +1,4 @@
--- Each setting is what holds where a call says nothing.
+-- Each setting is the default for calls that leave out its argument.
 SELECT count(*) FROM idempotency.lookup('settings');
 
 SET idempotency.default_ttl = '2 hours';

@@ -1,5 +1,6 @@
--- What a function guarantees can't be undone by its caller's settings: those that
--- decide are set by a superuser, or by a role that was granted SET on them.
+-- The guarantees of a function can't be undone by its caller's settings: the
+-- relevant ones are set by a superuser, or by a role with the privilege SET on
+-- them.
 CREATE ROLE regress_idempotency_app;
 SELECT idempotency.grant_usage('regress_idempotency_app');
 CREATE TABLE paid (amount integer);

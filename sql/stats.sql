@@ -1,5 +1,5 @@
--- The view stats: its columns, and who may read it.  What it counts needs a
--- server that has preloaded the library, and is tested in t/.
+-- The view stats: its columns, and the roles that may read it. Its counters
+-- need a server that has preloaded the library, and are tested in t/.
 
 SELECT attname, atttypid::regtype AS type, col_description(attrelid, attnum) IS NOT NULL AS described
 FROM pg_attribute

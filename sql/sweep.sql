@@ -1,4 +1,4 @@
--- Expiry: what a round of sweep() takes away, and what it leaves.
+-- Expiry: what a round of sweep() removes, and what it keeps.
 
 -- Empty everything, and lay the wheel out anew: slot n ends n + 1 hours after
 -- the given time.

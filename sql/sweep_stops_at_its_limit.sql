@@ -1,5 +1,5 @@
--- A round deletes no more rows than it is told to, and the next ones go on
--- where it stopped until nothing is left.
+-- A round deletes no more rows than its limit, and the next ones continue
+-- until no expired rows are left.
 SET client_min_messages = warning;
 TRUNCATE idempotency.keys;
 RESET client_min_messages;

@@ -1,6 +1,6 @@
--- A key is remembered from the claim on where claim and completion share a
--- transaction, from completion where they do not or where complete() is given
--- a ttl.  An unfinished claim never expires before its lease.
+-- A key is remembered from the claim on if claim and completion share a
+-- transaction, and from the completion if they do not or if complete() is
+-- given a ttl. An unfinished claim never expires before its lease.
 CREATE FUNCTION counted_from(name text, term interval) RETURNS text
 BEGIN ATOMIC
 	SELECT CASE expires_at WHEN claimed_at + term THEN 'claim' WHEN completed_at + term THEN 'completion' WHEN lease_until THEN 'lease' ELSE 'neither' END

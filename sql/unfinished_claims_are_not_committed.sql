@@ -1,4 +1,4 @@
--- A claim that asked for no lease ends in its own transaction, or that
+-- A claim that asked for no lease must end in its own transaction, or the
 -- transaction is not committed: the work is undone, and a retry runs it.
 CREATE TABLE pay (key text);
 

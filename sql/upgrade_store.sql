@@ -1,6 +1,6 @@
 -- The table of the distributed store has the columns of the version that made
--- it.  One that lacks some is refused until upgrade_store() has added them; one
--- that has more is used as it is.
+-- it. A table that lacks some is refused until upgrade_store() has added them;
+-- a table that has more is used as it is.
 SELECT current_database() AS tested \gset
 SET client_min_messages = warning;
 DROP DATABASE IF EXISTS regress_idempotency_upgrade_store;

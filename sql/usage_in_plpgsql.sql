@@ -1,5 +1,5 @@
--- Functions and procedures in PL/pgSQL, with exception blocks and transactions
--- of their own.
+-- Functions and procedures in PL/pgSQL, with exception blocks and their own
+-- transactions.
 CREATE TABLE payment (id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY, account text, amount integer CHECK (amount > 0));
 
 -- Everything in the caller's transaction.  A business failure is final and is

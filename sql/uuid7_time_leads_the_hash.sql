@@ -1,6 +1,6 @@
 -- The hash of a key that is a UUID of version 7 begins with its time, so that
--- keys of one time lie side by side in the index; the rest is hash, and all of
--- the hash of any other key.
+-- keys of the same time are neighbors in the index; the other bytes, and all
+-- bytes for any other key, are hash.
 CREATE FUNCTION leads(key text) RETURNS boolean LANGUAGE sql AS $$
 	SELECT left(lower(replace(key, '-', '')), 12) = left(replace(idempotency.key_hash(key, 'uuid7')::text, '-', ''), 12)
 $$;

@@ -1,5 +1,5 @@
--- wait => 0 answers at once, and no wait is needed where there is nobody to
--- wait for.
+-- wait => 0 answers at once, and nothing waits if no other transaction works
+-- on the key.
 SET statement_timeout = '60 s';
 
 SELECT outcome, proceed FROM idempotency.claim('absent', 'wait_zero', wait => '0', lease => '1 minute');

@@ -1,6 +1,6 @@
--- The upper bounds of the wheel are the next eight ticks, whatever it was before:
--- after a pause, a change of the tick, a restore or a wrong clock, every sweep lays
--- what is empty where the present tick wants it.
+-- The upper bounds of the wheel become the next eight ticks, whatever they
+-- were before: after a pause, a change of the tick, a restore or a wrong
+-- clock, every sweep lays the empty slots according to the present tick.
 
 -- Whether the slots are at the next eight ticks of the given length, and how
 -- many are not.

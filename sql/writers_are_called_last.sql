@@ -1,5 +1,6 @@
 -- Every function that writes has a cost that makes the planner call it after
--- the conditions beside it: a condition on the scope holds, wherever it stands.
+-- the other conditions: a condition on the scope holds, wherever it is
+-- written.
 CREATE FUNCTION costly_condition(value text) RETURNS boolean LANGUAGE plpgsql COST 1000 AS $$ BEGIN RETURN value LIKE 'last/7%'; END $$;
 SELECT idempotency.once(key, scope) FROM (VALUES ('a', 'last/7'), ('b', 'last/7/8'), ('c', 'last/70'), ('a', 'last/8'), ('b', 'last')) AS k (key, scope);
 

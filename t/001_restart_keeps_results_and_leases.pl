@@ -1,6 +1,6 @@
-# A restart of the server keeps what is stored: results are replayed exactly as
-# before, a lease still protects its key and ends when it would have ended, and
-# its owner may finish.
+# A restart of the server keeps the stored keys: results are replayed exactly
+# as before, a lease still protects its key until it ends as before, and its
+# owner may finish.
 
 use strict;
 use warnings;

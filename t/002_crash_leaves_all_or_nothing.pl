@@ -1,6 +1,6 @@
 # A crash of the server between claim and complete leaves nothing of the claim
-# and nothing of its work: a retry at once finds a free key.  A claim that was
-# committed stays a lease, and is taken over when it has run out.
+# and nothing of its work: a retry at once finds a free key. A committed claim
+# keeps its lease, and is taken over when that has run out.
 
 use strict;
 use warnings;

@@ -1,5 +1,5 @@
 # kill -9 of a backend in the middle of its work makes the server restart
-# itself: the key that the backend held is free, what others had committed is
+# itself: the key of that backend is free, and committed work of others is
 # kept.
 
 use strict;

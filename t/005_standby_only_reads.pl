@@ -1,5 +1,5 @@
-# On a standby everything that writes raises the standard read-only error, and
-# lookup() answers, also while the primary is at work on the key.
+# On a standby every function that writes raises the standard read-only error,
+# and lookup() answers, even while the primary works on the key.
 
 use strict;
 use warnings;

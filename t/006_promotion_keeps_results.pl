@@ -1,5 +1,5 @@
 # A promoted standby replays what the old primary had completed, keeps its
-# leases, finishes what it had prepared, and has nothing of what it had not
+# leases, finishes what it had prepared, and has nothing that it had not
 # committed.
 
 use strict;

@@ -1,8 +1,7 @@
-# pg_dump carries the keys and what places them: a restored database replays
-# what the old one had completed and protects what it had leased, whichever
-# format the dump has, and whatever the wheel of the new database stood at.
-# The tables themselves belong to the extension, and CREATE EXTENSION makes
-# them.
+# pg_dump carries the keys and the wheel: a restored database replays what the
+# old one had completed and protects what it had leased, whichever format the
+# dump has, and wherever the wheel of the new database was. The tables
+# themselves belong to the extension, and CREATE EXTENSION makes them.
 
 use strict;
 use warnings;

@@ -1,6 +1,6 @@
-# A thousand concurrent requests with one key have one effect: one request is
-# told to do the work, and all the others replay its result.  So it is at each
-# isolation level, and where the first owners fail and roll back.
+# A thousand concurrent requests with one key have one effect: one request does
+# the work, and all the others replay its result, at each isolation level, and
+# if the first owners fail and roll back.
 
 use strict;
 use warnings;

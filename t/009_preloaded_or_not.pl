@@ -1,5 +1,6 @@
 # The extension works whether its library is loaded with the server, with the
-# session, or only by the first call; its settings may be set before it is.
+# session, or only by the first call; its settings may be set before the
+# library is loaded.
 
 use strict;
 use warnings;

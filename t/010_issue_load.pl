@@ -1,5 +1,6 @@
-# Twenty connections ask for the key of the same cart at once, cart after cart,
-# some of them rolling back: each cart has one key, at every isolation level.
+# Twenty connections ask for the key of the same cart at the same time, cart
+# after cart, some of them rolling back: each cart has one key, at every
+# isolation level.
 
 use strict;
 use warnings;

@@ -1,9 +1,9 @@
 # pg_upgrade carries keys, policies and wheel: the new server replays what the
-# old one had completed, protects what it had leased, goes on with its attempts
+# old one had completed, protects what it had leased, continues its attempts
 # and turns its wheel.
 #
 # Needs a second, older major: OLD_PG_CONFIG names its pg_config, and both
-# servers have the extension installed.  test/upgrade.sh makes that.
+# servers have the extension installed. test/upgrade.sh provides that.
 use strict;
 use warnings;
 use PostgreSQL::Test::Cluster;

@@ -1,7 +1,7 @@
-# A standby follows policies and wheel, also in sessions that knew older ones.
-# Promoted, it goes on with both: policies hold, keys are found in the slots where
-# the old primary had put them, and the first sweep begins at once, not after an
-# interval.
+# A standby follows policies and wheel, even in sessions that knew older ones.
+# After promotion it continues with both: policies hold, keys are found in the
+# slots where the old primary had put them, and the first sweep begins at once,
+# not after an interval.
 
 use strict;
 use warnings;

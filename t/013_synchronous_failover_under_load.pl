@@ -1,11 +1,10 @@
 # A primary with a synchronous standby is killed under load, and the standby is
-# promoted.  Clients reconnect and send again whatever they have no reply to: no
-# key has a second effect, and every reply that was ever given holds.
+# promoted. Clients reconnect and resend each request without a reply: no key
+# has a second effect, and every reply that was given holds.
 #
-# Each key is sent by two clients at about the same time.  At every other
-# failover the standby has all that the primary had committed, and no client was
-# told; at the others the kill meets whatever is going on.
-#
+# Each key is sent by two clients at about the same time. At every other
+# failover the standby has all that the primary had committed, and no client
+# got the reply; at the others the kill comes at a random moment.
 # FAILOVER_KEYS=20000 is the long form.
 
 use strict;

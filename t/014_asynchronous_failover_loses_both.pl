@@ -1,7 +1,7 @@
-# What an asynchronous standby has not received when its primary is lost, is
-# lost as key and effect together: on the promoted standby every key has its
-# effect and every effect its key, and what was lost runs again, once.  On the
-# standby lookup() shows what has been replayed so far.
+# Changes that an asynchronous standby has not received when its primary is
+# lost are lost as key and effect together: on the promoted standby every key
+# has its effect and every effect its key, and lost work runs again, once. On
+# the standby lookup() shows the keys that have been replayed so far.
 
 use strict;
 use warnings;

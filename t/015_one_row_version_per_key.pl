@@ -1,6 +1,7 @@
-# With the library loaded by the server, a key that is claimed without a lease
-# is written once, with its result, by execute() or by claim() and complete();
-# until then in_flight shows the claim, also after another session has died in one.
+# If the server preloads the library, a key that is claimed without a lease is
+# written once, with its result, by execute() or by claim() and complete();
+# until then in_flight shows the claim, even after another session has died in
+# one.
 
 use strict;
 use warnings;

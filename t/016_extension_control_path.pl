@@ -1,6 +1,6 @@
-# The extension works from a directory that is none of the server's own, as an
-# image that is mounted beside the server has it: share/extension and lib,
-# nobody's to write to.
+# The extension works from a directory outside the server's own, as an image
+# that is mounted next to the server has it: share/extension and lib,
+# read-only.
 
 use strict;
 use warnings;

@@ -1,6 +1,6 @@
-# A commit that slips in between claim and completion is refused, by whatever
-# protocol, as PREPARE TRANSACTION, in either store and before anything is
-# committed on other servers; and it is counted.
+# A commit between claim and completion is refused, in every protocol, as
+# PREPARE TRANSACTION, in either store and before anything is committed on
+# other servers; and it is counted.
 
 use strict;
 use warnings;

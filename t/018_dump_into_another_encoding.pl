@@ -1,6 +1,6 @@
-# Keys of a database of one encoding are found, and their retries recognised, in
-# a database of another one: hashes are computed on the way in, and fingerprints
-# are of UTF-8.
+# Keys of a database of one encoding are found, and their retries recognized,
+# in a database of another one: hashes are computed when rows arrive, and
+# fingerprints are of UTF-8.
 
 use strict;
 use warnings;

@@ -1,9 +1,9 @@
-# A replay is as durable as the first answer: where a commit would wait for
-# synchronous standbys, it is given only when they have confirmed the result.
-# So is what issue() and complete() answer without writing anything.
+# A replay is as durable as the first answer: if a commit would wait for
+# synchronous standbys, a replay is given only when they have confirmed the
+# result.  So are the answers of issue() and complete() that write nothing.
 #
-# The owner's commit waits for a standby that does not answer, and its session is
-# terminated: the result is there, and would be lost by a failover.
+# The owner's commit waits for a standby that does not answer, and its session
+# is terminated: the result is visible, and would be lost by a failover.
 
 use strict;
 use warnings;

@@ -1,5 +1,5 @@
-# claim(wait => '0') of a free key does not say in_progress beside calls that own
-# nothing.  They have the key's lock for a moment.
+# claim(wait => '0') of a free key does not answer in_progress because of
+# concurrent calls that own nothing. They hold the key's lock for a moment.
 
 use strict;
 use warnings;

@@ -1,6 +1,6 @@
 # Four sessions claim and complete the same 2,000 keys in one batch each, every
 # one in an order of its own, round after round, some of them rolling back: no
-# deadlock, and each key has exactly one effect.
+# deadlock occurs, and each key has exactly one effect.
 
 use strict;
 use warnings;

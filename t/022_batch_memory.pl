@@ -1,5 +1,5 @@
-# Claiming 100,000 keys in one call, completing and replaying them, stays under
-# 64 MB on top of what the arrays alone take.
+# Claiming 100,000 keys in one call, completing and replaying them, needs less
+# than 64 MB beyond the memory of the arrays.
 
 use strict;
 use warnings;

@@ -1,6 +1,6 @@
 # Removing 100,000 keys, by purge() row by row or by one sweep() of keys_long,
-# takes no more memory than removing 10,000; nor does it matter how long the
-# scopes are that somebody has restored.
+# takes no more memory than removing 10,000, even if restored rows have long
+# scopes.
 
 use strict;
 use warnings;

@@ -1,7 +1,7 @@
-# A wait whose limit fires in the instant in which the lock is granted ends as any
-# other: the claim is answered, and the caller's transaction goes on.
+# A wait whose limit fires in the instant in which the lock is granted ends as
+# any other: the claim is answered, and the caller's transaction continues.
 #
-# The instant can't be arranged from outside.  Owners that roll back after a
+# The instant can't be arranged from outside. Owners that roll back after a
 # millisecond and claims that wait for a millisecond meet it now and then.
 
 use strict;

@@ -1,5 +1,5 @@
-# doc/reference.md names every function, column, setting and SQLSTATE that
-# there is, as it is, and nothing else; and has an example of each.
+# doc/reference.md names every existing function, column, setting and SQLSTATE
+# correctly, and no others; and has an example of each.
 
 use strict;
 use warnings;

@@ -1,6 +1,6 @@
-# A turn of the wheel on the primary ends a dump on a standby that reads the
-# slot; a dump goes through if nothing is turned meanwhile, or if the standby
-# delays what it replays.  And what partial dumps and publications carry.
+# A turn of the wheel on the primary cancels a dump on a standby that reads the
+# slot; a dump succeeds if nothing is turned meanwhile, or if the standby
+# delays replay. And what partial dumps and publications carry.
 
 use strict;
 use warnings;

@@ -1,9 +1,9 @@
-# ALTER EXTENSION .. UPDATE leads to what CREATE EXTENSION makes, and keeps
-# what is stored; a library serves versions before its own, and refuses later
-# ones by name.
+# ALTER EXTENSION .. UPDATE leads to the same objects as CREATE EXTENSION, and
+# keeps the stored keys; a library serves versions before its own, and refuses
+# later ones with a clear error.
 #
-# Every script src/idempotency--A--B.sql is run from a fresh A and compared with
-# a fresh B.  There is a next version in any case: one that is made here.
+# Every script src/idempotency--A--B.sql is run from a fresh A and compared
+# with a fresh B. There is always a next version: the test makes one.
 
 use strict;
 use warnings;

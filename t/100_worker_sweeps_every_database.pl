@@ -1,5 +1,5 @@
 # The worker starts with the server and sweeps every database that has the
-# extension, also those created later; what it does follows the settings.
+# extension, including those created later; it follows the settings.
 use strict;
 use warnings;
 use PostgreSQL::Test::Cluster;

@@ -1,5 +1,5 @@
-# Databases can be dropped, copied and renamed, and the extension dropped, while
-# the worker comes by as often as it can.
+# Databases can be dropped, copied and renamed, and the extension dropped,
+# while the worker runs as often as it can.
 use strict;
 use warnings;
 use PostgreSQL::Test::Cluster;

@@ -1,4 +1,4 @@
-# Whatever ends the launcher, the worker or the server: sweeping goes on.
+# Sweeping continues after any end of the launcher, the worker or the server.
 use strict;
 use warnings;
 use PostgreSQL::Test::Cluster;

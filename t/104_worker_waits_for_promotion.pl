@@ -1,4 +1,4 @@
-# On a standby nothing is swept; after promotion sweeping begins by itself.
+# On a standby there is no sweep; after promotion sweeping begins by itself.
 use strict;
 use warnings;
 use PostgreSQL::Test::Cluster;

@@ -1,4 +1,4 @@
-# The view stats tells of every sweep, by the worker or by hand, and of the
+# The view stats counts every sweep, by the worker or by hand, and shows the
 # error that ended the last one.
 use strict;
 use warnings;

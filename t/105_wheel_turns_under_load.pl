@@ -1,5 +1,6 @@
 # With a short tick the wheel turns many times while keys are claimed, expire
-# and are claimed again: no key is owned twice at a time, none is kept.
+# and are claimed again: no key has two owners at a time, and no expired key is
+# kept.
 use strict;
 use warnings;
 use PostgreSQL::Test::Cluster;

@@ -1,7 +1,7 @@
 # Without the worker a scheduler does its work: pg_cron runs sweep(), as a role
 # that may do nothing else.
 #
-# A minute is the shortest period of every version of pg_cron; a job for
+# A minute is the shortest period in every version of pg_cron; a job for
 # @reboot runs as soon as the server has started, so each start is a round.
 use strict;
 use warnings;

@@ -1,4 +1,4 @@
-# Where no worker can be started the launcher says so, goes on, and sweeps as
+# If no worker can be started the launcher logs it, continues, and sweeps as
 # soon as there is room.
 use strict;
 use warnings;

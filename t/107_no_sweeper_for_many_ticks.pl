@@ -1,6 +1,6 @@
-# W5: where nobody sweeps, the wheel runs out, and every promise holds; when a
+# W5: without sweeps the wheel runs out, and every promise holds; when a
 # sweeper comes, it clears up in a round or two, and the wheel reaches as far
-# ahead as ever.
+# ahead as before.
 use strict;
 use warnings;
 use PostgreSQL::Test::Cluster;

@@ -1,6 +1,6 @@
 # Keys of keys_long expire, are swept and are claimed again, all at the same
 # time and on the same pages: no claim fails because its expired row was swept
-# under its hands, and no row is swept that was claimed again meanwhile.
+# concurrently, and no row is swept that was claimed again meanwhile.
 use strict;
 use warnings;
 use PostgreSQL::Test::Cluster;

@@ -1,5 +1,5 @@
-# One database does not delay the sweeps of the others for ever: a worker that takes
-# too long is ended.  A name that fits no database is logged, once.
+# One database does not delay the sweeps of the others for ever: a worker that
+# takes too long is ended. A name that matches no database is logged, once.
 use strict;
 use warnings;
 use PostgreSQL::Test::Cluster;

@@ -1,4 +1,4 @@
-# Where the library is preloaded, idempotency.stats counts every call, by the
+# If the library is preloaded, idempotency.stats counts every call, by the
 # scope of the policy that applied.
 
 use strict;

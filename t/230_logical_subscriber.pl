@@ -1,7 +1,7 @@
-# A subscriber of the keys, the wheel and the policies has what the publisher
-# has: lookup() finds every key there, also in a session that knew an earlier
+# A subscriber of the keys, the wheel and the policies has the publisher's
+# state: lookup() finds every key there, even in a session that knew an earlier
 # wheel, and when the subscriber takes over it replays and refuses as the
-# publisher would have.  The commands are those of doc/replicas.md.
+# publisher would have. The commands are those of doc/replicas.md.
 
 use strict;
 use warnings;

@@ -1,7 +1,9 @@
 # Behind PgBouncer in transaction mode, where each transaction of a client may
-# run on another server connection: every key has one effect and its owner's
-# result, whichever protocol the clients speak, and nothing of the extension
-# stays in the connections.  Prepared statements need PgBouncer 1.21.
+# run on another server connection, every key has one effect and its owner's
+# result, whichever protocol the clients use, and no state of the extension
+# stays in the connections.
+#
+# Prepared statements need PgBouncer 1.21.
 
 use strict;
 use warnings;

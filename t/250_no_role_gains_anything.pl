@@ -1,7 +1,8 @@
-# What a role has not been granted it does not get: neither who may read all data,
-# nor who owns the schema or may create objects in it, nor who may put triggers on the
-# tables.  The sweeper, which is a superuser's, runs nobody's code; and no table that
-# looks like one of the extension's is believed.
+# A role has no privilege that it was not granted: neither a role that may read
+# all data, nor one that owns the schema or may create objects in it, nor one
+# that may create triggers on the tables. The sweeper, which runs as a
+# superuser, executes no code of other roles; and tables that only look like
+# the extension's are ignored.
 use strict;
 use warnings;
 use PostgreSQL::Test::Cluster;

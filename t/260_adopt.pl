@@ -1,7 +1,7 @@
-# A database moves from the portable edition to the extension without
-# forgetting: results, requests, live leases, attempts, issued keys and policies
-# are carried, in place and after a dump and restore; and whoever still calls the
-# old functions, or waits for the old table, gets an error.
+# A database moves from the portable edition to the extension without losing
+# keys: results, requests, live leases, attempts, issued keys and policies are
+# carried, in place and after a dump and restore; and a session that still
+# calls the old functions, or waits for the old table, gets an error.
 
 use strict;
 use warnings;

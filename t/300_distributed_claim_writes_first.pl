@@ -1,5 +1,6 @@
-# On the distributed store the first statement of a claim is the insertion; what
-# is there is read after a conflict, and by nobody who has not written first.
+# In the distributed store the first statement of a claim is the insertion; the
+# row is read after a conflict, and only by transactions that have written
+# first.
 
 use strict;
 use warnings;

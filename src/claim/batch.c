@@ -150,6 +150,42 @@ element_context(void)
 								 ALLOCSET_DEFAULT_SIZES);
 }
 
+/* Columns of claim_many(). */
+enum
+{
+	COLUMN_ORD,
+	COLUMN_KEY,
+	COLUMN_RESULT
+};
+
+/* A sort of result rows by the places of their elements. */
+static Tuplesortstate *
+begin_sort(TupleDesc desc)
+{
+	AttrNumber	column = COLUMN_ORD + 1;
+	Oid			operator = Int8LessOperator;
+	Oid			collation = InvalidOid;
+	bool		nulls_first = false;
+
+	return tuplesort_begin_heap(desc, 1, &column, &operator, &collation, &nulls_first,
+								work_mem, NULL, TUPLESORT_NONE);
+}
+
+static void
+return_sorted(Tuplesortstate *sort, ReturnSetInfo *result)
+{
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(result->setDesc, &TTSOpsMinimalTuple);
+
+	tuplesort_performsort(sort);
+	while (tuplesort_gettupleslot(sort, true, false, slot, NULL))
+	{
+		CHECK_FOR_INTERRUPTS();
+		tuplestore_puttupleslot(result->setResult, slot);
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	tuplesort_end(sort);
+}
+
 /*
  * claim_many(keys text[], scope text, requests jsonb[], ttl interval,
  *			  lease interval, wait interval)
@@ -161,11 +197,6 @@ element_context(void)
 Datum
 idempotency_claim_many(PG_FUNCTION_ARGS)
 {
-	enum
-	{
-		COLUMN_ORD, COLUMN_KEY, COLUMN_RESULT,
-		COLUMNS = COLUMN_RESULT + CLAIM_RESULT_COLUMNS
-	};
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	text	   *scope = text_from_arg(fcinfo, 1);
 	Store		store;
@@ -176,10 +207,6 @@ idempotency_claim_many(PG_FUNCTION_ARGS)
 	Interval   *wait;
 	WaitLimit	limit;
 	Turn	   *turns;
-	AttrNumber	sort_column = COLUMN_ORD + 1;
-	Oid			sort_operator = Int8LessOperator;
-	Oid			sort_collation = InvalidOid;
-	bool		nulls_first = false;
 	Tuplesortstate *sort;
 	TupleTableSlot *slot;
 	MemoryContext caller = CurrentMemoryContext;
@@ -196,9 +223,7 @@ idempotency_claim_many(PG_FUNCTION_ARGS)
 	turns = lock_order(&keys, scope);
 
 	InitMaterializedSRF(fcinfo, 0);
-	sort = tuplesort_begin_heap(result->setDesc, 1, &sort_column, &sort_operator,
-								&sort_collation, &nulls_first, work_mem, NULL,
-								TUPLESORT_NONE);
+	sort = begin_sort(result->setDesc);
 	slot = MakeSingleTupleTableSlot(result->setDesc, &TTSOpsVirtual);
 	store_open(&store);
 	per_element = element_context();
@@ -242,15 +267,7 @@ idempotency_claim_many(PG_FUNCTION_ARGS)
 	if (!durable)
 		wait_for_standbys();
 
-	slot = MakeSingleTupleTableSlot(result->setDesc, &TTSOpsMinimalTuple);
-	tuplesort_performsort(sort);
-	while (tuplesort_gettupleslot(sort, true, false, slot, NULL))
-	{
-		CHECK_FOR_INTERRUPTS();
-		tuplestore_puttupleslot(result->setResult, slot);
-	}
-	ExecDropSingleTupleTableSlot(slot);
-	tuplesort_end(sort);
+	return_sorted(sort, result);
 	MemoryContextDelete(per_element);
 	return (Datum) 0;
 }

@@ -94,7 +94,7 @@ static bool answered_last = false;
 
 /* Whether the row is an unfinished claim of the current transaction. */
 static bool
-claimed_here(const KeyRow *row)
+unfinished_here(const KeyRow *row)
 {
 	return row->claimed_here && row->status == KEY_IN_PROGRESS;
 }
@@ -114,7 +114,7 @@ judge(const Probe *probe, const bytea *fingerprint, TimestampTz now)
 	const KeyRow *row = &probe->row;
 	bool		in_doubt = TransactionIdIsValid(probe->writer);
 
-	if (probe->found && claimed_here(row))
+	if (probe->found && unfinished_here(row))
 		return VERDICT_IN_PROGRESS;
 
 	/* W4: an expired row counts as absent. */

@@ -147,20 +147,20 @@ keyrow_from_values(KeyRow *row, const Datum *values, const bool *isnull)
 
 /* Read a copy of the tuple; the row points into the copy. */
 void
-keyrow_read(KeyRow *row, TupleTableSlot *slot)
+keyrow_read(KeyRow *row, TupleTableSlot *tts)
 {
 	Datum		values[KEYS_COLUMNS];
 	bool		isnull[KEYS_COLUMNS];
-	HeapTuple	tuple = ExecCopySlotHeapTuple(slot);
+	HeapTuple	tuple = ExecCopySlotHeapTuple(tts);
 
-	heap_deform_tuple(tuple, slot->tts_tupleDescriptor, values, isnull);
+	heap_deform_tuple(tuple, tts->tts_tupleDescriptor, values, isnull);
 	keyrow_from_values(row, values, isnull);
 	row->writer = HeapTupleHeaderGetXmin(tuple->t_data);
 	row->own = TransactionIdIsCurrentTransactionId(row->writer);
 	row->claimed_here = row->own &&
 		TransactionIdEquals(row->claim_xid, GetTopTransactionIdIfAny());
 	row->unfinished = keyrow_must_end(row);
-	row->tid = slot->tts_tid;
+	row->tid = tts->tts_tid;
 }
 
 static inline void
@@ -237,10 +237,10 @@ store_row_datum(const IdempotencyKey *key, const KeyRow *row)
 }
 
 bool
-keyrow_is_of(const IdempotencyKey *key, TupleTableSlot *slot)
+keyrow_is_of(const IdempotencyKey *key, TupleTableSlot *tts)
 {
-	text	   *scope = DatumGetTextPP(required_of_slot(slot, KEYS_SCOPE));
-	text	   *name = DatumGetTextPP(required_of_slot(slot, KEYS_KEY));
+	text	   *scope = DatumGetTextPP(required_of_slot(tts, KEYS_SCOPE));
+	text	   *name = DatumGetTextPP(required_of_slot(tts, KEYS_KEY));
 
 	return same_text(scope, key->scope) && same_text(name, key->name);
 }
@@ -262,27 +262,27 @@ keyrow_check_same(const IdempotencyKey *key, bool same)
 }
 
 void
-keyrow_check_key(const IdempotencyKey *key, TupleTableSlot *slot)
+keyrow_check_key(const IdempotencyKey *key, TupleTableSlot *tts)
 {
-	keyrow_check_same(key, keyrow_is_of(key, slot));
+	keyrow_check_same(key, keyrow_is_of(key, tts));
 }
 
 void
-keyrow_hash(IdempotencyKey *key, TupleTableSlot *slot)
+keyrow_hash(IdempotencyKey *key, TupleTableSlot *tts)
 {
 	bool		isnull;
 
 	key->scope = NULL;
 	key->name = NULL;
-	key->hash = *DatumGetUUIDP(slot_getattr(slot, KEYS_HASH + 1, &isnull));
+	key->hash = *DatumGetUUIDP(slot_getattr(tts, KEYS_HASH + 1, &isnull));
 }
 
 void
-keyrow_key(IdempotencyKey *key, TupleTableSlot *slot)
+keyrow_key(IdempotencyKey *key, TupleTableSlot *tts)
 {
-	key->scope = DatumGetTextPCopy(required_of_slot(slot, KEYS_SCOPE));
-	key->name = DatumGetTextPCopy(required_of_slot(slot, KEYS_KEY));
-	key->hash = *DatumGetUUIDP(required_of_slot(slot, KEYS_HASH));
+	key->scope = DatumGetTextPCopy(required_of_slot(tts, KEYS_SCOPE));
+	key->name = DatumGetTextPCopy(required_of_slot(tts, KEYS_KEY));
+	key->hash = *DatumGetUUIDP(required_of_slot(tts, KEYS_HASH));
 }
 
 HeapTuple
@@ -308,22 +308,22 @@ keyrow_with_hash(HeapTuple tuple, TupleDesc desc)
 }
 
 bool
-keyrow_is_own(TupleTableSlot *slot)
+keyrow_is_own(TupleTableSlot *tts)
 {
 	bool		isnull;
-	Datum		xmin = slot_getsysattr(slot, MinTransactionIdAttributeNumber, &isnull);
+	Datum		xmin = slot_getsysattr(tts, MinTransactionIdAttributeNumber, &isnull);
 
 	return TransactionIdIsCurrentTransactionId(DatumGetTransactionId(xmin));
 }
 
 TimestampTz
-keyrow_expires_at(TupleTableSlot *slot)
+keyrow_expires_at(TupleTableSlot *tts)
 {
-	return DatumGetTimestampTz(required_of_slot(slot, KEYS_EXPIRES_AT));
+	return DatumGetTimestampTz(required_of_slot(tts, KEYS_EXPIRES_AT));
 }
 
 int
-keyrow_slot(TupleTableSlot *slot)
+keyrow_slot(TupleTableSlot *tts)
 {
-	return DatumGetInt16(required_of_slot(slot, KEYS_SLOT));
+	return DatumGetInt16(required_of_slot(tts, KEYS_SLOT));
 }

@@ -51,7 +51,7 @@ extern Datum keyrow_required(Datum value, bool isnull);
  * Read the row in the tuple slot.  It points to a copy in the current memory
  * context.  The caller fills in the leaf.
  */
-extern void keyrow_read(KeyRow *row, TupleTableSlot *slot);
+extern void keyrow_read(KeyRow *row, TupleTableSlot *tts);
 
 /*
  * The same for values in memory, which are not copied.  The caller also fills
@@ -67,12 +67,12 @@ extern void keyrow_values(const IdempotencyKey *key, const KeyRow *row,
 						  Datum *values, bool *isnull);
 
 /* Whether the row in the tuple slot is the key's. */
-extern bool keyrow_is_of(const IdempotencyKey *key, TupleTableSlot *slot);
+extern bool keyrow_is_of(const IdempotencyKey *key, TupleTableSlot *tts);
 
 /*
  * Raise DATA_CORRUPTED unless the row, which has the key's hash, is the key's.
  */
-extern void keyrow_check_key(const IdempotencyKey *key, TupleTableSlot *slot);
+extern void keyrow_check_key(const IdempotencyKey *key, TupleTableSlot *tts);
 
 /* The same for a caller that has compared scope and key. */
 extern void keyrow_check_same(const IdempotencyKey *key, bool same);
@@ -81,10 +81,10 @@ extern void keyrow_check_same(const IdempotencyKey *key, bool same);
  * The key of the row in the tuple slot, with its hash only: enough for its
  * lock.
  */
-extern void keyrow_hash(IdempotencyKey *key, TupleTableSlot *slot);
+extern void keyrow_hash(IdempotencyKey *key, TupleTableSlot *tts);
 
 /* A copy of the key of the row in the tuple slot. */
-extern void keyrow_key(IdempotencyKey *key, TupleTableSlot *slot);
+extern void keyrow_key(IdempotencyKey *key, TupleTableSlot *tts);
 
 /*
  * The tuple of a row of the table, with the hash of its key as this database
@@ -93,12 +93,12 @@ extern void keyrow_key(IdempotencyKey *key, TupleTableSlot *slot);
 extern HeapTuple keyrow_with_hash(HeapTuple tuple, TupleDesc desc);
 
 /* Whether the current transaction has written the row in the tuple slot. */
-extern bool keyrow_is_own(TupleTableSlot *slot);
+extern bool keyrow_is_own(TupleTableSlot *tts);
 
 /* When the row in the tuple slot expires. */
-extern TimestampTz keyrow_expires_at(TupleTableSlot *slot);
+extern TimestampTz keyrow_expires_at(TupleTableSlot *tts);
 
 /* The value of the row's column "slot". */
-extern int	keyrow_slot(TupleTableSlot *slot);
+extern int	keyrow_slot(TupleTableSlot *tts);
 
 #endif							/* IDEMPOTENCY_KEYROW_H */

@@ -121,8 +121,8 @@ typedef struct Store
 	struct IndexInfo *index_info[LEAVES];
 	LOCKMODE	lock[LEAVES];	/* when it was opened */
 	bool		written[LEAVES];
-	TupleTableSlot *read_slot;
-	TupleTableSlot *write_slot;
+	TupleTableSlot *read_tts;
+	TupleTableSlot *write_tts;
 } Store;
 
 /* Whether the row is a claim that must end before the current transaction commits. */
@@ -387,7 +387,7 @@ typedef struct LongWalk
 	/* Between resume and pause. */
 	Relation	heap;
 	struct TableScanDescData *scan;
-	TupleTableSlot *slot;
+	TupleTableSlot *tts;
 	BlockNumber end;
 	bool		deleted;
 } LongWalk;
@@ -453,7 +453,7 @@ typedef struct StoreScan
 	struct TableScanDescData *scan;
 	struct IndexScanDescData *index_scan;
 	SnapshotData snapshot;
-	TupleTableSlot *slot;
+	TupleTableSlot *tts;
 	MemoryContext per_row;
 	bool		uncommitted;
 } StoreScan;

@@ -55,7 +55,7 @@ store_open_local(Store *store)
 }
 
 void
-storeleaf_refresh(Store *store)
+leaf_refresh(Store *store)
 {
 	wheel_read(&store->wheel);
 }
@@ -117,21 +117,21 @@ lock_and_open(Store *store, int leaf, LOCKMODE lock, bool wait)
 }
 
 void
-storeleaf_open(Store *store, int leaf)
+leaf_open(Store *store, int leaf)
 {
 	if (store->heap[leaf] == NULL)
 		(void) lock_and_open(store, leaf, RowExclusiveLock, true);
 }
 
 bool
-storeleaf_open_if_free(Store *store, int leaf)
+leaf_open_if_free(Store *store, int leaf)
 {
 	return store->heap[leaf] != NULL ||
 		lock_and_open(store, leaf, RowExclusiveLock, false);
 }
 
 bool
-storeleaf_open_past(Store *store, int leaf)
+leaf_open_past(Store *store, int leaf)
 {
 	if (store->heap[leaf] != NULL ||
 		lock_and_open(store, leaf, AccessShareLock, false))
@@ -142,9 +142,9 @@ storeleaf_open_past(Store *store, int leaf)
 }
 
 void
-storeleaf_write(Store *store, int leaf)
+leaf_write(Store *store, int leaf)
 {
-	storeleaf_open(store, leaf);
+	leaf_open(store, leaf);
 	if (store->lock[leaf] != RowExclusiveLock)
 		(void) lock_for_transaction(RelationGetRelid(store->heap[leaf]),
 									RowExclusiveLock, true);
@@ -152,7 +152,7 @@ storeleaf_write(Store *store, int leaf)
 }
 
 void
-storeleaf_open_index(Store *store, int leaf)
+leaf_open_index(Store *store, int leaf)
 {
 	if (store->index[leaf] == NULL)
 	{
@@ -165,34 +165,34 @@ storeleaf_open_index(Store *store, int leaf)
 }
 
 TupleTableSlot *
-storeleaf_read_slot(Store *store, int leaf)
+leaf_read_tts(Store *store, int leaf)
 {
-	if (store->read_slot == NULL)
+	if (store->read_tts == NULL)
 	{
 		MemoryContext caller = MemoryContextSwitchTo(store->context);
 
-		store->read_slot = table_slot_create(store->heap[leaf], NULL);
+		store->read_tts = table_slot_create(store->heap[leaf], NULL);
 		MemoryContextSwitchTo(caller);
 	}
-	return store->read_slot;
+	return store->read_tts;
 }
 
 TupleTableSlot *
-storeleaf_write_slot(Store *store, int leaf)
+leaf_write_tts(Store *store, int leaf)
 {
-	if (store->write_slot == NULL)
+	if (store->write_tts == NULL)
 	{
 		MemoryContext caller = MemoryContextSwitchTo(store->context);
 
-		store->write_slot = MakeSingleTupleTableSlot(RelationGetDescr(store->heap[leaf]),
+		store->write_tts = MakeSingleTupleTableSlot(RelationGetDescr(store->heap[leaf]),
 													 &TTSOpsVirtual);
 		MemoryContextSwitchTo(caller);
 	}
-	return store->write_slot;
+	return store->write_tts;
 }
 
 void
-storeleaf_close(Store *store, int leaf)
+leaf_close(Store *store, int leaf)
 {
 	if (store->index[leaf] != NULL)
 	{
@@ -218,16 +218,16 @@ storeleaf_close(Store *store, int leaf)
 }
 
 void
-storeleaf_close_all(Store *store)
+leaf_close_all(Store *store)
 {
 	MemoryContext context;
 
 	for (int leaf = 0; leaf < LEAVES; leaf++)
-		storeleaf_close(store, leaf);
-	if (store->read_slot != NULL)
-		ExecDropSingleTupleTableSlot(store->read_slot);
-	if (store->write_slot != NULL)
-		ExecDropSingleTupleTableSlot(store->write_slot);
+		leaf_close(store, leaf);
+	if (store->read_tts != NULL)
+		ExecDropSingleTupleTableSlot(store->read_tts);
+	if (store->write_tts != NULL)
+		ExecDropSingleTupleTableSlot(store->write_tts);
 	context = store->context;
 	store_open_local(store);
 	store->context = context;

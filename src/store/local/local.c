@@ -118,31 +118,31 @@ probe_leaf(Store *store, int leaf, const IdempotencyKey *key,
 	SnapshotData dirty;
 	ScanKeyData condition;
 	IndexScanDesc scan;
-	TupleTableSlot *slot;
+	TupleTableSlot *tts;
 	bool		complete = false;
 	bool		found = false;
 
 	/* This is all that an empty slot of the wheel costs. */
 	if (store->wheel.unused[leaf])
 		return false;
-	if (past && !storeleaf_open_past(store, leaf))
+	if (past && !leaf_open_past(store, leaf))
 		return false;
-	storeleaf_open(store, leaf);
-	storeleaf_open_index(store, leaf);
-	slot = storeleaf_read_slot(store, leaf);
+	leaf_open(store, leaf);
+	leaf_open_index(store, leaf);
+	tts = leaf_read_tts(store, leaf);
 
 	InitDirtySnapshot(dirty);
 	ScanKeyInit(&condition, 1, BTEqualStrategyNumber, F_UUID_EQ,
 				UUIDPGetDatum(&key->hash));
 	scan = begin_index_scan(store->heap[leaf], store->index[leaf], &dirty, 1);
 	index_rescan(scan, &condition, 1, NULL, 0);
-	while (!complete && index_getnext_slot(scan, ForwardScanDirection, slot))
+	while (!complete && index_getnext_slot(scan, ForwardScanDirection, tts))
 	{
 		KeyRow		row;
 		bool		row_replaced;
 
 		CHECK_FOR_INTERRUPTS();
-		keyrow_check_key(key, slot);
+		keyrow_check_key(key, tts);
 
 		if (TransactionIdIsValid(dirty.xmin))
 		{
@@ -154,7 +154,7 @@ probe_leaf(Store *store, int leaf, const IdempotencyKey *key,
 		if (row_replaced)
 			probe->writer = dirty.xmax;
 
-		keyrow_read(&row, slot);
+		keyrow_read(&row, tts);
 		row.leaf = leaf;
 		if (past && !row.own && row.status != KEY_IN_PROGRESS)
 			continue;
@@ -169,9 +169,9 @@ probe_leaf(Store *store, int leaf, const IdempotencyKey *key,
 		complete = !row_replaced && row.expires_at > now;
 	}
 	index_endscan(scan);
-	ExecClearTuple(slot);
+	ExecClearTuple(tts);
 	if (past && !found)
-		storeleaf_close(store, leaf);
+		leaf_close(store, leaf);
 	return complete;
 }
 
@@ -214,7 +214,7 @@ static bool
 recall(Store *store, const IdempotencyKey *key, Probe *probe)
 {
 	int			leaf = last_written.leaf;
-	TupleTableSlot *slot;
+	TupleTableSlot *tts;
 	SnapshotData dirty;
 	bool		recalled = false;
 
@@ -228,19 +228,19 @@ recall(Store *store, const IdempotencyKey *key, Probe *probe)
 		last_written.generation != objects_generation() ||
 		memcmp(&last_written.hash, &key->hash, sizeof(pg_uuid_t)) != 0)
 		return false;
-	storeleaf_open(store, leaf);
-	slot = storeleaf_read_slot(store, leaf);
+	leaf_open(store, leaf);
+	tts = leaf_read_tts(store, leaf);
 	InitDirtySnapshot(dirty);
 	if (table_tuple_fetch_row_version(store->heap[leaf], &last_written.tid,
-									  &dirty, slot) &&
-		keyrow_is_of(key, slot))
+									  &dirty, tts) &&
+		keyrow_is_of(key, tts))
 	{
-		keyrow_read(&probe->row, slot);
+		keyrow_read(&probe->row, tts);
 		probe->row.leaf = leaf;
 		probe->found = recalled = probe->row.own;
 		probe->writer = InvalidTransactionId;
 	}
-	ExecClearTuple(slot);
+	ExecClearTuple(tts);
 	return recalled;
 }
 
@@ -266,7 +266,7 @@ insert_index_entry(Store *store, int leaf, const IdempotencyKey *key,
 	Datum		value = UUIDPGetDatum(&key->hash);
 	bool		isnull = false;
 
-	storeleaf_open_index(store, leaf);
+	leaf_open_index(store, leaf);
 	if (store->index_info[leaf] == NULL)
 	{
 		MemoryContext caller = MemoryContextSwitchTo(store->context);
@@ -285,7 +285,7 @@ insert_index_entry(Store *store, int leaf, const IdempotencyKey *key,
  * table's owner, who made the index, and not with the caller's.
  */
 static void
-enter_other_indexes(Store *store, int leaf, TupleTableSlot *slot,
+enter_other_indexes(Store *store, int leaf, TupleTableSlot *tts,
 					ItemPointer tid, bool only_summaries)
 {
 	Relation	heap = store->heap[leaf];
@@ -305,7 +305,7 @@ enter_other_indexes(Store *store, int leaf, TupleTableSlot *slot,
 	SetUserIdAndSecContext(objects()->owner, security | SECURITY_RESTRICTED_OPERATION);
 	estate = CreateExecutorState();
 	context = GetPerTupleExprContext(estate);
-	context->ecxt_scantuple = slot;
+	context->ecxt_scantuple = tts;
 	foreach(cell, indexes)
 	{
 		Relation	index;
@@ -321,7 +321,7 @@ enter_other_indexes(Store *store, int leaf, TupleTableSlot *slot,
 			(!only_summaries || INDEX_SUMMARIZES(info)) &&
 			ExecQual(ExecPrepareQual(info->ii_Predicate, estate), context))
 		{
-			FormIndexDatum(info, slot, estate, values, isnull);
+			FormIndexDatum(info, tts, estate, values, isnull);
 			(void) index_insert(index, values, isnull, tid, heap,
 								info->ii_Unique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO,
 								false, info);
@@ -340,16 +340,16 @@ enter_other_indexes(Store *store, int leaf, TupleTableSlot *slot,
  */
 static bool
 insert_row(Store *store, const IdempotencyKey *key, KeyRow *row,
-		   TupleTableSlot *slot)
+		   TupleTableSlot *tts)
 {
 	int			leaf = row->leaf;
 
 	wheel_use_leaf(store->heap[leaf]);
-	table_tuple_insert(store->heap[leaf], slot, GetCurrentCommandId(true), 0, NULL);
-	row->tid = slot->tts_tid;
+	table_tuple_insert(store->heap[leaf], tts, GetCurrentCommandId(true), 0, NULL);
+	row->tid = tts->tts_tid;
 	if (insert_index_entry(store, leaf, key, &row->tid))
 	{
-		enter_other_indexes(store, leaf, slot, &row->tid, false);
+		enter_other_indexes(store, leaf, tts, &row->tid, false);
 		return true;
 	}
 
@@ -361,13 +361,13 @@ insert_row(Store *store, const IdempotencyKey *key, KeyRow *row,
 
 static void
 update_row(Store *store, const IdempotencyKey *key, KeyRow *row,
-		   TupleTableSlot *slot)
+		   TupleTableSlot *tts)
 {
 	IndexesToUpdate indexes;
 
-	simple_table_tuple_update(store->heap[row->leaf], &row->tid, slot,
+	simple_table_tuple_update(store->heap[row->leaf], &row->tid, tts,
 							  InvalidSnapshot, &indexes);
-	row->tid = slot->tts_tid;
+	row->tid = tts->tts_tid;
 
 	/*
 	 * Needed only if the page had no room, or an administrator's index has a
@@ -378,12 +378,12 @@ update_row(Store *store, const IdempotencyKey *key, KeyRow *row,
 	{
 		if (!insert_index_entry(store, row->leaf, key, &row->tid))
 			elog(ERROR, "idempotency key is stored twice");
-		enter_other_indexes(store, row->leaf, slot, &row->tid, false);
+		enter_other_indexes(store, row->leaf, tts, &row->tid, false);
 	}
 	else if (UPDATE_NEEDS_SUMMARY(indexes))
 	{
-		storeleaf_open_index(store, row->leaf);
-		enter_other_indexes(store, row->leaf, slot, &row->tid, true);
+		leaf_open_index(store, row->leaf);
+		enter_other_indexes(store, row->leaf, tts, &row->tid, true);
 	}
 }
 
@@ -395,7 +395,7 @@ local_delete(Store *store, const IdempotencyKey *key, KeyRow *row)
 		deferred_end(key);
 		return;
 	}
-	storeleaf_write(store, row->leaf);
+	leaf_write(store, row->leaf);
 	check_triggers();
 	simple_table_tuple_delete(store->heap[row->leaf],
 							  &row->tid, InvalidSnapshot);
@@ -440,9 +440,9 @@ choose_leaf(Store *store, KeyRow *row)
 			wheel_leaf_reaches(&store->wheel, before, row->expires_at);
 		row->leaf = in_place ? before : wheel_leaf_for(&store->wheel, row->expires_at);
 		while (!in_place && row->leaf != LEAF_LONG &&
-			   !storeleaf_open_if_free(store, row->leaf))
+			   !leaf_open_if_free(store, row->leaf))
 			row->leaf = wheel_leaf_beyond(&store->wheel, row->leaf);
-		storeleaf_open(store, row->leaf);
+		leaf_open(store, row->leaf);
 		if (wheel_is_current(&store->wheel))
 			return in_place;
 		wheel_read(&store->wheel);
@@ -455,27 +455,27 @@ local_write(Store *store, const IdempotencyKey *key, KeyRow *row,
 {
 	KeyRow		before = *row;
 	bool		in_place;
-	TupleTableSlot *slot;
+	TupleTableSlot *tts;
 	bool		written = true;
 
 	in_place = choose_leaf(store, row);
 	check_store_in_use(store);
 	check_triggers();
-	storeleaf_write(store, row->leaf);
+	leaf_write(store, row->leaf);
 
 	if (row->claimed_here)
 		row->claim_xid = GetTopTransactionId();
-	slot = storeleaf_write_slot(store, row->leaf);
-	keyrow_values(key, row, slot->tts_values, slot->tts_isnull);
-	ExecStoreVirtualTuple(slot);
-	slot->tts_tableOid = RelationGetRelid(store->heap[row->leaf]);
+	tts = leaf_write_tts(store, row->leaf);
+	keyrow_values(key, row, tts->tts_values, tts->tts_isnull);
+	ExecStoreVirtualTuple(tts);
+	tts->tts_tableOid = RelationGetRelid(store->heap[row->leaf]);
 
 	if (in_place)
-		update_row(store, key, row, slot);
+		update_row(store, key, row, tts);
 	else
-		written = insert_row(store, key, row, slot) ||
+		written = insert_row(store, key, row, tts) ||
 			(delete_expired(store, row->leaf, key, GetCurrentTimestamp()) &&
-			 insert_row(store, key, row, slot));
+			 insert_row(store, key, row, tts));
 
 	/*
 	 * The insertion has copied the moved row's values, including out-of-line
@@ -483,11 +483,11 @@ local_write(Store *store, const IdempotencyKey *key, KeyRow *row,
 	 */
 	if (written && !in_place && before.stored)
 	{
-		storeleaf_write(store, before.leaf);
+		leaf_write(store, before.leaf);
 		simple_table_tuple_delete(store->heap[before.leaf], &before.tid,
 								  InvalidSnapshot);
 	}
-	ExecClearTuple(slot);
+	ExecClearTuple(tts);
 
 	/* The current command may write the row once more. */
 	CommandCounterIncrement();
@@ -515,7 +515,7 @@ local_defer(Store *store, const IdempotencyKey *key, KeyRow *row)
 	(void) choose_leaf(store, row);
 	check_store_in_use(store);
 	check_triggers();
-	storeleaf_write(store, row->leaf);
+	leaf_write(store, row->leaf);
 	row->claim_xid = GetTopTransactionId();
 	row->own = true;
 	deferred_begin(key, row);
@@ -527,8 +527,8 @@ const StoreMethods local_store = {
 	.try_lock = keylock_try,
 	.lock = keylock_wait,
 	.unlock = keylock_release,
-	.refresh = storeleaf_refresh,
-	.close = storeleaf_close_all,
+	.refresh = leaf_refresh,
+	.close = leaf_close_all,
 	.probe = local_probe,
 	.probe_for_update = local_probe_for_update,
 	.defer = local_defer,

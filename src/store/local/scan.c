@@ -64,7 +64,7 @@ scan_leaf(StoreScan *scan)
 	scan->heap = table_open(objects()->leaf[scan->leaf], AccessShareLock);
 	(void) objects();
 	keyrow_check_columns(RelationGetDescr(scan->heap));
-	scan->slot = table_slot_create(scan->heap, NULL);
+	scan->tts = table_slot_create(scan->heap, NULL);
 	if (scan->old_versions)
 		InitNonVacuumableSnapshot(scan->snapshot, GlobalVisTestFor(scan->heap));
 	if (scan->key == NULL)
@@ -85,8 +85,8 @@ static bool
 next_row_of_leaf(StoreScan *scan)
 {
 	return scan->key == NULL ?
-		table_scan_getnextslot(scan->scan, ForwardScanDirection, scan->slot) :
-		index_getnext_slot(scan->index_scan, ForwardScanDirection, scan->slot);
+		table_scan_getnextslot(scan->scan, ForwardScanDirection, scan->tts) :
+		index_getnext_slot(scan->index_scan, ForwardScanDirection, scan->tts);
 }
 
 static void
@@ -99,7 +99,7 @@ leave_leaf(StoreScan *scan)
 		index_endscan(scan->index_scan);
 		index_close(scan->index, AccessShareLock);
 	}
-	ExecDropSingleTupleTableSlot(scan->slot);
+	ExecDropSingleTupleTableSlot(scan->tts);
 	table_close(scan->heap, AccessShareLock);
 }
 
@@ -148,9 +148,9 @@ store_scan_next(StoreScan *scan, IdempotencyKey *key, KeyRow *row,
 	}
 	MemoryContextReset(scan->per_row);
 	caller = MemoryContextSwitchTo(scan->per_row);
-	keyrow_read(row, scan->slot);
+	keyrow_read(row, scan->tts);
 	row->leaf = scan->leaf;
-	keyrow_key(key, scan->slot);
+	keyrow_key(key, scan->tts);
 	scan->uncommitted = TransactionIdIsValid(scan->snapshot.xmin);
 	*writer = scan->uncommitted ? scan->snapshot.xmin : scan->snapshot.xmax;
 	MemoryContextSwitchTo(caller);
@@ -225,7 +225,7 @@ store_walk_resume(LongWalk *walk)
 		walk->next = 0;
 	walk->end = Min(walk->next + Min(walk->pages_left, WALK_PAGES), pages);
 	walk->deleted = false;
-	walk->slot = table_slot_create(walk->heap, NULL);
+	walk->tts = table_slot_create(walk->heap, NULL);
 	ItemPointerSet(&from, walk->next, FirstOffsetNumber);
 	ItemPointerSet(&to, walk->end - 1, MaxOffsetNumber);
 	walk->scan = begin_tid_range_scan(walk->heap, SnapshotSelf, &from, &to);
@@ -243,13 +243,13 @@ walk_on(LongWalk *walk, BlockNumber page)
 bool
 store_walk_next(LongWalk *walk, TimestampTz now, IdempotencyKey *key)
 {
-	while (table_scan_getnextslot_tidrange(walk->scan, ForwardScanDirection, walk->slot))
+	while (table_scan_getnextslot_tidrange(walk->scan, ForwardScanDirection, walk->tts))
 	{
 		CHECK_FOR_INTERRUPTS();
-		walk_on(walk, ItemPointerGetBlockNumber(&walk->slot->tts_tid));
-		if (keyrow_expires_at(walk->slot) <= now && !keyrow_is_own(walk->slot))
+		walk_on(walk, ItemPointerGetBlockNumber(&walk->tts->tts_tid));
+		if (keyrow_expires_at(walk->tts) <= now && !keyrow_is_own(walk->tts))
 		{
-			keyrow_hash(key, walk->slot);
+			keyrow_hash(key, walk->tts);
 			return true;
 		}
 	}
@@ -261,14 +261,14 @@ bool
 store_walk_delete(LongWalk *walk)
 {
 	walk->deleted = true;
-	return delete_tuple_if_free(walk->heap, &walk->slot->tts_tid);
+	return delete_tuple_if_free(walk->heap, &walk->tts->tts_tid);
 }
 
 void
 store_walk_pause(LongWalk *walk)
 {
 	table_endscan(walk->scan);
-	ExecDropSingleTupleTableSlot(walk->slot);
+	ExecDropSingleTupleTableSlot(walk->tts);
 	close_walked_leaf(walk, walk->deleted ? NoLock : RowExclusiveLock);
 	if (walk->deleted)
 		CommandCounterIncrement();

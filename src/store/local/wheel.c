@@ -203,22 +203,22 @@ static void
 read_table(Wheel *wheel, bool own_turns)
 {
 	Relation	relation = open_table(AccessShareLock);
-	TupleTableSlot *slot = table_slot_create(relation, NULL);
+	TupleTableSlot *tts = table_slot_create(relation, NULL);
 	TableScanDesc scan = begin_table_scan(relation, SnapshotSelf);
 
 	for (int i = 0; i < WHEEL_SLOTS; i++)
 		wheel->until[i] = DT_NOBEGIN;
 
-	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
+	while (table_scan_getnextslot(scan, ForwardScanDirection, tts))
 	{
 		TimestampTz until;
-		int			number = read_row(slot, &until);
+		int			number = read_row(tts, &until);
 
 		if (until > wheel->until[number] && (own_turns || !turned_here(number)))
 			wheel->until[number] = until;
 	}
 	table_endscan(scan);
-	ExecDropSingleTupleTableSlot(slot);
+	ExecDropSingleTupleTableSlot(tts);
 	table_close(relation, AccessShareLock);
 }
 
