@@ -78,7 +78,7 @@ write_held_key(HeldKey *held)
 				(errcode(ERRCODE_UNIQUE_VIOLATION),
 				 errmsg("idempotency key \"%s\" is stored already",
 						key_in_message(held->key.name)),
-				 errdetail("Its row was put there, or removed, by hand."),
+				 errdetail("Its row was inserted or deleted by hand."),
 				 errhint("Retry: the call then finds that row.")));
 	unlock_held_key(held);
 }
