@@ -251,6 +251,18 @@ is( sql($worker[0], sprintf("$app BEGIN; $pay ROLLBACK; BEGIN; $pay COMMIT;", 'b
 is( join(' ', map { sql($_, "SELECT c.outcome FROM generate_series(1, 3) AS n, idempotency.claim('no wait $_', 'pay/' || n, wait => '0', lease => '1 minute') AS c") =~ s/\n/ /gr } @node),
 	join(' ', ('new') x (3 * @node)), 'a new connection is not taken for a wait');
 
+# Citus prints values for other nodes, which read them by settings of their own.
+is( sql($_, q{
+SET DateStyle = 'SQL, DMY';
+SET IntervalStyle = 'sql_standard';
+SET standard_conforming_strings = off;
+SET search_path = idempotency_none;
+SELECT outcome FROM idempotency.claim(chr(39) || chr(92) || pg_backend_pid(), 'mail/ann', ttl => '30 days -2:00', lease => '1 hour');
+RESET ALL;
+SELECT bool_and(expires_at - claimed_at = '29 days 22:00'), bool_and(ttl = '30 days -2:00') FROM idempotency.distributed_keys
+WHERE scope = 'mail/ann' AND key LIKE chr(39) || chr(92) || chr(92) || '%'}),
+	"new\nt|t", 'values arrive as they are, whatever the settings') for $coordinator, $worker[0];
+
 # Two requests at once.
 for my $port ($coordinator, $worker[0], $worker[1])
 {
