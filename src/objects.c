@@ -314,7 +314,8 @@ find_table(Objects *found, Oid relid)
 	char		kind;
 
 	if (!HeapTupleIsValid(tuple))
-		return;					/* it was dropped, and the message has not arrived yet */
+		return;					/* it was dropped, and the message has not
+								 * arrived yet */
 	relation = (Form_pg_class) GETSTRUCT(tuple);
 	place = place_of_table(found, NameStr(relation->relname), &kind);
 	if (place != NULL)

@@ -39,7 +39,8 @@ typedef struct Claim
 	bool		row_known;		/* row is the one that was judged */
 	KeyRow		row;			/* or, if the caller owns the key, its claim */
 	TimestampTz judged_at;
-	bool		deferred;		/* it will be written with its result: deferred.h */
+	bool		deferred;		/* it will be written with its result:
+								 * deferred.h */
 
 	/* The result with which the caller has completed the key, if it has. */
 	const struct Completion *completion;

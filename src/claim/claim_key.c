@@ -349,7 +349,8 @@ take_free(Claim *claim, Store *store, Look look, const Probe *probe)
 	if (look == LOOK_BLIND && refused)
 	{
 		/*
-		 * The claim is refused only if a read confirms that nothing is stored.
+		 * The claim is refused only if a read confirms that nothing is
+		 * stored.
 		 */
 		bool		out_of_time = !store_touch(store, &claim->key, &claim->limit,
 											   claim->policy.stats);

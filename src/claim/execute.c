@@ -135,8 +135,8 @@ call_command(const Command *command)
 		return NULL;
 
 	/*
-	 * The command must see what was committed during the wait for a concurrent
-	 * owner.
+	 * The command must see what was committed during the wait for a
+	 * concurrent owner.
 	 */
 	PushActiveSnapshot(GetTransactionSnapshot());
 	InitFunctionCallInfoData(*call, &flinfo, 1, InvalidOid, NULL, NULL);

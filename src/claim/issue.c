@@ -190,7 +190,11 @@ key_of_subject(const Request *request)
 			if (key_is_live(request, name))
 			{
 				store_close(&store);
-				/* Another device relies on a key that a failover must not lose. */
+
+				/*
+				 * Another device relies on a key that a failover must not
+				 * lose.
+				 */
 				if (!replay_is_durable(&claim.row))
 					wait_for_standbys();
 				return name;

@@ -171,7 +171,8 @@ append_jsonb(StringInfo canonical, Jsonb *request)
 	JsonbIteratorToken token;
 	JsonbValue	value;
 	bool		sorted = strings_are_utf8();
-	List	   *objects = NIL;	/* where the pairs of the open objects begin, innermost last */
+	List	   *objects = NIL;	/* where the pairs of the open objects begin,
+								 * innermost last */
 
 	while ((token = JsonbIteratorNext(&iterator, &value, false)) != WJB_DONE)
 	{

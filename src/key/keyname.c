@@ -152,7 +152,10 @@ check_scope(const text *scope)
 				 errdetail("A scope does not begin with \"{\" or \"[\"."),
 				 errhint("The key comes first, the scope second, and the request or response third; execute() takes key, scope, command and request.")));
 
-	/* What issue() stores for a scope has a scope that is longer by its prefix. */
+	/*
+	 * What issue() stores for a scope has a scope that is longer by its
+	 * prefix.
+	 */
 	if (scope_is_reserved(scope))
 		limit += strlen(RESERVED_SCOPE);
 	if (length > limit)

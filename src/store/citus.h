@@ -26,7 +26,8 @@ extern bool citus_is_coordinator(void);
 typedef struct CitusTable
 {
 	bool		known;			/* to Citus; if so, the rest is valid */
-	char	   *distribution_column;	/* NULL if its rows are not distributed by the hash of a column */
+	char	   *distribution_column;	/* NULL if its rows are not
+										 * distributed by the hash of a column */
 } CitusTable;
 
 extern void describe_citus_table(CitusTable *table, Oid relid);

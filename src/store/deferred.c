@@ -92,7 +92,8 @@
 /* A claim in shared memory, for other backends. */
 typedef struct RegisterEntry
 {
-	TransactionId xid;			/* (sub)transaction; InvalidTransactionId: free */
+	TransactionId xid;			/* (sub)transaction; InvalidTransactionId:
+								 * free */
 	TransactionId top_xid;
 	pg_uuid_t	hash;
 	int32		attempt;
@@ -115,7 +116,8 @@ typedef struct BackendRegister
 typedef struct DeferredClaim
 {
 	int			level;			/* nesting level of the claim; zero: free */
-	int			ended;			/* level that has written or removed it; zero: open */
+	int			ended;			/* level that has written or removed it; zero:
+								 * open */
 	IdempotencyKey key;
 	KeyRow		row;
 

@@ -41,8 +41,8 @@ hold_key_within(HeldKey *held, const IdempotencyKey *key, Store *store,
 		held->now = GetCurrentTimestamp();
 		store_refresh(store);
 		if (!store_probe_for_update(store, key, held->now,
-						 time_after(held->now, &held->policy.ttl),
-						 limit, held->policy.stats, &probe))
+									time_after(held->now, &held->policy.ttl),
+									limit, held->policy.stats, &probe))
 			return false;
 		if (!TransactionIdIsValid(probe.writer))
 		{

@@ -16,7 +16,8 @@
  * SQL functions, 4 to 31 to other extensions.
  */
 #define KEYLOCK_CLASS	18756
-#define WAITERS_CLASS	18757	/* the class of the locks by which waiters are counted */
+#define WAITERS_CLASS	18757	/* the class of the locks by which waiters are
+								 * counted */
 
 /* Take the key's lock if it is free. */
 extern bool keylock_try(const IdempotencyKey *key);

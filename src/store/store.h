@@ -68,7 +68,8 @@ typedef struct KeyRow
 	TimestampTz completed_at;
 	TimestampTz expires_at;
 	bool		claimed_here;	/* the current transaction began the attempt */
-	bool		unfinished;		/* it did as this row is stored, and the claim must end before the commit */
+	bool		unfinished;		/* it did as this row is stored, and the claim
+								 * must end before the commit */
 
 	/* The store's own. */
 	bool		stored;			/* the rest is valid */
@@ -104,8 +105,10 @@ typedef struct Probe
 typedef enum WriteResult
 {
 	WRITE_DONE,
-	WRITE_REFUSED,				/* nothing is written: the probed version is outdated */
-	WRITE_OUT_OF_TIME			/* nothing is written: another transaction works on the key, and the limit has run out */
+	WRITE_REFUSED,				/* nothing is written: the probed version is
+								 * outdated */
+	WRITE_OUT_OF_TIME			/* nothing is written: another transaction
+								 * works on the key, and the limit has run out */
 } WriteResult;
 
 /* A store that one call has open. Callers use no field but writes_first. */
@@ -156,8 +159,8 @@ typedef struct StoreMethods
 	void		(*probe) (Store *store, const IdempotencyKey *key,
 						  TimestampTz now, TimestampTz hint, Probe *probe);
 	bool		(*probe_for_update) (Store *store, const IdempotencyKey *key,
-						  TimestampTz now, TimestampTz hint, const WaitLimit *limit,
-						  StatsEntry *stats, Probe *probe);
+									 TimestampTz now, TimestampTz hint, const WaitLimit *limit,
+									 StatsEntry *stats, Probe *probe);
 	bool		(*touch) (const IdempotencyKey *key, const WaitLimit *limit, StatsEntry *stats);
 	bool		(*defer) (Store *store, const IdempotencyKey *key, KeyRow *row);	/* or NULL: never */
 	WriteResult (*write) (Store *store, const IdempotencyKey *key, KeyRow *row,
@@ -273,8 +276,8 @@ store_probe(Store *store, const IdempotencyKey *key,
  */
 static inline bool
 store_probe_for_update(Store *store, const IdempotencyKey *key,
-			TimestampTz now, TimestampTz hint, const WaitLimit *limit,
-			StatsEntry *stats, Probe *probe)
+					   TimestampTz now, TimestampTz hint, const WaitLimit *limit,
+					   StatsEntry *stats, Probe *probe)
 {
 	return store->methods->probe_for_update(store, key, now, hint, limit, stats, probe);
 }

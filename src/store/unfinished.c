@@ -135,7 +135,10 @@ end_subtransaction(SubXactEvent event, SubTransactionId subtransaction,
 	}
 	else if (event == SUBXACT_EVENT_COMMIT_SUB)
 	{
-		/* The parent takes over the level unless it has one or is the transaction. */
+		/*
+		 * The parent takes over the level unless it has one or is the
+		 * transaction.
+		 */
 		UnfinishedLevel *outer = innermost->parent;
 
 		if (nesting - 1 == 1 || (outer != NULL && outer->nesting == nesting - 1))

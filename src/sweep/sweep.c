@@ -76,7 +76,9 @@ next_leaf(Sweep *sweep)
 			(!wheel.unused[leaf] &&
 			 wheel_slot_reaches_too_far(&wheel, leaf, GetCurrentTimestamp())))
 		{
-			sweep->walk = (LongWalk) {.leaf = leaf,.pages_left = sweep->pages_of_leaf};
+			LongWalk	walk = {.leaf = leaf,.pages_left = sweep->pages_of_leaf};
+
+			sweep->walk = walk;
 			return true;
 		}
 	}

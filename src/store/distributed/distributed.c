@@ -194,8 +194,8 @@ distributed_probe(Store *store, const IdempotencyKey *key,
 
 static bool
 distributed_probe_for_update(Store *store, const IdempotencyKey *key,
-				  TimestampTz now, TimestampTz hint, const WaitLimit *limit,
-				  StatsEntry *stats, Probe *probe)
+							 TimestampTz now, TimestampTz hint, const WaitLimit *limit,
+							 StatsEntry *stats, Probe *probe)
 {
 	Statement	statement;
 	pg_uuid_t	version;
@@ -255,7 +255,11 @@ distributed_write(Store *store, const IdempotencyKey *key, KeyRow *row,
 	keyrow_values(key, row, values, isnull);
 
 	begin_statement(&statement, statement_to_write(key, row, isnull), key);
-	/* With the table locked: Citus may have ceased to distribute it meanwhile. */
+
+	/*
+	 * With the table locked: Citus may have ceased to distribute it
+	 * meanwhile.
+	 */
 	if (!row->stored)
 		check_claims_admitted();
 	memcpy(statement.values, values, sizeof(values));

@@ -75,7 +75,7 @@ work_on_scope(const DistributedTable *table, const text *scope, TimestampTz now,
 	pg_uuid_t	version;
 	Oid			types[] = {TEXTOID, TIMESTAMPTZOID, UUIDOID, UUIDOID, UUIDOID};
 	Datum		values[] = {PointerGetDatum(scope), TimestampTzGetDatum(now),
-		UUIDPGetDatum(&lowest), UUIDPGetDatum(&highest), UUIDPGetDatum(&version)};
+	UUIDPGetDatum(&lowest), UUIDPGetDatum(&highest), UUIDPGetDatum(&version)};
 	StringInfoData sql;
 
 	own_versions(&lowest, &highest);

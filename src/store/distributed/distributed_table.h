@@ -63,7 +63,7 @@ typedef enum ColumnSet
 	COLUMNS_ALL,
 	COLUMNS_CLAIM,				/* those that a new claim may have a value for */
 	COLUMNS_END					/* those that the end of a claim may change */
-}			ColumnSet;
+} ColumnSet;
 
 /* Whether all columns of keys outside the set are null. */
 extern bool null_outside(ColumnSet set, const bool *isnull);

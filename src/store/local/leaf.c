@@ -185,7 +185,7 @@ leaf_write_tts(Store *store, int leaf)
 		MemoryContext caller = MemoryContextSwitchTo(store->context);
 
 		store->write_tts = MakeSingleTupleTableSlot(RelationGetDescr(store->heap[leaf]),
-													 &TTSOpsVirtual);
+													&TTSOpsVirtual);
 		MemoryContextSwitchTo(caller);
 	}
 	return store->write_tts;

@@ -84,7 +84,7 @@ static struct
  */
 static bool
 supersedes(const KeyRow *row, bool replaced,
-		  const KeyRow *than, bool than_replaced, TimestampTz now)
+		   const KeyRow *than, bool than_replaced, TimestampTz now)
 {
 	bool		live = row->expires_at > now;
 	bool		than_live = than->expires_at > now;
@@ -246,8 +246,8 @@ recall(Store *store, const IdempotencyKey *key, Probe *probe)
 
 static bool
 local_probe_for_update(Store *store, const IdempotencyKey *key,
-			TimestampTz now, TimestampTz hint, const WaitLimit *limit,
-			StatsEntry *stats, Probe *probe)
+					   TimestampTz now, TimestampTz hint, const WaitLimit *limit,
+					   StatsEntry *stats, Probe *probe)
 {
 	if (!recall(store, key, probe))
 		local_probe(store, key, now, hint, probe);

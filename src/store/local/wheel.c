@@ -328,7 +328,7 @@ idempotency_use_leaf(PG_FUNCTION_ARGS)
 				 errmsg("use_leaf() must be called as a trigger before an insertion, for each row")));
 	wheel_use_leaf(trigger->tg_relation);
 	return PointerGetDatum(keyrow_with_hash(trigger->tg_trigtuple,
-										   RelationGetDescr(trigger->tg_relation)));
+											RelationGetDescr(trigger->tg_relation)));
 }
 
 int
