@@ -495,6 +495,15 @@ SKIP:
 	is($kills, 3, 'killed: the worker was killed under the load');
 }
 
+# The table as a dump brings it back, and distributed again.
+my $kept = q{SELECT idempotency.once('kept', 'mail/ann')};
+is(sql($worker[0], $kept), 't', 'a key is stored');
+sql($coordinator, "SELECT undistribute_table('$store')");
+fails($_, $kept, qr/ERROR:  55000:.*HINT: /s, 'claims are refused while Citus does not distribute the table') for @node;
+is(sql($coordinator, q{SELECT status FROM idempotency.lookup('kept', 'mail/ann')}), 'completed', 'what is stored can be read');
+sql($coordinator, "SELECT create_distributed_table('$store', 'tenant', colocate_with => 'payments')");
+is(sql($_, $kept), 'f', 'distributed again, it holds its keys') for @node;
+
 # And back.
 sql($coordinator, "TRUNCATE $store");
 sql($coordinator, 'SELECT idempotency.undistribute()');
