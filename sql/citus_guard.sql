@@ -16,6 +16,8 @@ CREATE TABLE pg_catalog.pg_dist_partition (logicalrelid regclass, partmethod "ch
 CREATE TABLE pg_catalog.pg_dist_local_group (groupid integer);
 CREATE TABLE pg_catalog.pg_dist_placement (shardid bigint, groupid integer);
 CREATE FUNCTION pg_catalog.column_to_column_name(regclass, text) RETURNS text LANGUAGE sql AS $$ SELECT $2 $$;
+CREATE FUNCTION pg_catalog.get_shard_id_for_distribution_column(regclass, integer) RETURNS bigint LANGUAGE sql AS $$ SELECT 1::bigint $$;
+CREATE FUNCTION pg_catalog.lock_shard_metadata(integer, bigint[]) RETURNS void LANGUAGE sql AS $$ $$;
 RESET allow_system_table_mods;
 GRANT SELECT ON pg_catalog.pg_dist_node, pg_catalog.pg_dist_partition, pg_catalog.pg_dist_local_group, pg_catalog.pg_dist_placement TO PUBLIC;
 
