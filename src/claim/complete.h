@@ -31,11 +31,10 @@ typedef struct Completion
 
 /*
  * Store the result of the caller's claim.  Completing again with the same
- * result changes nothing, and waits as a replay does (durable_replay.h).
- * Raises IK404 if there is no claim to complete,
- * IK413 if the response is too large, IK423 if the attempt was superseded, and
- * IK428 if the attempt is required and missing.  The store is closed during a
- * wait; the caller closes it afterwards.
+ * result changes nothing, and waits as a replay does (durable_replay.h).  Raises
+ * IK404 if there is no claim to complete, IK413 if the response is too large,
+ * IK423 if the attempt was superseded, and IK428 if the attempt is required and
+ * missing.  The store is closed during a wait; the caller closes it afterwards.
  */
 extern void complete_key(const IdempotencyKey *key, Completion *completion,
 						 Store *store);
