@@ -14,7 +14,7 @@ my $carts = 50;
 
 my $node = PostgreSQL::Test::Cluster->new('issue_load');
 $node->init;
-$node->append_conf('postgresql.conf', "max_connections = 40\n");
+$node->append_conf('postgresql.conf', "max_connections = 40\nidempotency.max_waiters = $clients\n");
 $node->start;
 $node->safe_psql('postgres', 'CREATE EXTENSION idempotency');
 
