@@ -13,8 +13,8 @@
 
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
-# shellcheck source=../test/packages.sh
-. ../test/packages.sh
+# shellcheck source=../packages.sh
+. ../packages.sh
 command -v spin >/dev/null && command -v gcc >/dev/null || ensure_packages spin=spin
 
 seconds=${SECONDS_EACH:-60}
@@ -76,6 +76,7 @@ holds bitstate -DCLIENTS=2 -DKEYS=2 -DCALLS=3 -DLAST_TICK=3
 holds bitstate -DCLIENTS=3 -DKEYS=1 -DCALLS=2 -DLAST_TICK=3
 holds bitstate -DCLIENTS=3 -DKEYS=2 -DCALLS=2 -DLAST_TICK=3
 holds bitstate -DCLIENTS=2 -DKEYS=1 -DCALLS=3 -DLAST_TICK=4 -DNO_SWEEPER
+holds bitstate -DCLIENTS=2 -DKEYS=1 -DCALLS=3 -DLAST_TICK=3 -DFAR
 # Each bug within bounds that have room for it.  LOCK_FIRST leaves the unlocked
 # probe out.
 breaks -DCALLS=3 -DLAST_TICK=4 -DNO_LOCK
@@ -90,6 +91,8 @@ breaks -DCALLS=2 -DLAST_TICK=3 -DMOVE_WITHOUT_LOCK
 breaks -DCALLS=2 -DLAST_TICK=3 -DSTALE_WHEEL
 breaks -DCALLS=2 -DLAST_TICK=3 -DLOCK_FIRST -DNO_MESSAGE
 breaks -DCALLS=2 -DLAST_TICK=3 -DLOCK_FIRST -DMESSAGE_LATE
+breaks -DCLIENTS=1 -DCALLS=2 -DLAST_TICK=2 -DFAR -DNO_SECOND_LOOK
+breaks -DCLIENTS=1 -DCALLS=2 -DLAST_TICK=2 -DFAR -DLAY_USED
 breaks -DCLIENTS=1 -DCALLS=1 -DLAST_TICK=1 -DTURN_EARLY
 breaks -DCLIENTS=1 -DCALLS=1 -DLAST_TICK=3 -DTURN_BUSY
 breaks -DCLIENTS=1 -DCALLS=2 -DLAST_TICK=4 -DLOCK_FIRST -DSWEEP_WITHOUT_LOCK

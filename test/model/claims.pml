@@ -338,20 +338,44 @@ inline store_probe()
  * store_write of the probed row with the new values, which the caller has put
  * into new_*.  Sets done unless the unique index refuses.
  */
+inline choose_leaf()
+{
+	if
+	::
+#ifndef GROW_IN_PLACE
+		(row_leaf == LONG || known[(row_leaf == LONG -> 0 : row_leaf)] >= new_expires_at) &&
+#endif
+		found -> leaf = row_leaf
+	:: else -> leaf_for(new_expires_at, leaf)
+	fi
+}
+
 inline store_write()
 {
-	atomic {
-		if
-		::
-#ifndef GROW_IN_PLACE
-			(row_leaf == LONG || known[(row_leaf == LONG -> 0 : row_leaf)] >= new_expires_at) &&
-#endif
-			found -> leaf = row_leaf
-		:: else -> leaf_for(new_expires_at, leaf)
-		fi;
+	/* W6: the leaf is chosen again if the wheel has changed once it is locked */
+	done = false;
+	do
+	:: atomic { !done ->
+		choose_leaf();
 		!emptying[leaf];
 		d_step {
-		users[leaf] = users[leaf] | bit(me);
+			users[leaf] = users[leaf] | bit(me);
+			done = true;
+#ifndef NO_SECOND_LOOK
+			if
+			:: message[me] ->
+				message[me] = false;
+				for (l_ : 0 .. SLOTS - 1) { known[l_] = until[l_] }
+				l_ = 0;
+				done = false
+			:: else
+			fi
+#endif
+		} }
+	:: done -> break
+	od;
+	atomic {
+		d_step {
 		wrote = wrote | bit(leaf);
 
 		/* the uncommitted row is the guard: nobody writes beside another */
@@ -726,13 +750,14 @@ finished:
  * The sweeper
  * ------------------------------------------------------------------------ */
 
+/* free_tick: the earliest of the next two ticks that the other slot is not at */
 inline next_until(slot)
 {
-	new_until = 0;
-	for (l_ : 0 .. SLOTS - 1) { new_until = later(new_until, until[l_]) }
-	l_ = 0;
-	new_until = later(new_until, now - 1) + 1
+	new_until = (until[1 - slot] == now + 1 -> now + 2 : now + 1)
 }
+
+/* whether the slot is at neither of the next two ticks, and live */
+#define misplaced(s)	(until[s] > now + SLOTS)
 
 inline send_messages()
 {
@@ -758,6 +783,8 @@ next_round:
 #endif
 		:: due(0) -> slot = 0; goto turn
 		:: due(1) -> slot = 1; goto turn
+		:: misplaced(0) -> slot = 0; goto lay
+		:: misplaced(1) -> slot = 1; goto lay
 		:: committed[at(LONG, 0)].status != EMPTY && committed[at(LONG, 0)].expires_at <= now -> key = 0; goto delete
 #if KEYS > 1
 		:: committed[at(LONG, 1)].status != EMPTY && committed[at(LONG, 1)].expires_at <= now -> key = 1; goto delete
@@ -802,6 +829,36 @@ turn:
 		emptying[slot] = false
 #endif
 	:: emptying[slot] = false							/* rolled back */
+	fi;
+	goto next_round;
+
+	/* wheel_lay: as a turn of a live slot, if it is empty once it is locked */
+lay:
+	if
+	:: atomic { users[slot] == 0 -> emptying[slot] = true }
+	:: users[slot] != 0 -> goto next_round
+	fi;
+	if
+	:: d_step {
+#ifndef LAY_USED
+		committed[at(slot, 0)].status == EMPTY &&
+#if KEYS > 1
+		committed[at(slot, 1)].status == EMPTY &&
+#endif
+#endif
+		true ->
+		next_until(slot);
+		until[slot] = new_until;
+		new_until = 0;
+		for (k_ : 0 .. KEYS - 1) {
+			/* W1 of what is there */
+			assert(committed[at(slot, k_)].status == EMPTY || committed[at(slot, k_)].expires_at <= until[slot])
+		}
+		k_ = 0
+	}
+		send_messages();
+		emptying[slot] = false
+	:: emptying[slot] = false							/* not empty, or rolled back */
 	fi;
 	goto next_round;
 
@@ -854,7 +911,12 @@ init
 
 	atomic {
 		until[0] = 1;
+#ifdef FAR
+		/* a wrong clock has laid it */
+		until[1] = LAST_TICK + SLOTS + 2;
+#else
 		until[1] = 2;
+#endif
 		for (c_ : 1 .. CLIENTS) { run client(c_) }
 #ifndef NO_SWEEPER
 		run sweeper();
