@@ -4,11 +4,12 @@
 #
 #	test/run.sh [PART]...
 #
-# To be run by throwaway-server.sh, whose variables it uses.  Three of its six
-# parts are PostgreSQL's own: regress is pg_regress on sql/, isolation is
-# pg_isolation_regress on specs/, and TAP is prove on t/; distributed is the
-# first two over the distributed store, portable over the portable edition, storm
-# a short storm.  All are run, or
+# To be run by throwaway-server.sh, whose variables it uses.  Three of its parts
+# are PostgreSQL's own: regress is pg_regress on sql/, isolation is
+# pg_isolation_regress on specs/, and TAP is prove on t/; preloaded is isolation
+# once more with the library loaded by the server, which alone can defer claims;
+# distributed is the first two over the distributed store, portable over the
+# portable edition, storm a short storm.  All are run, or
 # those that are named, whatever fails.  What went wrong is shown, what was
 # written is left in $RESULTS, and the last line says how many passed and failed:
 # of sql/ and specs/ the runner's own count, or that of distributed.sh, of t/ the
@@ -72,6 +73,12 @@ count_files() {
 	fi
 }
 
+# restart LIBRARIES: the server, with these preloaded.
+restart() {
+	psql -Xqc "ALTER SYSTEM SET shared_preload_libraries = $1"
+	pg_ctl -D "$SERVER_DATA" -l "$SERVER_LOG" -m fast -w -s restart </dev/null
+}
+
 run_storm() {
 	test/storm/run.sh -d 25 </dev/null 2>&1 | tee "$output"
 	status=$?
@@ -98,10 +105,16 @@ count_last_line() {
 	count "$good" "$bad"
 }
 
-for part in ${*:-regress isolation distributed portable storm TAP}; do
+for part in ${*:-regress isolation preloaded distributed portable storm TAP}; do
 	case $part in
 		regress) run_part regress ISOLATION= TAP_TESTS=; count_regress ;;
 		isolation) run_part isolation REGRESS= TAP_TESTS=; count_regress ;;
+		preloaded)
+			restart idempotency
+			run_part preloaded REGRESS= TAP_TESTS=
+			count_regress
+			restart DEFAULT
+			;;
 		distributed) run_distributed; count_last_line ;;
 		portable) run_portable; count_last_line ;;
 		storm) run_storm; count_last_line ;;
