@@ -35,7 +35,6 @@
 #include "objects.h"
 #include "key/policy.h"
 #include "miscadmin.h"
-#include "miscadmin.h"
 #include "interval.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"

@@ -18,7 +18,8 @@
 #include "objects.h"
 #include "utils/snapmgr.h"
 
-bool
+/* Whether the extension citus is installed in this database. */
+static bool
 citus_is_here(void)
 {
 	return OidIsValid(objects()->citus_nodes);

@@ -8,9 +8,6 @@
 #ifndef IDEMPOTENCY_CITUS_H
 #define IDEMPOTENCY_CITUS_H
 
-/* Whether the extension citus is installed in this database. */
-extern bool citus_is_here(void);
-
 /*
  * Whether the cluster has other nodes that are active or have rows.  It reads
  * Citus' tables, so callers keep the answer until objects_generation() rises.
