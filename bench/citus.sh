@@ -14,7 +14,7 @@
 # count.  Prints the median latency of each, and the extension's ratio to the others;
 # exits with 1 where that to "same" is over LIMIT.
 #
-# The servers are given as to t/310_citus.pl, by CITUS_PGHOST, CITUS_PGPORT and
+# The servers are given as to t/301_citus.pl, by CITUS_PGHOST, CITUS_PGPORT and
 # CITUS_WORKER_PORTS; drops and creates the database idempotency_bench_citus
 # there.  NODE is the port that the client connects to, the coordinator's.
 

@@ -90,6 +90,8 @@ upward() { git grep -nE "#include \"($1)/" -- "${@:2}" || true; }
 	upward 'key|http|store|claim|sweep' ':(glob)src/*.[ch]' ':!src/idempotency.c'
 } | none 'includes go downward only'
 
+git ls-files 't/*.pl' | cut -c3-5 | sort | uniq -d | none 'no two TAP files have one number'
+
 git ls-files -z 'src/*.c' |
 	xargs -0 awk '/^\{/ { start = FNR } /^\}/ && FNR - start > 90 { print FILENAME ":" start ": " FNR - start " lines" }' |
 	none 'no function is longer than 90 lines'
