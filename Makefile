@@ -6,7 +6,8 @@ ROOMS = src $(wildcard src/*/ src/*/*/)
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard $(addsuffix /*.c,$(ROOMS:/=)))))
 PG_CPPFLAGS = -I$(srcdir)/src
 # The fmgr interface hands every function an argument that some do not use.
-PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter
+# Nobody replaces the library's own functions: they may be inlined.
+PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -fno-semantic-interposition
 # 16 and later hide what is not marked; this has 15 do the same.
 SHLIB_LINK = -Wl,--version-script=src/exports.map
 PGFILEDESC = "idempotency - run each request once, replay its result to every retry"

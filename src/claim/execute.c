@@ -183,25 +183,22 @@ try_command(const Command *command, ErrorData **error)
 	return response;
 }
 
-/* response->>'id', if the response is an object that has it. */
+/* response->>'id', or NULL. */
 static text *
 resource_id_of(Jsonb *response)
 {
-	Jsonb	   *object;
-	JsonbValue	buffer;
-	JsonbValue *id;
+	LOCAL_FCINFO(call, 2);
+	Datum		id;
 
 	if (response == NULL)
 		return NULL;
-	object = DatumGetJsonbP(PointerGetDatum(response));
-	if (!JB_ROOT_IS_OBJECT(object))
-		return NULL;
-	id = getKeyJsonValueFromContainer(&object->root, "id", 2, &buffer);
-	if (id == NULL || id->type == jbvNull)
-		return NULL;
-	if (id->type == jbvString)
-		return cstring_to_text_with_len(id->val.string.val, id->val.string.len);
-	return cstring_to_text(JsonbToCString(NULL, &JsonbValueToJsonb(id)->root, 0));
+	InitFunctionCallInfoData(*call, NULL, 2, InvalidOid, NULL, NULL);
+	call->args[0].value = PointerGetDatum(response);
+	call->args[0].isnull = false;
+	call->args[1].value = CStringGetTextDatum("id");
+	call->args[1].isnull = false;
+	id = jsonb_object_field_text(call);
+	return call->isnull ? NULL : DatumGetTextPP(id);
 }
 
 /*

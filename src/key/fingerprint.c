@@ -33,6 +33,7 @@
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "utils/fmgrprotos.h"
+#include "utils/memutils.h"
 #include "utils/numeric.h"
 
 PG_FUNCTION_INFO_V1(idempotency_fingerprint);
@@ -54,6 +55,22 @@ append_bytes(StringInfo canonical, char type, const char *bytes, uint32 length)
 	appendBinaryStringInfo(canonical, bytes, length);
 }
 
+/* The number 0, made once. */
+static Numeric
+zero(void)
+{
+	static Numeric number = NULL;
+
+	if (number == NULL)
+	{
+		MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
+
+		number = int64_to_numeric(0);
+		MemoryContextSwitchTo(caller);
+	}
+	return number;
+}
+
 /*
  * The digits are not written: a number of ten characters may have over a
  * hundred thousand.  The server's hash ignores the sign.
@@ -63,7 +80,7 @@ append_number(StringInfo canonical, Numeric number)
 {
 	bool		negative = DatumGetBool(DirectFunctionCall2(numeric_lt,
 															NumericGetDatum(number),
-															NumericGetDatum(int64_to_numeric(0))));
+															NumericGetDatum(zero())));
 	uint64		half[2];
 
 	half[0] = DatumGetUInt64(DirectFunctionCall2(hash_numeric_extended,
