@@ -628,6 +628,8 @@ CREATE FUNCTION idempotency.claims_in_flight(
 	OUT waiting_pids integer[]
 ) RETURNS SETOF record
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED SECURITY DEFINER
+-- The estimate of pg_locks is so high that compiling would take all the time.
+SET jit = off
 BEGIN ATOMIC
 	SELECT DISTINCT ON (claim.scope, claim.key)
 		claim.scope,

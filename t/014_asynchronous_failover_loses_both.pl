@@ -22,7 +22,7 @@ CREATE SEQUENCE numbers;
 CREATE TABLE payments (key text, payment text);
 CREATE FUNCTION pay(key text, OUT outcome text, OUT payment text) LANGUAGE plpgsql AS $$
 DECLARE
-	c idempotency.claim_result := idempotency.claim(key, 'shop', '{"amount": 10}');
+	c idempotency.claim_result := idempotency.claim(key, 'shop', '{"amount": 10}', lease => '1 minute');
 BEGIN
 	outcome := c.outcome;
 	payment := c.resource_id;
@@ -52,13 +52,13 @@ sub one
 # lookup() on a standby that lags.
 my $look_up = q{SELECT string_agg(key || ' ' || status, ', ' ORDER BY key)
 FROM unnest(ARRAY['first', 'second']) AS k (wanted), LATERAL idempotency.lookup(wanted, 'lag')};
-one($old, q{SELECT idempotency.claim('first', 'lag')});
+one($old, q{SELECT idempotency.claim('first', 'lag', lease => '1 minute')});
 $old->wait_for_catchup($new, 'replay', $old->lsn('insert'));
 one($new, 'SELECT pg_wal_replay_pause()');
 $new->poll_query_until('postgres', q{SELECT pg_get_wal_replay_pause_state() = 'paused'}) or die 'replay goes on';
 one($old, q{
 SELECT idempotency.complete('first', 'lag', attempt => 1);
-SELECT idempotency.claim('second', 'lag');
+SELECT idempotency.claim('second', 'lag', lease => '1 minute');
 });
 $old->wait_for_catchup($new, 'flush', $old->lsn('insert'));
 is(one($new, $look_up), 'first in_progress', 'lookup on a standby shows what was replayed, not what was received');

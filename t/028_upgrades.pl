@@ -157,8 +157,8 @@ foreach my $script (sort map { basename($_) } glob 'src/idempotency--*--*.sql')
 
 # One that changes something of each kind.
 my $changes = q{
-ALTER TABLE idempotency.policy ADD COLUMN note text;
-COMMENT ON COLUMN idempotency.policy.note IS 'what the policy is for';
+ALTER TABLE idempotency.policy ALTER COLUMN cache_errors SET STORAGE EXTERNAL;
+COMMENT ON COLUMN idempotency.policy.cache_errors IS 'SQLSTATEs that are results';
 CREATE FUNCTION idempotency.count_policies() RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM idempotency.policy';
 COMMENT ON FUNCTION idempotency.count_policies() IS 'number of policies';
 REVOKE ALL ON FUNCTION idempotency.count_policies() FROM PUBLIC;
