@@ -12,6 +12,10 @@
 # shutdown are not counted; every candidate comes TURNS times, after a warm-up
 # that is not counted, A B .. A B ..; the median is shown.
 #
+# A slot of the wheel that holds keys is looked into by every claim of a new
+# one.  A new installation has one such slot; from the second day on there are
+# two: the candidates of the second day come again with a key in another slot.
+#
 # Full-page writes are off: this is the steady state between checkpoints.  The
 # numbers do not depend on the machine's load and hardly on its kind.
 #
@@ -44,7 +48,7 @@ END
 slot=$(sql -c "SELECT DISTINCT tableoid::regclass FROM idempotency.keys")
 # Keys are UUIDs, numbered from 0, each used by one candidate only.
 sql -F ' ' -c "SELECT key, idempotency.key_hash(key, 'payments')
-	FROM generate_series(0, 15 * ($warm_up + $phase * $turns)) AS n, LATERAL (SELECT md5(n::text)::uuid::text AS key) AS k
+	FROM generate_series(0, 18 * ($warm_up + $phase * $turns)) AS n, LATERAL (SELECT md5(n::text)::uuid::text AS key) AS k
 	ORDER BY n" >"$work/keys"
 sql -c 'SELECT round(avg(pg_column_size(response))) FROM idempotency.keys' >"$RESULTS/response.tsv"
 pg_ctl -D "$PGHOST/data" -m fast -s -w stop
@@ -92,6 +96,12 @@ my @candidates = (
 	['replay by execute', 'primary-key SELECT', $call->('execute'), 'extension by execute'],
 	['replay, hand-written function', 'primary-key SELECT', $call->('handwritten'), 'hand-written function'],
 	['once', '', sub { my ($key) = @_; "EXECUTE once ('$key')" }],
+);
+# The same, while a second slot holds keys.
+my @second_day = (
+	['extension in a function, second day', 'bare insert in a function', $call->('extension')],
+	['extension by execute, second day', 'bare insert in a function', $call->('execute')],
+	['once, second day', '', sub { my ($key) = @_; "EXECUTE once ('$key')" }],
 );
 # One statement for all keys of the phase.
 my @bulk = (
@@ -151,6 +161,11 @@ for my $round (0 .. $rounds)
 	}
 	run_phase($n, @$_) for @candidates;
 	run_bulk($n, @$_) for @bulk;
+}
+print map { "$_\n" } "SET idempotency.default_ttl = '2 days'", "EXECUTE once ('another slot')", 'RESET idempotency.default_ttl';
+for my $round (0 .. $rounds)
+{
+	run_phase($round == 0 ? $warm_up : $phase, $round == 0 ? ('filling', '', $_->[2]) : @$_) for @second_day;
 }
 # Last, as from now on keys_long is in use, and looked into by every claim.
 for (1 .. $rounds)
