@@ -22,7 +22,7 @@ CREATE SEQUENCE numbers;
 CREATE TABLE payments (key text, payment text);
 CREATE FUNCTION pay(key text, OUT outcome text, OUT payment text) LANGUAGE plpgsql AS $$
 DECLARE
-	c idempotency.claim_result := idempotency.claim(key, 'shop', '{"amount": 10}', lease => '1 minute');
+	c idempotency.claim_result := idempotency.claim(key, 'shop', '{"amount": 10}');
 BEGIN
 	outcome := c.outcome;
 	payment := c.resource_id;
@@ -35,7 +35,7 @@ BEGIN
 END
 $$;
 CREATE VIEW alone AS
-SELECT key FROM payments FULL JOIN idempotency.keys USING (key)
+SELECT key FROM payments FULL JOIN (SELECT * FROM idempotency.keys WHERE scope = 'shop') AS keys USING (key)
 WHERE status IS DISTINCT FROM 'completed' OR resource_id IS DISTINCT FROM payment;
 SQL
 $old->backup('base');
