@@ -247,18 +247,19 @@ one('DROP DATABASE other');
 claim_under_policies(1, 400);
 is(rows(), '400|400|1', 'the room of a dropped database is used again');
 is(one($without_room), '', 'as long as there is room, every policy has a row');
+# One of them is taken by the sweep that lays the wheel of the other database.
 one('CREATE DATABASE another');
 one('CREATE EXTENSION idempotency', 'another');
 claim_under_policies(401, 600);
-is(rows(), '511|511|1', 'there is room for 512 scopes');
-is(one($without_room), '89|89|t', 'scopes without room count together');
+is(rows(), '510|510|1', 'there is room for 512 scopes');
+is(one($without_room), '90|90|t', 'scopes without room count together');
 claim_under_policies(1, 600);
-is(rows(), '511|1022|2', 'no count is lost in a later session');
-is(one($without_room), '178|178|t', 'nor one of those without room');
+is(rows(), '510|1020|2', 'no count is lost in a later session');
+is(one($without_room), '180|180|t', 'nor one of those without room');
 claim_under_policies(1, 1, 'another');
-is(one($without_room, 'another'), '179|179|t', 'they show in every database');
+is(one($without_room, 'another'), '181|181|t', 'they show in every database');
 one('SELECT idempotency.stats_reset()');
-is(one('SELECT count(*), sum(claims) FROM idempotency.stats'), '512|0', 'a reset keeps the rows');
+is(one('SELECT count(*), sum(claims) FROM idempotency.stats'), '511|0', 'a reset keeps the rows');
 
 # Clients at once.  First uses of a policy collide:
 one(q{
