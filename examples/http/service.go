@@ -113,7 +113,7 @@ func (s *service) pay(ctx context.Context, r *http.Request, account string, o or
 	case "mismatch":
 		return problem(422, "Idempotency-Key is already used", "Make a new key for a new order."), nil
 	default:
-		return problem(c.statusCode, "This request is too old to be sent again", "Make a new key."), nil
+		return problem(c.statusCode, "This request is too old to be sent again", "It may have run: find out before you send it with a new key."), nil
 	}
 
 	switch c.recoveryPoint {

@@ -135,7 +135,7 @@ class Call:
                 title = "The idempotency key was used for another request"
                 return problem(status, title, "Make a new key for a new request.")
             case "expired":
-                return problem(status, "The request is too old to be sent again", "Make a new key.")
+                return problem(status, "The request is too old to be sent again", "It may have run: find out before you send it with a new key.")
             case outcome:
                 # "recovered": somebody else claims with leases in this scope,
                 # and what was done under that claim is not known here.
