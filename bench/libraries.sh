@@ -1,7 +1,7 @@
 #!/bin/bash
 #
-# libraries.sh: what published libraries cost, beside the bare payment through
-# the same driver.
+# libraries.sh: what published libraries cost, compared with the bare payment
+# through the same driver.
 #
 # Installs from PyPI, into PYTHON's environment, which is made here, exactly what
 # libraries.txt locks: libraries.in says what is compared, and

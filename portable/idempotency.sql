@@ -236,7 +236,7 @@ RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	-- Where the extension's library is loaded, they have a unit.
 	min_length integer := coalesce(t.min_key_length, rtrim(idempotency.setting('min_key_length', '1'), 'B')::integer);
-	-- What the index can hold beside the longest scope.
+	-- What the index can hold with the longest scope.
 	max_length integer := least(rtrim(idempotency.setting('max_key_length', '255'), 'B')::integer, 1600);
 BEGIN
 	PERFORM idempotency.check_key(key, scope, kind), idempotency.check_interval(ttl, 'ttl'), idempotency.check_interval(lease, 'lease'), idempotency.check_interval(wait, 'wait');

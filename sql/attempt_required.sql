@@ -30,7 +30,7 @@ CALL pg_temp.show_error($$ SELECT idempotency.release('later', 'attempt_required
 CALL pg_temp.show_error($$ SELECT idempotency.heartbeat('later', 'attempt_required') $$);
 CALL pg_temp.show_error($$ SELECT idempotency.checkpoint('later', 'attempt_required', 'step') $$);
 
--- Whoever renews the lease in a transaction has not claimed in it.
+-- A transaction that renews the lease has not claimed the key.
 BEGIN;
 SELECT idempotency.heartbeat('later', 'attempt_required', 1) > clock_timestamp() AS renewed;
 CALL pg_temp.show_error($$ SELECT idempotency.complete('later', 'attempt_required') $$);

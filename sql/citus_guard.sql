@@ -59,7 +59,7 @@ SELECT outcome FROM idempotency.claim('two', 'citus_guard', lease => '1 minute')
 DELETE FROM idempotency.keys WHERE scope = 'citus_guard';
 RESET idempotency.store;
 
--- What keys can't be stored beside.
+-- Tables with which keys can't be colocated.
 CREATE TABLE undistributed (id integer);
 CREATE TABLE referenced (id integer);
 CREATE TABLE by_date (id integer, day date);

@@ -26,7 +26,7 @@ SELECT key, status FROM idempotency.keys WHERE scope = 'cursor';
 COMMIT;
 SELECT key, status FROM idempotency.keys WHERE scope = 'cursor';
 
--- likewise what sweep() has emptied and changed
+-- the same for tables that sweep() has emptied and changed
 BEGIN;
 DECLARE sweeps CURSOR FOR SELECT slots_cleared, 1 / (2 - i) AS quotient FROM generate_series(1, 2) AS i, LATERAL (SELECT i AS call, * FROM idempotency.sweep(0)) AS s;
 FETCH 1 FROM sweeps;

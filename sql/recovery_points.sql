@@ -18,7 +18,7 @@ SELECT outcome, attempt, recovery_point, state FROM idempotency.claim('key', 're
 SELECT idempotency.checkpoint('key', 'recovery_points', 'charged', '{"charge": "ch_1"}', 1);
 SELECT status, attempt, recovery_point, state, lease_until > clock_timestamp() + interval '50 s' AS renewed
 FROM idempotency.lookup('key', 'recovery_points');
--- nobody else is told before
+-- no other session sees them before
 SELECT outcome, recovery_point, state FROM idempotency.claim('key', 'recovery_points', '1');
 -- the later step replaces the one before
 SELECT idempotency.checkpoint('key', 'recovery_points', 'mailed', '{"mail": 7}', 1, '1 us');
@@ -42,7 +42,7 @@ SELECT outcome, attempt, recovery_point, state FROM idempotency.claim('key', 're
 SELECT idempotency.checkpoint('key', 'recovery_points', '', 'null', 6, '1 us');
 SELECT pg_sleep(0.001);
 SELECT outcome, attempt, recovery_point = '' AS empty, state FROM idempotency.claim('key', 'recovery_points', '1', lease => '1 us');
--- a mismatch is told nothing
+-- a mismatch returns nothing of it
 SELECT idempotency.checkpoint('key', 'recovery_points', 'secret', '"secret"', 7, '1 us');
 SELECT pg_sleep(0.001);
 SELECT outcome, recovery_point, state FROM idempotency.claim('key', 'recovery_points', '2');

@@ -29,9 +29,9 @@ SELECT outcome FROM idempotency.claim('other', 'replay_writes_nothing');
 SELECT pg_current_xact_id_if_assigned() IS NOT NULL AS assigned;
 ROLLBACK;
 
--- WAL that a call writes.  Whoever is the first to read a page may tidy it
--- and set hint bits, as any query may; the least of several readings is what
--- the call needs.
+-- WAL that a call writes. The first session to read a page may prune it and
+-- set hint bits, as any query may; the least of several readings is what the
+-- call needs.
 CREATE FUNCTION pg_temp.wal_records(query text) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
 	plan json;

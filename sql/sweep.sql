@@ -1,6 +1,6 @@
 -- Expiry: what a round of sweep() removes, and what it keeps.
 
--- Empty everything, and lay the wheel out anew: slot n ends n + 1 hours after
+-- Empty everything, and lay the wheel out again: slot n ends n + 1 hours after
 -- the given time.
 CREATE FUNCTION lay_wheel(start timestamptz) RETURNS void LANGUAGE sql AS
 $$TRUNCATE idempotency.keys; UPDATE idempotency.wheel SET until = start + (slot + 1) * interval '1 hour'$$;

@@ -56,8 +56,8 @@ SELECT outcome, response FROM idempotency.claim('k', 'wheel_tick');
 SELECT outcome FROM idempotency.claim('l', 'wheel_tick', ttl => '4 hours', lease => '1 s');
 SELECT key, tableoid = 'idempotency.keys_long'::regclass AS in_keys_long FROM idempotency.keys WHERE scope = 'wheel_tick' ORDER BY key;
 
--- The tick is made longer, then shorter, while rows are stored.  Slots with rows
--- stay as they are, the others are laid anew; W1 holds, and every key is found.
+-- The tick is made longer, then shorter, while rows are stored. Slots with rows
+-- stay as they are, the others are laid again; W1 holds, and every key is found.
 SELECT lay_wheel(clock_timestamp() + interval '10 minutes', '1 hour');
 SELECT count(*) FROM generate_series(1, 3) AS n,
 	LATERAL idempotency.claim('n' || n, 'wheel_tick', ttl => n * interval '50 minutes', lease => '1 s');

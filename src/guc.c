@@ -333,7 +333,7 @@ define_settings(void)
 							   check_wheel_tick, assign_wheel_tick, NULL);
 	DefineCustomEnumVariable("idempotency.store",
 							 "Where keys are stored.",
-							 "auto: in the table that distribute() has made, or, where there is none, in the tables of the extension; local and distributed: in the one or the other.",
+							 "auto: in the table that distribute() has made, or, if there is none, in the tables of the extension; local: in the tables of the extension; distributed: in the table of distribute().",
 							 &store_setting, STORE_AUTO, stores, PGC_SUSET, 0,
 							 NULL, NULL, NULL);
 	MarkGUCPrefixReserved("idempotency");

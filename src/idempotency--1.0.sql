@@ -88,8 +88,8 @@ COMMENT ON COLUMN idempotency.keys.hash IS '128-bit hash of scope and key';
 COMMENT ON CONSTRAINT keys_status ON idempotency.keys IS 'the valid statuses';
 COMMENT ON CONSTRAINT keys_hash ON idempotency.keys IS 'a row with another hash would never be found';
 
--- Responses over two kilobytes are compressed; lz4, where the server has it, takes
--- a third of the time. The partitions inherit it.
+-- Responses over two kilobytes are compressed; with lz4, if the server has it,
+-- that takes a third of the time. The partitions inherit the method.
 DO $$
 BEGIN
 	IF (SELECT 'lz4' = ANY (enumvals) FROM pg_settings WHERE name = 'default_toast_compression') THEN
@@ -286,7 +286,7 @@ AS 'MODULE_PATHNAME', 'idempotency_once_support'
 LANGUAGE C STRICT;
 
 COMMENT ON FUNCTION idempotency.once_support(internal) IS
-'planner support: refuses once() where it may be evaluated more than once for a row';
+'planner support: refuses a call of once() that may be evaluated more than once for a row';
 
 CREATE FUNCTION idempotency.once(
 	key text,

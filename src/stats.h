@@ -26,7 +26,7 @@ typedef enum StatsCounter
 	/* waits for another session */
 	STATS_WAITS,
 	STATS_TIME_WAITED,			/* microseconds */
-	/* sweeps; only where the scope is empty */
+	/* sweeps; only if the scope is empty */
 	STATS_SWEEPS,
 	STATS_SLOTS_CLEARED,
 	STATS_ROWS_DELETED,

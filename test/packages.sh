@@ -61,7 +61,8 @@ missing_server_packages() {
 # major_of PG_CONFIG: 15, 16, ...
 major_of() { "$1" --version | sed -E 's/^PostgreSQL ([0-9]+).*/\1/'; }
 
-# missing_packages [COMMAND=PACKAGE]...: what is needed beside the server.
+# missing_packages [COMMAND=PACKAGE]...: what is needed in addition to the
+# server.
 missing_packages() {
 	local wanted
 	for wanted in gcc=gcc make=make prove=perl "$@"; do

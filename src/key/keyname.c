@@ -91,7 +91,7 @@ uuid7_time(Bytes name, uint8 time[UUID7_TIME_LEN])
 	static const char form[] = "hhhhhhhh-hhhh-7hhh-vhhh-hhhhhhhhhhhh";
 	int			digits = 0;
 
-	/* Most keys are told apart by their length or their version. */
+	/* The length or the version excludes most other keys. */
 	if (name.length != strlen(form) || name.data[14] != '7')
 		return false;
 	for (int i = 0; i < (int) name.length; i++)

@@ -8,11 +8,11 @@
  * the longest scope that sets the field, and from the settings if none does.
  *
  * A backend keeps the whole table in memory, so that a claim looks up at most
- * two entries for each '/' of its scope, and none where there is no policy.
- * The hash of a prefix continues the hash of the next shorter one.  A trigger
- * on the table announces changes on commit to all backends by relcache
- * messages, which are accepted before each look-up.  The table is read with a
- * new snapshot: a policy is in force from its commit on, whatever snapshot the
+ * two entries for each '/' of its scope, and none if there is no policy.  The
+ * hash of a prefix continues the hash of the next shorter one.  A trigger on
+ * the table announces changes on commit to all backends by relcache messages,
+ * which are accepted before each look-up.  The table is read with a new
+ * snapshot: a policy is in force from its commit on, whatever snapshot the
  * caller's transaction has, and a concurrent change is seen as a whole or not
  * at all.  It is a catalog snapshot, which for a table that is not a catalog
  * is always a new one: no other kind of new snapshot can be taken in the

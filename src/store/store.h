@@ -184,8 +184,8 @@ extern void store_open(Store *store);
 extern void store_open_local(Store *store);
 
 /*
- * See that claims may be made in the store in use: raises
- * OBJECT_NOT_IN_PREREQUISITE_STATE where another node could make the same.
+ * Check that claims may be made in the store in use: raises
+ * OBJECT_NOT_IN_PREREQUISITE_STATE if another node could make the same claim.
  */
 extern void check_claims_admitted(void);
 

@@ -6,9 +6,9 @@
  * First the slots of the wheel whose upper bound is past are emptied and
  * turned, then expired rows are deleted from keys_long and from slots laid too
  * far ahead.  Expired rows in any other slot stay: they count as absent (W4),
- * and are removed with their slot.  Slots that are empty and not where the
- * present tick wants them are laid last, since claims may wait for the end of
- * that transaction.
+ * and are removed with their slot.  Empty slots that are not at a tick of the
+ * present length are laid last, since claims may wait for the end of that
+ * transaction.
  *
  * A row is deleted under its key's lock.  The sweep does not wait for the
  * lock: its holder is working on the key.  A concurrent claim of the key finds

@@ -15,10 +15,10 @@
 # Now and then, and in the end, the database is dumped and restored under another
 # name, and all keys are asked for there.
 #
-# Leaves in DIRECTORY what check.pl reads.  DIRECTORY/wal/a and b may be mount
-# points of small file systems, which can be filled up.  Runs in the
+# Leaves in DIRECTORY what check.pl reads. DIRECTORY/wal/a and b may be mount
+# points of small file systems, which can be filled up. Runs in the
 # surroundings that test/throwaway-server.sh makes; clients and weather.so are
-# expected beside this file.
+# expected next to this file.
 
 use strict;
 use warnings;

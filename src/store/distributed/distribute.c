@@ -5,12 +5,13 @@
  *
  * These run as the extension's owner, who then owns the table.
  *
- * From the commit of distribute() on keys are stored elsewhere.  What the local
- * store remembers would be forgotten, so it must have no live keys; and no
- * transaction may store one there that began before.  Each claim locks the leaf
- * that it writes to, so a lock on all of them waits for those that have written
- * and keeps out those that have not; they find out by the message of the new
- * table (choice.c).  Likewise, undistribute() locks the table that it drops.
+ * From the commit of distribute() on, keys are stored in the new table.  The
+ * keys of the local store would be lost, so it must have no live keys, and no
+ * transaction that began before may store one there.  Each claim locks the
+ * leaf that it writes to, so a lock on all leaves waits for transactions that
+ * have written and blocks those that have not; these notice the change by the
+ * message about the new table (choice.c).  In the same way, undistribute()
+ * locks the table that it drops.
  *
  *-------------------------------------------------------------------------
  */
@@ -102,7 +103,7 @@ check_table_exists(void)
  * ----------------------------------------------------------------
  */
 
-/* Whether there are no tenants; raises IK400 for what says neither. */
+/* Whether there are no tenants; raises IK400 for any other value. */
 static bool
 one_tenant_from_arg(FunctionCallInfo fcinfo, int arg)
 {
@@ -142,14 +143,16 @@ type_of_distribution_column(Oid business, const char *name)
 	initStringInfo(&type);
 	appendStringInfoString(&type, format_type_be_qualified(column->atttypid));
 
-	/* Rows are together where their columns compare alike. */
+	/* Rows are colocated only if their columns compare alike. */
 	if (OidIsValid(column->attcollation) && column->attcollation != DEFAULT_COLLATION_OID)
 		appendStringInfo(&type, " COLLATE %s", generate_collation_name(column->attcollation));
 	ReleaseSysCache(tuple);
 	return type.data;
 }
 
-/* See that keys of rows that Citus does not spread can be stored here at all. */
+/*
+ * Check that keys of rows that Citus does not distribute can be stored here.
+ */
 static void
 check_business_is_here(Oid business, const CitusTable *citus)
 {
@@ -182,8 +185,8 @@ run_commands_of(const char *query)
 }
 
 /*
- * Let those have privileges on the table who may claim keys, and nobody else but
- * its owner, whatever the default privileges.
+ * Grant privileges on the table to the roles that may claim keys, and to no
+ * others but its owner, whatever the default privileges are.
  */
 static void
 set_privileges(const char *name, Oid relid)
@@ -201,7 +204,7 @@ set_privileges(const char *name, Oid relid)
 							 quote_literal_cstr(name), objects_function("claim")));
 }
 
-/* Make the table; returns its name, with its schema. */
+/* Create the table; returns its name, with its schema. */
 static char *
 make_table(const char *tenant_type, bool one_tenant)
 {
@@ -221,7 +224,10 @@ distribute_table(const char *name, Oid business)
 						 quote_literal_cstr(name), quote_literal_cstr(object_name(business))));
 }
 
-/* See that what was made counts: the next claim looks it up as this does. */
+/*
+ * Check that the new table is recognized: the next claim looks it up in this
+ * way.
+ */
 static Oid
 made_table(const char *name)
 {
@@ -239,9 +245,9 @@ made_table(const char *name)
 /*
  * distribute(business regclass, tenant_from text)
  *
- * Makes the table of the distributed store, on Citus beside the rows of the
- * business table.  Raises IK400 for a table beside which it can't be, and
- * OBJECT_IN_USE where keys are remembered in the local store.  Waits for all
+ * Creates the table of the distributed store, on Citus colocated with the
+ * business table.  Raises IK400 for a table with which it can't be colocated,
+ * and OBJECT_IN_USE if keys are stored in the local store.  Waits for all
  * transactions that have claimed a key.
  */
 Datum
@@ -302,7 +308,7 @@ idempotency_distribute(PG_FUNCTION_ARGS)
  * undistribute()
  *
  * Drops the table of the distributed store: keys are stored in the local one
- * again.  Raises OBJECT_IN_USE where keys are remembered there.  Waits for all
+ * again.  Raises OBJECT_IN_USE if the table has live keys.  Waits for all
  * transactions that have used it.
  */
 Datum
@@ -329,8 +335,8 @@ idempotency_undistribute(PG_FUNCTION_ARGS)
 /*
  * upgrade_store() returns text[]
  *
- * Adds the columns to the table of the distributed store that this version of
- * the library knows and the table has not, and returns their names.
+ * Adds the columns that this version of the library knows and the table of the
+ * distributed store lacks, and returns their names.
  */
 Datum
 idempotency_upgrade_store(PG_FUNCTION_ARGS)

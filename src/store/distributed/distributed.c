@@ -4,19 +4,20 @@
  *	  The stored keys, in a table that Citus may spread over many servers.
  *
  * One row for each key, in one table (distributed_table.c), reached by SQL
- * (statement.c).  There is no lock of a key: an advisory lock means nothing
- * to another server.  The unique key of the table judges, and rows are locked by
- * being written.
+ * (statement.c).  There is no lock of a key, since an advisory lock has no
+ * effect on other servers.  The unique key of the table decides, and a write
+ * locks its row.
  *
  * First a write, then a read.  Citus may commit a write that follows a read to a
  * placement that has just moved away; a write that comes first pins it.  So:
  *
- *		claim		INSERT .. ON CONFLICT DO NOTHING.  Where that is refused, the
- *					row is read, judged, and replaced if it still has the version
- *					that was read.  Where it has not, it is read again.
+ *		claim		INSERT .. ON CONFLICT DO NOTHING.  If that is refused, the row
+ *					is read, judged, and replaced if it still has the version
+ *					that was read.  Otherwise it is read again.
  *		the others	UPDATE that changes nothing but the version and returns the
- *					row: from then on it is locked.  Or nothing at all, where the
- *					transaction itself wrote the row last and still knows it.
+ *					row: from then on it is locked.  Nothing, if the
+ *					transaction itself wrote the row last and still remembers
+ *					it.
  *
  * What two sessions see of each other, A being first:
  *
@@ -24,8 +25,8 @@
  *		  is refused (A has committed) or done (A was rolled back, also to a
  *		  savepoint).  The wait runs out: B answers "in progress".
  *		- A and B have both read a lease that has run out: both replace that
- *		  version.  The second waits for the first, finds the version gone, and
- *		  reads what there is now.  A late owner, the same.
+ *		  version.  The second waits for the first, finds the version replaced,
+ *		  and reads the new one.  So does a late owner.
  *		- A removes or sweeps the row that B has read: B's UPDATE finds nothing,
  *		  B reads again, finds nothing, and inserts.
  *		- Statements see what was committed when they began, at READ COMMITTED.
@@ -51,7 +52,7 @@
 #define MAX_FINGERPRINT	32
 
 /*
- * The claim that a transaction wrote last, as it is stored: good for that
+ * The claim that a transaction wrote last, as it is stored: valid for that
  * transaction, until a subtransaction is rolled back.
  */
 static struct
@@ -80,8 +81,8 @@ end_subtransaction(SubXactEvent event, SubTransactionId subtransaction,
 }
 
 /*
- * Remember a row just written, where it is a claim as claim() makes it.  Its
- * values are copied to a place of fixed size; rows that don't fit are looked up
+ * Remember a row just written if it is a claim as claim() makes it.  Its
+ * values are copied to memory of fixed size; rows that don't fit are looked up
  * when they are needed.
  */
 static void
@@ -157,13 +158,13 @@ distributed_unlock(const IdempotencyKey *key)
 {
 }
 
-/* Nor is anything held open. */
+/* No table is held open. */
 static void
 do_nothing(Store *store)
 {
 }
 
-/* Fill in a probe with what a statement has found. */
+/* Fill in a probe from the result of a statement. */
 static void
 probe_from_results(const Statement *statement, const IdempotencyKey *key, Probe *probe)
 {
@@ -227,7 +228,7 @@ statement_to_write(const IdempotencyKey *key, const KeyRow *row, const bool *isn
 	if (!row->stored)
 		return null_outside(COLUMNS_CLAIM, isnull) ? STATEMENT_CLAIM : STATEMENT_INSERT;
 
-	/* What distributed_probe_for_update() gave out. */
+	/* The row that distributed_probe_for_update() returned. */
 	if (is_last_claim(key) &&
 		row->attempt == last_claim.row.attempt &&
 		row->claimed_at == last_claim.row.claimed_at &&
@@ -257,7 +258,7 @@ distributed_write(Store *store, const IdempotencyKey *key, KeyRow *row,
 	begin_statement(&statement, statement_to_write(key, row, isnull), key);
 
 	/*
-	 * With the table locked: Citus may have ceased to distribute it
+	 * Check with the table locked: Citus may have ceased to distribute it
 	 * meanwhile.
 	 */
 	if (!row->stored)

@@ -4,18 +4,19 @@
  *	  Many rows of the distributed store at once.
  *
  * purge() and erase_scope() are statements on all rows of a scope and of those
- * below it, whose tenants may be any.  They wait for whoever is at work on a row
- * and judge by what there is then; a key that is claimed meanwhile may stay, as in
- * the local store.  Each row is found by one of the statements of purge(): one that
- * a late owner ends in between is one with a result, and deleted by the next.
+ * below it, of any tenant.  They wait for transactions that work on a row and
+ * judge by its new version; a key that is claimed meanwhile may stay, as in
+ * the local store.  Each row is found by one of the statements of purge(): if
+ * a late owner ends a claim between two of them, its row has a result, and the
+ * next deletes it.
  *
  * The sweeper has each shard delete some hundreds of rows that have expired, by a
  * statement that its server runs and commits by itself: many tenants at once, and no
  * row stays locked for long.  A deletion on a placement that has just moved away
  * is lost, and made again in the next round.
  *
- *		- A has an expired row under its hands, reclaiming it or coming late, be it
- *		  the sweeper's own transaction: the row is locked, and skipped.
+ *		- A works on an expired row, to claim it again or as a late owner, and
+ *		  may be the sweeper's own transaction: the row is locked, and skipped.
  *		- A has claimed the key again since the statement began: the row is locked
  *		  in its latest version, which has not expired, and stays.
  *		- The sweeper has deleted a row and not committed: a claim of that key
@@ -24,7 +25,7 @@
  * A plain table is swept by the same statement in the sweeper's transaction, which
  * leaves out what it has written itself.
  *
- * Every node has the extension, but one sweeps the table: the coordinator.
+ * Every node has the extension, but only the coordinator sweeps the table.
  *
  *-------------------------------------------------------------------------
  */

@@ -16,9 +16,9 @@ extern int64 distributed_erase_scope(const text *scope);
 extern void distributed_unfinished(TimestampTz now, VisitRow visit, void *argument);
 
 /*
- * Delete some rows that have expired, no more than the given number of each shard,
- * and add to *deleted how many they were.  Rows that somebody is at work on are
- * left.  Returns whether there may be more.
+ * Delete some rows that have expired, no more than the given number of each
+ * shard, and add to *deleted how many they were.  Rows on which a transaction
+ * works are skipped.  Returns whether there may be more.
  */
 extern bool distributed_delete_expired(TimestampTz now, int64 most, int64 *deleted);
 

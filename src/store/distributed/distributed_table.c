@@ -4,14 +4,15 @@
  *	  The table of the distributed store.
  *
  * An ordinary table that distribute() makes, and that does not belong to the
- * extension: Citus would not let an update script alter such a one, nor would
- * pg_dump carry its rows from the shards.  So it does not change with the
- * extension: it has the columns of the version of the library that made it,
- * until upgrade_store() adds those that a later one knows.  A library reads and
- * writes its columns by name, and refuses a table that lacks one.
+ * extension: Citus would not let an update script alter a member of the
+ * extension, nor would pg_dump dump its rows from the shards.  So it does not
+ * change with the extension: it has the columns of the version of the library
+ * that made it, until upgrade_store() adds those that a later one knows.  A
+ * library reads and writes its columns by name, and refuses a table that lacks
+ * one.
  *
- * The first column is the tenant, by which Citus places the row.  Where there
- * are no tenants it is always empty; a constraint of the table says so.
+ * The first column is the tenant, by which Citus places the row.  If there are
+ * no tenants it is always empty, which a constraint of the table tells.
  *
  * A version names what a transaction has written: twelve bytes are the
  * transaction's own, the last four count its writes (distributed.c).
@@ -84,7 +85,7 @@ is_tenant_type(Oid type)
 	return type == TEXTOID || type == INT8OID || type == INT4OID || type == UUIDOID;
 }
 
-/* The type of a column of the table, InvalidOid where there is none. */
+/* The type of a column of the table, InvalidOid if there is no such column. */
 static Oid
 type_of_column(Oid relid, const char *name)
 {
@@ -119,13 +120,14 @@ check_table(Oid relid)
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("table \"%s\" is not as this version of the extension makes it", DISTRIBUTED_KEYS),
 					 errdetail("It has no column \"%s\" of the type that is expected.", column->name),
-					 errhint("Call idempotency.upgrade_store() where a new version was installed.")));
+					 errhint("Call idempotency.upgrade_store() if a new version was installed.")));
 	}
 }
 
 /*
- * Lock the table, so that undistribute() waits for who uses it.  Whoever has
- * waited for undistribute() finds it gone, or made anew.
+ * Lock the table, so that undistribute() waits for its users.  A transaction
+ * that has waited for undistribute() finds the table dropped, or another one
+ * in its place.
  */
 static Oid
 lock_table(LOCKMODE mode)
@@ -158,7 +160,7 @@ distributed_table(LOCKMODE mode)
 		check_triggers();
 	if (known_generation != objects_generation())
 	{
-		/* A message that arrives meanwhile makes the next call look again. */
+		/* If a message arrives meanwhile, the next call looks again. */
 		uint64		seen = objects_generation();
 		DistributedTable found;
 		CitusTable	citus;
@@ -274,7 +276,7 @@ append_parameters(StringInfo sql, ColumnSet set)
 	}
 }
 
-/* All of the set but what names the key, which never changes. */
+/* All columns of the set except those of the key, which never change. */
 void
 append_assignments(StringInfo sql, ColumnSet set)
 {
@@ -291,7 +293,7 @@ append_assignments(StringInfo sql, ColumnSet set)
 	}
 }
 
-/* What does not exist here is null. */
+/* Columns that do not exist here are null. */
 void
 append_results(StringInfo sql)
 {

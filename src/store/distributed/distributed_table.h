@@ -34,21 +34,21 @@ typedef struct DistributedTable
 	Oid			tenant_type;
 	bool		one_tenant;		/* the tenant is '', whatever the scope */
 	bool		on_citus;		/* which distributes it */
-	uint64		made;			/* rises when statements have to be prepared
-								 * anew */
+	uint64		made;			/* rises when statements must be prepared
+								 * again */
 } DistributedTable;
 
 /*
- * The table as of now, locked to the end of the transaction: in AccessShareLock
- * against undistribute(), in RowExclusiveLock against CREATE TRIGGER, too, by who
- * is going to write.  Good until objects_generation() rises.  Raises
- * OBJECT_NOT_IN_PREREQUISITE_STATE where it has not the columns that this
- * version of the library knows, and T_R_SERIALIZATION_FAILURE where it has
- * just been removed.
+ * The current table, locked to the end of the transaction: in AccessShareLock
+ * against undistribute(), or, for a write, in RowExclusiveLock, which also
+ * conflicts with CREATE TRIGGER.  Valid until objects_generation() rises.
+ * Raises OBJECT_NOT_IN_PREREQUISITE_STATE if it lacks columns that this
+ * version of the library knows, and T_R_SERIALIZATION_FAILURE if it has just
+ * been dropped.
  */
 extern const DistributedTable *distributed_table(LOCKMODE mode);
 
-/* The tenant of a scope.  Raises IK400 where it names none. */
+/* The tenant of a scope. Raises IK400 if it names none. */
 extern Datum tenant_of_scope(const DistributedTable *table, const text *scope);
 
 /* The types that a tenant may be of. */
@@ -77,7 +77,7 @@ extern void append_results(StringInfo sql);
 /* What results there are. */
 #define DISTRIBUTED_RESULTS		(DISTRIBUTED_CLAIM_VERSION + 1)
 
-/* The commands that make the table, or the columns that it has not. */
+/* The commands that create the table, or the columns that it lacks. */
 extern char *create_table_command(const char *name, const char *tenant_type, bool one_tenant);
 extern List *add_column_commands(Oid relid, List **added);
 

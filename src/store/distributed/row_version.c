@@ -3,13 +3,12 @@
  * row_version.c
  *	  Rows of the distributed store: versions, and whose they are.
  *
- * Transaction ids mean nothing beyond their server.  Each
- * transaction takes twelve random bytes when it first writes a key, and every
- * version that it writes bears them, and a number that no other of its versions
- * has.  So a version that has changed and come back, by a delete and an
- * insertion or by a savepoint, is never taken for the same.  The bytes end with
- * the transaction: they are not those of another one that this backend runs
- * later, as after PREPARE TRANSACTION.
+ * Transaction ids are meaningless on other servers.  Each transaction takes
+ * twelve random bytes when it first writes a key; every version that it writes
+ * has these bytes and a number of its own.  So a row that was deleted and
+ * inserted again, or rolled back to a savepoint and written again, never has
+ * the same version.  The bytes are for one transaction only: a later one of
+ * this backend has others, even after PREPARE TRANSACTION.
  *
  *-------------------------------------------------------------------------
  */
@@ -21,7 +20,7 @@
 
 #define TRANSACTION_BYTES	12
 
-/* What the current transaction writes with, once it has written. */
+/* The version bytes of the current transaction, once it has written. */
 static struct
 {
 	bool		begun;

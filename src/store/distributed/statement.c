@@ -4,32 +4,34 @@
  *	  Statements on the table of the distributed store: as whom they run, and
  *	  for how long they wait.
  *
- * They go through SPI, with plans that are kept, so that Citus can send them
- * where the row is.  They run with a search path of our own, under which all that
- * they name is found in pg_catalog: Citus has types and operators read by other
- * servers, by names that depend on the path.
+ * They go through SPI, with saved plans, so that Citus can send them to the
+ * server of the row.  They run with a fixed search path, under which all their
+ * names are found in pg_catalog: Citus sends types and operators to other
+ * servers by names that depend on the path.
  *
  * Waits.  A statement that meets a row on which another transaction is at work
  * waits for it inside the executor, on whatever server the row is.  So its
  * limit is lock_timeout, and the subtransaction that catches its expiry
- * (keylock.c) is made before it is known whether there is anything to wait for.
- * To look first was ruled out: on Citus nothing may be read before it was
- * written to.  Where no limit of ours is shorter than the session's own
- * lock_timeout, there is no subtransaction either.
+ * (wait.c) is made before it is known whether there is anything to wait
+ * for.  Looking first was ruled out: on Citus a row must be written before it
+ * is read.  If the limit is not shorter than the session's own lock_timeout,
+ * there is no subtransaction.
  *
  * On Citus another server may be the one that waits, and there are two ways to
- * have it end.  A long wait, and one that the session's own lock_timeout ends,
- * is ended by a timer here: Citus cancels what it has sent.  That costs nothing
- * where there is no wait; but the time that connections and the network take
- * counts, too.  So a short limit of ours is left to the lock_timeout of the
- * server that waits: Citus passes on a SET LOCAL if told so, to the connections
- * that are open and those it opens later.  It is set back right after the
- * statement, so that no other inherits it: one more round trip.
+ * end its wait.  A long wait, and one that the session's own lock_timeout
+ * limits, is ended by a timer of this server: Citus then cancels the
+ * statements that it has sent.  That costs nothing if there is no wait, but
+ * the timer also measures connections and the network.  So a short limit is
+ * left to the lock_timeout of the server that waits: Citus can pass on a SET
+ * LOCAL to the connections that are open and those it opens later.  It is
+ * reset right after the statement, so that no later statement inherits it,
+ * which costs one more round trip.
  *
- * Shards.  Citus sends a statement to where its shard was when it was planned.  It
- * takes a lock on the shard's metadata, against moves, as the statement begins to
- * be executed: too late for a plan that was made before a move, and in the
- * subtransaction, which takes the lock with it when it is rolled back:
+ * Shards.  Citus sends a statement to the place that its shard had when the
+ * statement was planned.  It takes a lock on the shard's metadata, against
+ * moves, as the statement begins to be executed: too late for a plan that was
+ * made before a move, and in the subtransaction, which takes the lock with it
+ * when it is rolled back:
  *
  *		- A claim's wait has run out, or an application's savepoint is rolled back.
  *		- The shard is moved.
@@ -39,11 +41,12 @@
  * So that lock is taken first, at the level of the caller, and the statement is
  * planned after it.  It lasts until that level ends.
  *
- * Privileges.  Statements run as their caller, who has been granted SELECT, INSERT,
- * UPDATE and DELETE on the table: grant_usage().  To run them as the table's owner
- * was ruled out on Citus, where other servers would do as that role whatever this
- * one sends; and Citus has one transaction write to what is colocated as one role
- * only, which is the one that writes the rows that the keys protect.
+ * Privileges.  Statements run as their caller, who has been granted SELECT,
+ * INSERT, UPDATE and DELETE on the table: grant_usage().  Running them as the
+ * table's owner was ruled out on Citus: other servers would execute as that
+ * role whatever this one sends; and Citus lets a transaction write to
+ * colocated tables as one role only, which is the role that writes the rows
+ * that the keys protect.
  *
  *-------------------------------------------------------------------------
  */
@@ -73,7 +76,10 @@ static uint64 plans_made = 0;
 /* Whether the timer of a wait has ended it. */
 static volatile sig_atomic_t time_is_up = false;
 
-/* The shard whose metadata were locked last; zero where they may not be any more. */
+/*
+ * The shard whose metadata was locked last; zero if that lock may have been
+ * released.
+ */
 static int64 locked_shard = 0;
 
 static void
@@ -246,7 +252,7 @@ take_back_lock_timeout(const DistributedTable *table, int before)
 		set_lock_timeout_everywhere(before);
 }
 
-/* The time is up: as a request to cancel, wherever the wait is. */
+/* The time is up: cancel the statement, on whichever server it waits. */
 static void
 end_wait(void)
 {
@@ -257,10 +263,10 @@ end_wait(void)
 }
 
 /*
- * Execute a plan for no longer than the time given, as if the wait for a lock
- * took all of it.  Where the time is up when the plan has just been executed it
- * counts as up, too.  The server's own timer for locks would not do: it ends
- * with the first wait for a lock on this server.
+ * Execute a plan within the given time, all of which may be a wait for a lock.
+ * If the time is up just when the plan has been executed, it counts as up,
+ * too.  The server's own timer for locks is not suitable: it ends with the
+ * first wait for a lock on this server.
  */
 static int
 execute_with_timer(SPIPlanPtr plan, Statement *statement, const char *nulls, int ms)
@@ -397,7 +403,7 @@ lock_metadata(void *argument)
 	SetUserIdAndSecContext(caller, security);
 }
 
-/* Returns false where the limit ran out first. */
+/* Returns false if the limit ran out first. */
 static bool
 lock_shard(const Statement *statement, const WaitLimit *limit)
 {
@@ -445,8 +451,8 @@ set_parameter(Statement *statement, int number, Datum value)
 }
 
 /*
- * Only waits that ran out are counted: how long others were is known to the
- * server that waited.
+ * Only waits that ran out are counted: only the server that waited knows the
+ * length of others.
  */
 bool
 run_statement(Statement *statement, const WaitLimit *limit, StatsEntry *stats)

@@ -36,8 +36,8 @@ typedef struct Statement
 
 	/* out */
 	uint64		rows;			/* inserted, changed or found */
-	Datum		results[DISTRIBUTED_RESULTS];	/* of the first, where it has
-												 * any */
+	Datum		results[DISTRIBUTED_RESULTS];	/* of the first row, if there
+												 * is one */
 	bool		result_isnull[DISTRIBUTED_RESULTS];
 } Statement;
 
@@ -46,16 +46,16 @@ extern void begin_statement(Statement *statement, StatementKind kind, const Idem
 extern void set_parameter(Statement *statement, int number, Datum value);
 
 /*
- * Run it.  Returns false, with nothing done, where it waited for another
+ * Run it.  Returns false, with nothing done, if it waited for another
  * transaction longer than the limit allows.  Each wait may take a millisecond.
  * Results are allocated in the current memory context.
  */
 extern bool run_statement(Statement *statement, const WaitLimit *limit, StatsEntry *stats);
 
 /*
- * Begin to run statements on the table: see that the caller may, and let none of his
- * settings, such as his search path, have a say.  Raises INSUFFICIENT_PRIVILEGE.  Returns what the end
- * takes.
+ * Begin to run statements on the table: check the caller's privileges, and
+ * override the caller's settings that could affect them, such as search_path.
+ * Raises INSUFFICIENT_PRIVILEGE.  Returns the argument for the end.
  */
 extern int	begin_as_caller(const DistributedTable *table);
 extern void end_as_caller(int nest_level);
