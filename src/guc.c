@@ -327,7 +327,7 @@ define_settings(void)
 							   &sweep_databases, "", PGC_SIGHUP, GUC_LIST_INPUT,
 							   check_sweep_databases, NULL, NULL);
 	DefineCustomStringVariable("idempotency.wheel_tick",
-							   "How far the ends of two slots of the expiry wheel lie apart.",
+							   "Distance between the upper bounds of two slots of the expiry wheel.",
 							   "A new value holds for the ranges that are handed out from then on.",
 							   &wheel_tick_text, "1 day", PGC_SUSET, 0,
 							   check_wheel_tick, assign_wheel_tick, NULL);
