@@ -410,8 +410,14 @@ for my $key (keys %answers)
 				my $same = $life->{claim}{tx} == $answer->{tx};
 				my $claimed = earliest($life->{claim}{sent}, $life->{claim}{received});
 
+				# An owner that has outlived its key completes, with the same attempt,
+				# the claim that came after it; then the ttl of that claim holds.
+				my $ttl = $answer->{ttl};
+				$ttl = $life->{claim}{ttl}
+				  if int($life->{claim}{tx} / 1e7) != int($answer->{tx} / 1e7) && $life->{claim}{ttl} < $ttl;
+
 				$life->{done} = $answer;
-				$life->{expires} = ($same && $claimed < $now ? $claimed : $now) + $answer->{ttl};
+				$life->{expires} = ($same && $claimed < $now ? $claimed : $now) + $ttl;
 				$count{done}++;
 			}
 		}
