@@ -1,17 +1,6 @@
 -- The attempt may be left out only in the transaction that claimed.
-CREATE PROCEDURE pg_temp.show_error(statement text) LANGUAGE plpgsql AS $$
-DECLARE
-	message text;
-	detail text;
-	hint text;
-BEGIN
-	EXECUTE statement;
-	RAISE INFO 'no error';
-EXCEPTION WHEN OTHERS THEN
-	GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
-	RAISE INFO '%', concat_ws(E'\n', SQLSTATE || ': ' || message,
-							  'DETAIL: ' || nullif(detail, ''), 'HINT: ' || nullif(hint, ''));
-END $$;
+\getenv abs_srcdir PG_ABS_SRCDIR
+\i :abs_srcdir/test/show_error.sql
 
 BEGIN;
 SELECT outcome FROM idempotency.claim('here', 'attempt_required', lease => '1 minute');

@@ -1,18 +1,7 @@
 -- Completing again with the same attempt and the same result is accepted and
 -- changes nothing.
-CREATE PROCEDURE pg_temp.show_error(statement text) LANGUAGE plpgsql AS $$
-DECLARE
-	message text;
-	detail text;
-	hint text;
-BEGIN
-	EXECUTE statement;
-	RAISE INFO 'no error';
-EXCEPTION WHEN OTHERS THEN
-	GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
-	RAISE INFO '%', concat_ws(E'\n', SQLSTATE || ': ' || message,
-							  'DETAIL: ' || nullif(detail, ''), 'HINT: ' || nullif(hint, ''));
-END $$;
+\getenv abs_srcdir PG_ABS_SRCDIR
+\i :abs_srcdir/test/show_error.sql
 
 SELECT outcome, attempt FROM idempotency.claim('key', 'completing_again', lease => '1 hour');
 SELECT idempotency.complete('key', 'completing_again', '{"a": 1, "b": [1.0]}', 'r', 201, 1);

@@ -1,17 +1,6 @@
 -- An expired key counts as absent, whether or not its row was swept.
-CREATE PROCEDURE pg_temp.show_error(statement text) LANGUAGE plpgsql AS $$
-DECLARE
-	message text;
-	detail text;
-	hint text;
-BEGIN
-	EXECUTE statement;
-	RAISE INFO 'no error';
-EXCEPTION WHEN OTHERS THEN
-	GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
-	RAISE INFO '%', concat_ws(E'\n', SQLSTATE || ': ' || message,
-							  'DETAIL: ' || nullif(detail, ''), 'HINT: ' || nullif(hint, ''));
-END $$;
+\getenv abs_srcdir PG_ABS_SRCDIR
+\i :abs_srcdir/test/show_error.sql
 
 CREATE PROCEDURE pg_temp.await_expiry(key text) LANGUAGE plpgsql AS $$
 DECLARE

@@ -1,18 +1,7 @@
 -- The step that an owner has passed, and its state, are available to the owner
 -- that takes over.
-CREATE PROCEDURE pg_temp.show_error(statement text) LANGUAGE plpgsql AS $$
-DECLARE
-	message text;
-	detail text;
-	hint text;
-BEGIN
-	EXECUTE statement;
-	RAISE INFO 'no error';
-EXCEPTION WHEN OTHERS THEN
-	GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
-	RAISE INFO '%', concat_ws(E'\n', SQLSTATE || ': ' || message,
-							  'DETAIL: ' || nullif(detail, ''), 'HINT: ' || nullif(hint, ''));
-END $$;
+\getenv abs_srcdir PG_ABS_SRCDIR
+\i :abs_srcdir/test/show_error.sql
 
 SELECT outcome, attempt, recovery_point, state FROM idempotency.claim('key', 'recovery_points', '1', lease => '1 minute');
 SELECT idempotency.checkpoint('key', 'recovery_points', 'charged', '{"charge": "ch_1"}', 1);

@@ -1,18 +1,7 @@
 -- A released key is free for the next claim, also with another request; only
 -- its attempt is kept.
-CREATE PROCEDURE pg_temp.show_error(statement text) LANGUAGE plpgsql AS $$
-DECLARE
-	message text;
-	detail text;
-	hint text;
-BEGIN
-	EXECUTE statement;
-	RAISE INFO 'no error';
-EXCEPTION WHEN OTHERS THEN
-	GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
-	RAISE INFO '%', concat_ws(E'\n', SQLSTATE || ': ' || message,
-							  'DETAIL: ' || nullif(detail, ''), 'HINT: ' || nullif(hint, ''));
-END $$;
+\getenv abs_srcdir PG_ABS_SRCDIR
+\i :abs_srcdir/test/show_error.sql
 
 SELECT outcome, attempt FROM idempotency.claim('key', 'release', '1', lease => '1 hour');
 SELECT idempotency.checkpoint('key', 'release', 'step', '1', 1);

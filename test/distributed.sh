@@ -20,7 +20,8 @@
 set -uo pipefail
 
 directory=$RESULTS/distributed
-mkdir -p "$directory"/{sql,specs,expected,results}
+mkdir -p "$directory"/{sql,specs,expected,results,test}
+cp test/show_error.sql "$directory/test/"
 bindir=$("$PG_CONFIG" --bindir)
 programs=$("$PG_CONFIG" --pkglibdir)/pgxs/src/test
 passed=0
