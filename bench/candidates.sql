@@ -1,7 +1,7 @@
 -- The payment, and every way to make it once that runs in the server.
 --
 -- To be run in an empty schema that is first in search_path; the extension
--- must be there.  answer(payments), what the client is told of its payment, is
+-- must be there.  answer(payments), what the client learns of its payment, is
 -- made by the caller of this file, after the table and before the functions:
 -- psql's variable "answer" is its expression.
 

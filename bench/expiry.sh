@@ -1,5 +1,5 @@
 #!/bin/sh
-# What it costs to forget keys: a turn of the wheel beside DELETE and VACUUM of
+# What it costs to forget keys: a turn of the wheel against DELETE and VACUUM of
 # the same rows.
 #
 #	bench/expiry.sh [keys]			(default 1000000)

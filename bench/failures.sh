@@ -8,7 +8,7 @@
 # left to chance:
 #
 #	client at STEP	SIGKILL before its round trip number STEP, or after the
-#			last one, before its caller is told
+#			last one, before its caller has the answer
 #	redis at STEP	SIGKILL for Redis at these points; the client goes on
 #	server before commit	SIGKILL for the backend that has claimed and is about
 #			to insert the payment: a trigger holds it there
@@ -16,11 +16,13 @@
 #			which has not said so: it waits for a standby that is not
 #			there.  All backends of the server die with it
 #
-# The caller then sends the same key again until it is told that the payment was
+# The caller then sends the same key again until the answer is that the payment was
 # made, for five seconds.  For Redis that is longer than the lock of one second
 # which stands here for the usual minute; once more with a lock that does not
-# expire.  Libraries are driven likewise where PYTHON has them.  Leaves $RESULTS/failures.tsv: candidate, who was killed, where, the
-# last status, payments made.
+# expire.  Libraries are driven in the same way if PYTHON has them.
+#
+# Leaves $RESULTS/failures.tsv: candidate, who was killed, where, the last status,
+# payments made.
 
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"

@@ -94,7 +94,7 @@ typedef struct Client
 
 typedef struct Candidate Candidate;
 
-/* Makes the payment of a key, and returns the status that its caller is told. */
+/* Makes the payment of a key, and returns the status that its caller gets. */
 typedef int (*Pay) (Client *client, const Candidate *candidate, const char *key);
 
 struct Candidate

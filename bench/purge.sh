@@ -93,5 +93,5 @@ for ((i = 1; i <= cancels; i++)); do
 		\$\$" 2>&1 | sed -n 's/.*NOTICE:  //p' >>"$scratch/cancels"
 	wait
 done
-measure 'beside another scope'
+measure 'with another scope'
 printf 'a cancelled purge ended after %s\n' "$(paste -sd, "$scratch/cancels")"

@@ -475,7 +475,7 @@ def bulk():
         return ""
     with open(path, encoding="utf-8") as file:
         text = file.read().strip().splitlines()
-    return f"`once` in a WHERE clause, beside an `INSERT .. ON CONFLICT` into a table of the same shape: {text[-1]}.\n" if text else ""
+    return f"`once` in a WHERE clause, compared with an `INSERT .. ON CONFLICT` into a table of the same shape: {text[-1]}.\n" if text else ""
 
 
 def listing(name, directory=RESULTS):
@@ -490,7 +490,7 @@ def expiry():
     text = ""
     for name, directory, said in (
             ("expiry", RESULTS, "Keys of a slot that is past, forgotten by a turn of the wheel, and by statements:"),
-            ("sweep_load", RESULTS, "Claims beside the sweeper, which comes every other second, thirty times as often as by default: those in the second "
+            ("sweep_load", RESULTS, "Claims during sweeps, one every other second, thirty times as often as by default: those in the second "
              "about the end of a sweep, against those in the second that follows. Where keys go to slots, the wheel turns each "
              "time. Where they go to `keys_long`, expired keys are deleted there: at the rate that the defaults allow, 10,000 a "
              "minute, or as many as are claimed in that second, so that the work of deleting them is in the figure, too:"),
@@ -553,7 +553,7 @@ def reservations():
     for measured, what in ((environment, "the measurements, so that times and throughput, and verdicts on them, say little"),
                            (large_environment, "those of `make bench-large`, so that times among 20 million keys say little")):
         if float(measured.get("load at the start", 0)) > 0.5 * int(measured.get("processors", "1").split()[0]):
-            said.append(f"other work ran beside {what}")
+            said.append(f"other work ran during {what}")
     if int(environment.get("rounds", 3)) < 3:
         said.append("there were fewer than three rounds")
     return f"\n**Not to be relied on:** {'; '.join(said)}. Instructions, WAL and payments counted are as good as ever.\n" if said else ""

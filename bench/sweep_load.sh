@@ -1,7 +1,7 @@
 #!/bin/bash
 #
-# sweep_load.sh: claims per second while expired keys are swept, beside those
-# with no sweep.
+# sweep_load.sh: claims per second while expired keys are swept, compared with
+# those with no sweep.
 #
 #	wheel	keys that are claimed go to slots of the wheel, which turns every
 #			other second, and each time empties a slot with as many keys as
@@ -14,7 +14,7 @@
 # seconds without a pause; the worker comes every other second, thirty times as
 # often as by default.  The claims in the second about the end of a sweep are
 # compared with those in the second that follows, so that what else goes on,
-# on this machine or beside it, meets both alike.
+# on this machine or outside it, meets both alike.
 # The sweep is to cost at most LIMIT (5) per cent, whichever it is: exits with 1
 # where the median of a kind is below that.  Tells how much was swept each time, so
 # that a second without a sweep shows.

@@ -5,7 +5,7 @@
 -- What differs from the extension is listed in doc/portable.md.
 --
 -- How two sessions meet.  The judge is the unique index on (scope, key), and the row's own lock; no answer depends on
--- anything else.  An advisory lock only puts them in order: whoever writes a key's row takes it, and it ends with that
+-- anything else.  An advisory lock only puts them in order: a transaction that writes a key's row takes it, and it ends with that
 -- transaction, or with the savepoint that is rolled back, as the row does.
 --
 --		session A						session B
@@ -257,7 +257,7 @@ BEGIN
 	END IF;
 END $$;
 
--- PL/pgSQL prepares each expression anew in every transaction: those on the way of a new key are few.
+-- PL/pgSQL prepares each expression again in every transaction: those on the way of a new key are few.
 CREATE FUNCTION idempotency.claim_key(key text, scope text, request jsonb, ttl interval, lease interval, wait interval, first_sent timestamptz, kind text)
 RETURNS idempotency.claim_result LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
@@ -295,7 +295,7 @@ BEGIN
 			END IF;
 		END IF;
 
-		-- It is free, or its lease has run out: whoever gets the lock may have it.
+		-- It is free, or its lease has run out: the session that gets the lock may have it.
 		IF NOT locked AND idempotency.may_lock() AND NOT (pg_try_advisory_xact_lock(idempotency.lock_number(key, scope)) AND idempotency.count_lock()) THEN
 			IF deadline IS NULL THEN
 				-- The holder may have ended since the row was read.
@@ -726,7 +726,7 @@ BEGIN
 		ELSIF EXISTS (SELECT FROM idempotency.lookup(c.resource_id, scope)) THEN
 			RETURN c.resource_id;
 		ELSIF idempotency.await(idempotency.lock_number(subject, record_scope), deadline, true) THEN
-			-- The key is gone: whoever is first makes the record one that can be claimed again.
+			-- The key is gone: the first session makes the record one that can be claimed again.
 			PERFORM idempotency.free(subject, record_scope) FROM idempotency.keys AS k
 			WHERE k.scope = record_scope AND k.key = subject AND k.resource_id = c.resource_id;
 		END IF;

@@ -61,7 +61,7 @@ is($session->query_safe(q{SELECT outcome, status_code, resource_id FROM idempote
 	'replay|201|1', 'a session from before the promotion replays it too');
 $session->quit;
 is(one(q{SELECT outcome FROM idempotency.claim('done', 'shop', '{"amount": 2}', lease => '1 minute')}),
-	'mismatch', 'another request under that key is told apart');
+	'mismatch', 'another request under that key is recognized');
 is(one(q{SELECT string_agg(outcome, ', ') FROM unnest(ARRAY['leased', 'last']) AS key,
 	LATERAL idempotency.claim(key, 'shop', lease => '1 minute') AS c}),
 	'in_progress, in_progress', 'leases of the old server protect their keys');

@@ -102,7 +102,7 @@ sub is_restored
 	is($node->safe_psql($database, $outlive), '0', "no restored key outlives its slot: $what");
 	is($node->safe_psql($database, $answers), $old_answers, "every retry is answered as before: $what");
 	is($node->safe_psql($database, q{SELECT outcome FROM idempotency.claim('completed 1 day', 'shop', '{"amount": 2}', lease => '1 minute')}),
-		'mismatch', "another request is told apart: $what");
+		'mismatch', "another request is recognized: $what");
 	is($node->safe_psql($database, q{SELECT outcome, attempt FROM idempotency.claim('released', 'shop', lease => '1 minute')}),
 		'new|2', "a released key keeps its attempt: $what");
 	is($node->safe_psql($database, q{SELECT outcome FROM idempotency.claim('expired', 'shop', lease => '1 minute')}),

@@ -153,7 +153,7 @@ for my $database (@databases)
 	is(one($new, $issued, $database), $before{$database}{$issued}, "a key that was handed out is handed out again $in");
 
 	is(one($new, q{SELECT outcome FROM idempotency.claim('completed 1 day', 'shop', '{"amount": 2}')}, $database),
-		'mismatch', "another request is told apart $in");
+		'mismatch', "another request is recognized $in");
 	is(one($new, q{SELECT outcome, attempt FROM idempotency.claim('released', 'shop')}, $database),
 		'new|2', "the attempts of a released key go on $in");
 	is(one($new, q{SELECT outcome, attempt, recovery_point, state FROM idempotency.claim('run out', 'shop')}, $database),

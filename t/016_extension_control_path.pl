@@ -32,7 +32,7 @@ foreach my $file (files('extension_control_path', 'sharedir', 'extension/idempot
 {
 	my $copy = "$image/share/extension/" . ($file =~ s/.*\///r);
 	my $text = slurp_file($file);
-	# What is installed in the system besides is told apart by this.
+	# The comment distinguishes this copy from the one installed in the system.
 	$text =~ s/^comment = '/comment = 'mounted: /m if $file =~ /control$/;
 	append_to_file($copy, $text);
 	chmod 0444, $copy;

@@ -50,7 +50,7 @@ sub holds_keys
 	is($node->safe_psql($database, "SELECT string_agg(outcome || response, ' ' ORDER BY n) FROM $all, idempotency.claim($key, $scope, $request)"),
 		join(' ', map { "replay$_" } 0 .. $#requests), "every retry is replayed: $what");
 	is($node->safe_psql($database, "SELECT DISTINCT outcome FROM $all, idempotency.claim($key, $scope, CASE n WHEN 0 THEN '1' ELSE '{\"amount\": 1}' END::jsonb)"),
-		'mismatch', "another request is told apart: $what");
+		'mismatch', "another request is recognized: $what");
 }
 
 my %encoding = (latin1 => 'LATIN1', windows => 'WIN1252', japanese => 'EUC_JP', bytes => 'SQL_ASCII', utf8 => 'UTF8');

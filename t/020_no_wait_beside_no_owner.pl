@@ -12,15 +12,15 @@ $node->init;
 $node->start;
 $node->safe_psql('postgres', 'CREATE EXTENSION idempotency');
 
-for my $beside (
+for my $concurrent (
 	q{SELECT idempotency.forget('k')},
 	q{SELECT idempotency.claim('k', first_sent => now() - interval '1 year', wait => '0')})
 {
-	my $script = $node->basedir . '/beside.sql';
+	my $script = $node->basedir . '/concurrent.sql';
 	open(my $file, '>', $script) or die $!;
-	print $file "$beside;\n";
+	print $file "$concurrent;\n";
 	close $file;
-	my $besides = IPC::Run::start([ 'pgbench', '-n', '-c', '2', '-T', '5', '-f', $script, $node->connstr('postgres') ],
+	my $pgbench = IPC::Run::start([ 'pgbench', '-n', '-c', '2', '-T', '5', '-f', $script, $node->connstr('postgres') ],
 		'>', \my $out, '2>', \my $err, IPC::Run::timeout(60));
 	$node->poll_query_until('postgres', q{SELECT count(*) = 2 FROM pg_stat_activity WHERE query LIKE 'SELECT idempotency.%'}) or die;
 
@@ -42,7 +42,7 @@ BEGIN
 END $$;
 SELECT string_agg(DISTINCT outcome, ', ') FROM seen;
 });
-	is($outcomes, 'new', "new beside $beside");
-	$besides->finish;
+	is($outcomes, 'new', "new during $concurrent");
+	$pgbench->finish;
 }
 done_testing();

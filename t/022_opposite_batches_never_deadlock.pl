@@ -81,7 +81,7 @@ for my $isolation ('read committed', 'serializable')
 		join('|', ($rounds * $keys) x 2), "each key has one result: $isolation");
 	is(one(q{SELECT outcome, sum(count) FROM ended GROUP BY outcome ORDER BY outcome}),
 		"new|" . $rounds * $keys . "\nreplay|" . $rounds * $keys * ($sessions - 1),
-		"whoever comes second replays: $isolation");
+		"the second session replays: $isolation");
 }
 
 $node->stop;

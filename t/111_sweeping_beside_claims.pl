@@ -21,7 +21,7 @@ $node->safe_psql('postgres', q{
 	CREATE TABLE kept (key text PRIMARY KEY);
 });
 
-# Now and then a key is claimed to stay; whoever meets it then is not its owner.
+# Now and then a key is claimed to stay; a session that meets it then is not its owner.
 my $directory = $node->basedir;
 append_to_file("$directory/claim.sql", q{
 \set n random(1, 40)

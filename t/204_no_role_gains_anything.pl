@@ -20,7 +20,7 @@ $node->start;
 
 sub owner { return $node->safe_psql('postgres', $_[0]) }
 
-# As a role that has logged in: what it is told, errors by SQLSTATE.
+# As a role that has logged in: the answer it gets, errors by SQLSTATE.
 sub as
 {
 	my ($role, $sql) = @_;

@@ -84,13 +84,13 @@ sub check_moved
 	return;
 }
 
-# A dump that is restored beside the extension, which then takes over.
+# A dump that is restored into a database with the extension, which then takes over.
 $node->safe_psql('postgres', 'CREATE DATABASE restored OWNER app_owner');
 $node->command_ok([ 'pg_restore', '-d', $node->connstr('restored'), "$PostgreSQL::Test::Utils::tmp_check/portable.dump" ], 'the dump is restored');
 $node->safe_psql('restored', $move);
 check_moved('restored', 'restored');
 
-# In place, beside a session that has cached plans, and claims that wait for the
+# In place, during a session that has cached plans, and claims that wait for the
 # table: what they would write to it would be forgotten.
 my $cached = $node->background_psql('portable', on_error_stop => 0);
 $cached->query_safe(q{CREATE TEMPORARY TABLE effect (a integer)});

@@ -1,4 +1,4 @@
-# On Citus, keys stored beside the rows that they guard: what the contract
+# On Citus, keys stored with the rows that they guard: what the contract
 # promises on one server, the coordinator and the workers promise together.
 #
 # Needs servers with Citus and this extension: the coordinator at CITUS_PGPORT
@@ -84,7 +84,7 @@ sub poll_any
 	die "this does not come true: $anywhere";
 }
 
-# A session that is told one thing after another.
+# A session that runs one statement after another.
 sub session
 {
 	my ($port) = @_;
@@ -273,7 +273,7 @@ for my $port ($coordinator, $worker[0], $worker[1])
 	my $key = "at once $port";
 	is(ask($owner, 'BEGIN; ' . sprintf($pay, $key)), "new|1\n", "$place: an owner is at work");
 	is( ask($waiter, qq{BEGIN; SELECT outcome, retry_after FROM idempotency.claim('$key', 'pay/ann', '{"amount": 10}', wait => '0')}),
-		'in_progress|00:00:01', "$place: without a wait a duplicate is told so");
+		'in_progress|00:00:01', "$place: without a wait a duplicate gets that answer");
 	is(ask($waiter, qq{INSERT INTO payments (tenant, key) VALUES ('ann', 'other $key'); COMMIT; } . sprintf($effects, "other $key")),
 		'1', "$place: and its transaction goes on");
 	is( ask($waiter, qq{BEGIN; SELECT outcome FROM idempotency.claim('$key', 'pay/ann', wait => '$_')} .

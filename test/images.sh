@@ -5,7 +5,7 @@
 # hadolint reads the Dockerfiles, buildah builds them, in a chroot; see
 # chroot.sh.  The bases that they name are in registries that this does without:
 # in their place are images of Debian's PostgreSQL 18, with what the steps rely
-# on.  Then a server runs in, or beside, what was built.
+# on.  Then a server runs in what was built, or has it mounted.
 #
 # The last line is the count of checks.
 
@@ -93,7 +93,7 @@ check 'the image of the extension holds the extension alone' diff <(cd "$mounted
 	printf '%s\n' src/idempotency--*.sql idempotency.control | sed -E 's,^(src/)?,./share/extension/,'
 )
 # The settings are those that CloudNativePG makes.
-check 'mounted beside a server, the extension works' works "$cloudnative_pg" -v "$mounted:/extensions/idempotency:ro" \
+check 'mounted into a server, the extension works' works "$cloudnative_pg" -v "$mounted:/extensions/idempotency:ro" \
 	"shared_preload_libraries = 'idempotency'" \
 	"extension_control_path = '\$system:/extensions/idempotency/share'" \
 	"dynamic_library_path = '\$libdir:/extensions/idempotency/lib'"

@@ -22,8 +22,8 @@
 # called.  Where something is, this says what, asks, and installs it as root or
 # through sudo; with CI or ASSUME_YES set it does not ask, and without a terminal
 # to ask on it fails.  Nothing but packages stays behind: Debian's server package
-# makes and starts a cluster when it is first installed, and is told not to, and
-# no package starts a service (but a service that is enabled starts at the next
+# makes and starts a cluster when it is first installed, which is disabled here,
+# and no package starts a service (but a service that is enabled starts at the next
 # boot).
 # Packages that are installed already are left as they are, unless a new one
 # depends on a later version.
@@ -130,7 +130,7 @@ apt_update() {
 	[ -z "${apt_updated:-}" ] || return 0
 	apt_updated=yes
 	packages_say "Something is missing here; reading apt's package lists first."
-	apt_get update -qq || packages_say "apt-get update failed; going on with the lists at hand."
+	apt_get update -qq || packages_say "apt-get update failed; going on with the lists that are there."
 }
 
 # install_packages PACKAGE...: in a subshell, for its trap's sake.

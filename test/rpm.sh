@@ -7,7 +7,7 @@
 # see chroot.sh.  From the tarball of "make dist".  The packages of
 # yum.postgresql.org are not to be had there: a pg_config that answers with their
 # directories stands for postgresql18-devel, Debian's server for
-# postgresql18-server, and rpm is told not to look for either.
+# postgresql18-server, and rpm runs with --nodeps, as it would find neither.
 #
 # The last line is the count of checks.
 

@@ -40,7 +40,7 @@ type order struct {
 	Card     string `json:"card"`
 }
 
-// progress is the state that a checkpoint keeps for whoever takes over.
+// progress is the state that a checkpoint keeps for the owner that takes over.
 type progress struct {
 	Payment int64  `json:"payment"`
 	Charge  string `json:"charge,omitempty"`

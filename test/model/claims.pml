@@ -160,7 +160,7 @@ inline roll_back(who)
  * Clients
  * ------------------------------------------------------------------------ */
 
-/* store_close: let go of the leaves that were only read. */
+/* store_close: unlock the leaves that were only read. */
 inline store_close()
 {
 	d_step {
@@ -378,7 +378,7 @@ inline store_write()
 		d_step {
 		wrote = wrote | bit(leaf);
 
-		/* the uncommitted row is the guard: nobody writes beside another */
+		/* the uncommitted row is the guard: no two write at once */
 		for (l_ : 0 .. LEAVES - 1) {
 			assert(written[at(l_, key)].xact == 0 || written[at(l_, key)].xact == me);
 			assert(committed[at(l_, key)].xact == 0 || committed[at(l_, key)].xact == me ||
@@ -439,7 +439,7 @@ inline store_write()
 }
 
 /*
- * keylock_try; where it is taken: let go of the leaves, and keylock_wait.
+ * keylock_try; where it is taken: unlock the leaves, and keylock_wait.
  * Who waits may be cancelled, or its wait run out.
  */
 inline lock_key()

@@ -12,10 +12,11 @@
 #	lives	A key's work is done once in a life.  A life ends no earlier than
 #			its ttl after it began.
 #	owners	An unfinished claim is taken over only when its lease is past, with
-#			a higher attempt; or claimed again when it was released, likewise.
+#			a higher attempt.  After a release the key may be claimed before the
+#			end of the lease, with a higher attempt, too.
 #	fences	Nothing is accepted from an owner who has been superseded.
 #	replies	Every reply is the result of the present life, and is there.  Once a
-#			result is known, nobody is told "in progress".
+#			result is known, nobody gets "in progress".
 #	requests	Another request never gets an answer; one first sent before the
 #			ttl is never run.
 #	commits	A claim without a lease is not committed before its end.
@@ -114,9 +115,9 @@ my %fields = (
 # When there certainly was a trigger, and when there may have been one.
 my @triggers = map { { begun => $_->[0], put => $_->[1], ended => $_->[2], gone => $_->[3] } } lines_of('triggers');
 
-# What a client may be told, beside the contract's own codes: the connection or
-# the server is going or gone, the disk is full, or a prepared transaction was
-# ended by somebody else.  Not a deadlock: a client that has a key waits for
+# The errors that a client may get, besides the contract's own codes: the
+# connection or the server is going or gone, the disk is full, or a prepared
+# transaction was ended by somebody else.  Not a deadlock: a client that has a key waits for
 # another one only within a batch.
 my $explained = $portable ? qr/^(57P0[123]|08...|53[13]00|42704|55000|40001)$/ : qr/^(57P0[123]|08...|53[13]00|42704|55000)$/;
 my %contract = (
@@ -284,7 +285,7 @@ sub check_claim
 		my @releases = grep { $_->{sent} < $claim->{received} && $fate{ $_->{tx} } ne 'aborted' }
 		  @{ $released{ $claim->{key} }{ $owner->{attempt} } || [] };
 
-		violation('a claim in progress was made anew', $owner, $claim) unless @releases;
+		violation('a claim in progress was made again', $owner, $claim) unless @releases;
 	}
 }
 
@@ -334,12 +335,12 @@ sub check_commit
 	  if $claim->{lease} == 0 && $fate{ $claim->{tx} } eq 'committed' && !$done_by{ $claim->{tx} }{ $claim->{key} };
 }
 
-# Not by whoever began before there was a trigger.
+# Not by a transaction that began before there was a trigger.
 sub check_triggers
 {
 	my $write = shift;
 
-	violation("something was written beside somebody else's trigger", $write)
+	violation("something was written in spite of somebody else's trigger", $write)
 	  if grep { $began_at{ $write->{tx} } > $_->{put} && $write->{received} < $_->{ended} } @triggers;
 }
 
@@ -436,7 +437,7 @@ for my $line (lines_of('keys'))
 
 	$count{keys}++;
 	next unless $status =~ /completed|failed|erased/;
-	# A row that has expired may still be there beside the live one.
+	# A row that has expired may still be there next to the live one.
 	$remembered{$key} = $effect
 	  if !defined $remembered{$key} || $effect eq '' || $effect > $remembered{$key};
 	violation('a key is remembered without its effect', $row)

@@ -1162,7 +1162,7 @@ run_client(const char *directory)
 	exit(0);
 }
 
-/* The parent, who alone is told, passes it on to its process group. */
+/* Only the parent gets the signal; it passes it on to its process group. */
 static void
 end_storm(int signal_number)
 {

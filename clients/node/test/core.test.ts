@@ -41,7 +41,7 @@ describe('a duplicate', () => {
       { status: 200, headers: { 'content-type': 'text/plain', 'x-trace': 'one', 'idempotent-replayed': 'true' }, text: 'one' });
   });
 
-  test('in the middle of the work is told to come back', async () => {
+  test('in the middle of the work is asked to come back', async () => {
     let [started, finish] = [() => {}, () => {}];
     const inside = new Promise<void>((resolve) => { started = resolve; });
     const gate = new Promise<void>((resolve) => { finish = resolve; });

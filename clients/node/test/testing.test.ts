@@ -14,15 +14,15 @@ import { newCustomer, paymentsOf, pool } from './database.js';
 
 afterAll(() => pool.end());
 
-// A service by which the payment is made in its transaction, or beside it.
-const check = async (beside: boolean, wrapped: boolean) => {
+// A service by which the payment is made in its transaction, or outside it.
+const check = async (outside: boolean, wrapped: boolean) => {
   const customer = newCustomer();
   const db = breakable(database(pool));
   const pay = 'INSERT INTO payments (customer, amount) VALUES ($1, 5)';
   const server = createServer((request, response) => {
     const answered = wrapped
       ? respond(db, 'payments', null, incoming(request, request.url!, undefined), { caller: () => customer }, async (tx) => {
-        await (beside ? pool : tx).query(pay, [customer]);
+        await (outside ? pool : tx).query(pay, [customer]);
         return { status: 201, body: { paid: true } };
       })
       : pool.query(pay, [customer]).then(() => ({ status: 201, headers: {}, text: '{}' }));

@@ -272,7 +272,7 @@ idempotency_distribute(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_DUPLICATE_TABLE),
 				 errmsg("there is a distributed store of idempotency keys already"),
 				 errdetail("The table \"%s\" exists.", DISTRIBUTED_KEYS),
-				 errhint("Call idempotency.undistribute() first to make it anew.")));
+				 errhint("Call idempotency.undistribute() first to make another one.")));
 	describe_citus_table(&citus, business);
 	if (citus.distribution_column == NULL)
 		check_business_is_here(business, &citus);

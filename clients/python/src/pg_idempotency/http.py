@@ -89,5 +89,5 @@ def http_call(
             raise Undone(problem(400, "The body is not JSON", "It contains a zero byte."))
     elif body:
         request["sha256"] = hashlib.sha256(body).hexdigest()
-    # Whoever waits holds a connection: a duplicate is told to come back.
+    # A request that waits holds a connection: a duplicate is asked to come back.
     return HttpCall(None, scope, request, ttl, timedelta(0), headers[0] if headers else None, text)
