@@ -197,7 +197,8 @@ is($node->safe_psql('earlier', q{SELECT outcome FROM idempotency.claim('k', leas
 # An earlier one says so, and the update that would need a later one fails.
 my ($major_number, $minor_number) = split /\./, $current;
 my $later = "$major_number." . ($minor_number + 1);
-write_script("idempotency--$later.sql", $install);
+# It is installed by a library of its version, which lays the wheel.
+write_script("idempotency--$later.sql", $install =~ s/^DO .*idempotency\.sweep\(0\).*$//mr);
 write_script("idempotency--$current--$later.sql", $announce);
 $node->safe_psql('postgres', 'CREATE DATABASE later');
 $node->safe_psql('later', "CREATE EXTENSION idempotency VERSION '$later'");

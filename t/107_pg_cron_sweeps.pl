@@ -38,7 +38,7 @@ sub leave_expired_keys
 		SELECT idempotency.claim('a' || n, 'slot', ttl => '0.01 s', lease => '0.01 s') FROM generate_series(1, 100) AS n;
 		SELECT idempotency.claim('b' || n, 'long', ttl => '1 year', lease => '0.01 s') FROM generate_series(1, 100) AS n;
 		SELECT idempotency.complete('b' || n, 'long', attempt => 1, ttl => '0.01 s') FROM generate_series(1, 100) AS n;
-		SELECT idempotency.claim('c', 'live', ttl => '90 minutes'), idempotency.claim('d', 'live', ttl => '1 year');
+		SELECT idempotency.claim('c', 'live', ttl => '90 minutes', lease => '1 minute'), idempotency.claim('d', 'live', ttl => '1 year', lease => '1 minute');
 		SELECT pg_sleep(0.02);
 		UPDATE idempotency.wheel SET until = clock_timestamp() WHERE slot = 0;
 	});
