@@ -155,6 +155,24 @@ SELECT idempotency.complete_many('{2, 3}', 'many/savepoint');
 COMMIT;
 SELECT key, status FROM idempotency.keys WHERE scope = 'many/savepoint' ORDER BY key;
 
+-- claims that are written when they are made: rows whose writing was rolled back are not found
+BEGIN;
+SELECT array_agg('written ' || n) AS written FROM generate_series(1, 100) AS n \gset
+SAVEPOINT before;
+SELECT count(*) FROM idempotency.claim_many(:'written', 'many/savepoint', lease => '1 minute');
+ROLLBACK TO before;
+SELECT idempotency.complete('written 50', 'many/savepoint');
+ROLLBACK TO before;
+SELECT count(*) FROM idempotency.claim_many(:'written', 'many/savepoint', lease => '1 minute') WHERE outcome = 'new';
+SAVEPOINT claimed;
+SELECT idempotency.complete_many(:'written', 'many/savepoint', status_codes => array_fill(201, '{100}'));
+ROLLBACK TO claimed;
+SELECT count(idempotency.forget('written ' || n, 'many/savepoint')) FROM generate_series(1, 10) AS n;
+ROLLBACK TO claimed;
+SELECT idempotency.complete_many(:'written', 'many/savepoint', array_fill('1'::jsonb, '{100}'));
+COMMIT;
+SELECT status, response, attempt, count(*) FROM idempotency.keys WHERE scope = 'many/savepoint' AND key LIKE 'written %' GROUP BY 1, 2, 3;
+
 -- in the list of a SELECT
 SELECT (c).ord, (c).outcome FROM (SELECT idempotency.claim_many('{listed 1, listed 2}', 'many', lease => '1 minute') AS c OFFSET 0) AS l;
 

@@ -99,13 +99,12 @@ END
 $$;
 
 -- The wheel: eight slots, which sweeps empty by truncation, and keys_long for
--- keys that expire later than the wheel reaches. Pages are filled: most rows are
--- written once, and completing a claim with a lease is a heap-only update all
--- the same, as its earlier versions are pruned.
+-- keys that expire later than the wheel reaches. The fillfactor leaves room on
+-- each page so that completing a key is a heap-only update.
 DO $$
 BEGIN
 	FOR slot IN 0 .. 7 LOOP
-		EXECUTE format('CREATE TABLE idempotency.keys_%s PARTITION OF idempotency.keys (CONSTRAINT keys_%1$s_hash PRIMARY KEY (hash)) FOR VALUES IN (%1$s) USING heap', slot);
+		EXECUTE format('CREATE TABLE idempotency.keys_%s PARTITION OF idempotency.keys (CONSTRAINT keys_%1$s_hash PRIMARY KEY (hash)) FOR VALUES IN (%1$s) USING heap WITH (fillfactor = 75)', slot);
 		EXECUTE format('COMMENT ON TABLE idempotency.keys_%s IS ''slot %1$s of the expiry wheel''', slot);
 		PERFORM pg_catalog.pg_extension_config_dump(format('idempotency.keys_%s', slot)::regclass, '');
 	END LOOP;
@@ -114,7 +113,7 @@ $$;
 
 CREATE TABLE idempotency.keys_long PARTITION OF idempotency.keys (
 	CONSTRAINT keys_long_hash PRIMARY KEY (hash)
-) FOR VALUES IN (-1) USING heap;
+) FOR VALUES IN (-1) USING heap WITH (fillfactor = 75);
 
 COMMENT ON TABLE idempotency.keys_long IS 'keys that expire later than the wheel reaches';
 SELECT pg_catalog.pg_extension_config_dump('idempotency.keys_long', '');

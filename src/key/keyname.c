@@ -299,10 +299,3 @@ idempotency_key_hash(PG_FUNCTION_ARGS)
 	*result = key.hash;
 	PG_RETURN_UUID_P(result);
 }
-
-bool
-same_key(const IdempotencyKey *a, const IdempotencyKey *b)
-{
-	return memcmp(&a->hash, &b->hash, sizeof(pg_uuid_t)) == 0 &&
-		same_text(a->name, b->name) && same_text(a->scope, b->scope);
-}

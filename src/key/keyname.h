@@ -72,6 +72,11 @@ extern text *text_from_arg(FunctionCallInfo fcinfo, int arg);
 extern bool same_text(const text *a, const text *b);
 
 /* Whether two keys are equal. */
-extern bool same_key(const IdempotencyKey *a, const IdempotencyKey *b);
+static inline bool
+same_key(const IdempotencyKey *a, const IdempotencyKey *b)
+{
+	return memcmp(&a->hash, &b->hash, sizeof(pg_uuid_t)) == 0 &&
+		same_text(a->name, b->name) && same_text(a->scope, b->scope);
+}
 
 #endif							/* IDEMPOTENCY_KEYNAME_H */

@@ -62,15 +62,25 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
-/* The place of the row that this backend wrote last. */
+#define PLACES	4096
+
+/*
+ * The places of rows that this backend has written, by their keys' hashes.  If
+ * keys share an entry, it is that of the key written last.  An entry is valid
+ * in the top-level transaction xid, and all entries are for one generation of
+ * the tables.
+ */
 static struct
 {
-	TransactionId xid;			/* top-level transaction */
-	uint64		generation;		/* of the tables */
-	pg_uuid_t	hash;
-	int			leaf;
-	ItemPointerData tid;
-}			last_written;
+	uint64		generation;
+	struct
+	{
+		TransactionId xid;
+		uint32		hash;		/* bits of it that don't number the entry */
+		ItemPointerData tid;
+		int16		leaf;
+	}			entries[PLACES];
+}			places;
 
 /* ----------------------------------------------------------------
  *		Probing
@@ -198,9 +208,28 @@ local_probe(Store *store, const IdempotencyKey *key,
 		probe->found = deferred_row(key, &probe->row);
 }
 
+/* Remember where the current transaction has written the key's row. */
+static void
+remember_place(const IdempotencyKey *key, const KeyRow *row)
+{
+	uint64		bits = key_lock_bits(&key->hash);
+	int			number = bits % PLACES;
+
+	if (places.generation != objects_generation())
+	{
+		memset(&places, 0, sizeof(places));
+		places.generation = objects_generation();
+	}
+	places.entries[number].xid = GetTopTransactionIdIfAny();
+	places.entries[number].hash = bits >> 32;
+	places.entries[number].tid = row->tid;
+	places.entries[number].leaf = row->leaf;
+}
+
 /*
- * Find the key's row without an index scan, if it is the last row that the
- * current transaction wrote.  Returns false if the row must be looked up.
+ * Find the key's row without an index scan, if the current transaction has
+ * written it and its place is remembered.  Returns false if the row must be
+ * looked up.
  *
  * No other transaction can have written the key since the current one did.
  * The current transaction may have written the row in a subtransaction that
@@ -213,7 +242,9 @@ local_probe(Store *store, const IdempotencyKey *key,
 static bool
 recall(Store *store, const IdempotencyKey *key, Probe *probe)
 {
-	int			leaf = last_written.leaf;
+	uint64		bits = key_lock_bits(&key->hash);
+	int			number = bits % PLACES;
+	int			leaf = places.entries[number].leaf;
 	TupleTableSlot *tts;
 	SnapshotData dirty;
 	bool		recalled = false;
@@ -223,15 +254,15 @@ recall(Store *store, const IdempotencyKey *key, Probe *probe)
 		probe->writer = InvalidTransactionId;
 		return probe->found = true;
 	}
-	if (!TransactionIdIsValid(last_written.xid) ||
-		!TransactionIdEquals(last_written.xid, GetTopTransactionIdIfAny()) ||
-		last_written.generation != objects_generation() ||
-		memcmp(&last_written.hash, &key->hash, sizeof(pg_uuid_t)) != 0)
+	if (!TransactionIdIsValid(places.entries[number].xid) ||
+		!TransactionIdEquals(places.entries[number].xid, GetTopTransactionIdIfAny()) ||
+		places.entries[number].hash != bits >> 32 ||
+		places.generation != objects_generation())
 		return false;
 	leaf_open(store, leaf);
 	tts = leaf_read_tts(store, leaf);
 	InitDirtySnapshot(dirty);
-	if (table_tuple_fetch_row_version(store->heap[leaf], &last_written.tid,
+	if (table_tuple_fetch_row_version(store->heap[leaf], &places.entries[number].tid,
 									  &dirty, tts) &&
 		keyrow_is_of(key, tts))
 	{
@@ -497,11 +528,7 @@ local_write(Store *store, const IdempotencyKey *key, KeyRow *row,
 	{
 		if (!before.stored)
 			deferred_end(key);
-		last_written.xid = GetTopTransactionIdIfAny();
-		last_written.generation = objects_generation();
-		last_written.hash = key->hash;
-		last_written.leaf = row->leaf;
-		last_written.tid = row->tid;
+		remember_place(key, row);
 	}
 	return written ? WRITE_DONE : WRITE_REFUSED;
 }
