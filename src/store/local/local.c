@@ -260,6 +260,13 @@ recall(Store *store, const IdempotencyKey *key, Probe *probe)
 		places.generation != objects_generation())
 		return false;
 	leaf_open(store, leaf);
+
+	/*
+	 * After ROLLBACK TO the leaf was not locked, and its page may have been cut
+	 * off before it was locked here.
+	 */
+	if (places.generation != objects_generation())
+		return false;
 	tts = leaf_read_tts(store, leaf);
 	InitDirtySnapshot(dirty);
 	if (table_tuple_fetch_row_version(store->heap[leaf], &places.entries[number].tid,
