@@ -10,7 +10,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $node = PostgreSQL::Test::Cluster->new('main');
-$node->init;
+$node->init(extra => [ '--locale=C', '--encoding=UTF8' ]);
 # The library is there before the database moves, and does not disturb.
 $node->append_conf('postgresql.conf', q{shared_preload_libraries = 'idempotency'});
 $node->start;
