@@ -13,7 +13,7 @@ use Test::More;
 
 my $primary = PostgreSQL::Test::Cluster->new('primary');
 $primary->init(allows_streaming => 1);
-$primary->append_conf('postgresql.conf', "shared_preload_libraries = 'idempotency'\nidempotency.worker = off");
+$primary->append_conf('postgresql.conf', "shared_preload_libraries = 'idempotency'\nidempotency.worker = off\nwal_keep_size = '1GB'");
 $primary->start;
 $primary->safe_psql('postgres', 'CREATE EXTENSION idempotency');
 $primary->backup('base');
@@ -93,6 +93,10 @@ for my $level (qw(remote_write on remote_apply))
 	is(answer("SELECT outcome FROM idempotency.claim('k $level', request => '1')", @level), 'mismatch', "$level: nor does a mismatch");
 	is(answer($once->("k $level"), 'synchronous_commit = local'), 'f', "$level: nor who asks for no standby");
 	is(answer($once->("k $level"), @level, 'idempotency.durable_replay = off'), 'f', "$level: nor where it is switched off");
+
+	# At the start of a segment there is no page yet that could be flushed.
+	$primary->safe_psql('postgres', 'SELECT pg_switch_wal()');
+	is(answer($once->("k $level"), @level), '57014', "$level: no replay at the start of a segment");
 
 	$standby{s1}->start;
 	$primary->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_stat_replication WHERE sync_state = 'sync'}) or die;

@@ -47,6 +47,7 @@
 #include "access/transam.h"
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "access/xlog_internal.h"
 #include "claim/durable_replay.h"
 #include "compat.h"
 #include "guc.h"
@@ -151,6 +152,21 @@ known_as_confirmed(TransactionId writer, int kind)
 		GetCurrentTimestamp() - confirmed[kind].taken_at < CONFIRMED_FOR;
 }
 
+/*
+ * The end of WAL, as it can be flushed.  At the start of a page the position of
+ * the next record is behind the page's header, which is not there before the
+ * record is: to have it flushed would end the server.
+ */
+static XLogRecPtr
+end_of_wal(void)
+{
+	XLogRecPtr	next = GetXLogInsertRecPtr();
+	bool		first_page = XLogSegmentOffset(next, wal_segment_size) < XLOG_BLCKSZ;
+	uint32		header = first_page ? SizeOfXLogLongPHD : SizeOfXLogShortPHD;
+
+	return next % XLOG_BLCKSZ == header ? next - header : next;
+}
+
 static void
 wait_for_confirmation(XLogRecPtr position, int kind)
 {
@@ -160,7 +176,7 @@ wait_for_confirmation(XLogRecPtr position, int kind)
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (kind == SYNC_REP_WAIT_APPLY)
-			XLogSetAsyncXactLSN(GetXLogInsertRecPtr());
+			XLogSetAsyncXactLSN(end_of_wal());
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 interval, new_wait_event("IdempotencyDurableReplay"));
 		ResetLatch(MyLatch);
