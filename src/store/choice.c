@@ -31,7 +31,7 @@
  */
 #include "postgres.h"
 
-#include "store/citus.h"
+#include "citus.h"
 #include "guc.h"
 #include "store/store.h"
 

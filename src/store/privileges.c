@@ -21,12 +21,12 @@
 #include "postgres.h"
 
 #include "catalog/pg_proc.h"
+#include "citus.h"
 #include "error.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "objects.h"
-#include "store/citus.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/regproc.h"

@@ -23,7 +23,7 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
-#include "store/citus.h"
+#include "citus.h"
 #include "store/deferred.h"
 #include "compat.h"
 #include "store/distributed/distributed_table.h"

@@ -32,7 +32,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
-#include "store/citus.h"
+#include "citus.h"
 #include "store/distributed/row_version.h"
 #include "store/distributed/statement.h"
 #include "store/distributed/distributed_scan.h"

@@ -26,7 +26,7 @@
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_type.h"
-#include "store/citus.h"
+#include "citus.h"
 #include "compat.h"
 #include "store/distributed/distributed_table.h"
 #include "error.h"

@@ -13,7 +13,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
-#include "store/citus.h"
+#include "citus.h"
 #include "executor/spi.h"
 #include "objects.h"
 #include "utils/snapmgr.h"
