@@ -79,7 +79,7 @@ ALTER TABLE idempotency.keys_long DROP CONSTRAINT keys_long_hash, ADD PRIMARY KE
 SELECT outcome FROM idempotency.claim('far', 'altered', ttl => '100 days', lease => '1 minute');
 ROLLBACK;
 
--- what indexes an array in memory
+-- numbers of slots, which index an array in memory
 BEGIN;
 ALTER TABLE idempotency.wheel DROP CONSTRAINT wheel_slot_check;
 INSERT INTO idempotency.wheel VALUES (32767, 'infinity');
@@ -96,7 +96,7 @@ INSERT INTO idempotency.wheel VALUES (0, NULL);
 SELECT outcome FROM idempotency.claim('past', 'altered');
 ROLLBACK;
 
--- a table in other hands
+-- a table with another owner
 BEGIN;
 ALTER TABLE idempotency.policy OWNER TO regress_idempotency_owner;
 SELECT outcome FROM idempotency.claim('past', 'altered');
@@ -110,7 +110,7 @@ ALTER TABLE idempotency.wheel OWNER TO regress_idempotency_owner;
 SELECT * FROM idempotency.sweep();
 ROLLBACK;
 
--- policies that set_policy() would have refused bind nobody but to an error
+-- a policy that set_policy() would have refused raises an error in its scope
 BEGIN;
 ALTER TABLE idempotency.policy DROP CONSTRAINT policy_ttl_check, DROP CONSTRAINT policy_wait_check;
 INSERT INTO idempotency.policy (scope, ttl) VALUES ('altered/minus', '-1 day'), ('altered/long', '100000 years');
@@ -127,7 +127,7 @@ SELECT idempotency.set_policy('altered/minus', ttl => '1 hour');
 SELECT outcome FROM idempotency.claim('k', 'altered/minus');
 ROLLBACK;
 
--- and everything is as it was
+-- afterwards everything works
 SELECT outcome, response FROM idempotency.claim('past', 'altered');
 SELECT idempotency.forget('past', 'altered');
 DROP ROLE regress_idempotency_owner;

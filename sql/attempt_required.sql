@@ -27,14 +27,14 @@ SELECT idempotency.checkpoint('later', 'attempt_required', 'step', attempt => 1)
 CALL pg_temp.show_error($$ SELECT idempotency.complete('later', 'attempt_required') $$);
 ROLLBACK;
 
--- Nor has one whose claim was answered with in progress.
+-- Neither has a transaction whose claim was answered with in_progress.
 BEGIN;
 SELECT outcome, attempt FROM idempotency.claim('later', 'attempt_required');
 CALL pg_temp.show_error($$ SELECT idempotency.complete('later', 'attempt_required') $$);
 ROLLBACK;
 SELECT status, attempt, recovery_point FROM idempotency.lookup('later', 'attempt_required');
 
--- Nor has one whose claim was rolled back to a savepoint.
+-- Neither has a transaction whose claim was rolled back to a savepoint.
 SELECT idempotency.release('later', 'attempt_required', 1);
 BEGIN;
 SAVEPOINT before;

@@ -22,7 +22,7 @@ CALL pg_temp.show_error($$ SELECT idempotency.checkpoint('', 'bad_input') $$);
 CALL pg_temp.show_error($$ SELECT idempotency.lookup(NULL, 'bad_input') $$);
 CALL pg_temp.show_error($$ SELECT idempotency.lookup('', 'bad_input') $$);
 
--- The scope: the empty one is a scope, NULL is none.
+-- The scope: an empty string is a scope, NULL is not.
 CALL pg_temp.show_error($$ SELECT idempotency.claim('key', NULL) $$);
 CALL pg_temp.show_error($$ SELECT idempotency.complete('key', NULL) $$);
 CALL pg_temp.show_error($$ SELECT idempotency.fail('key', NULL) $$);
@@ -70,8 +70,7 @@ CALL pg_temp.show_error($$ SELECT idempotency.claim('key', 'bad_input', wait => 
 CALL pg_temp.show_error($$ SELECT idempotency.claim('key', 'bad_input', wait => '-178000000 years') $$);
 CALL pg_temp.show_error($$ SELECT idempotency.claim('key', 'bad_input', wait => '178000000 years') $$);
 
--- From PostgreSQL 17 on an interval can be infinite; it is too long, or
--- negative, all the same.
+-- Since PostgreSQL 17 an interval can be infinite: it is too long.
 SELECT CASE WHEN current_setting('server_version_num')::integer >= 170000
 			THEN 'infinity' ELSE '178000000 years' END AS endless \gset
 SELECT format('SELECT idempotency.claim(%L, %L, ttl => %L)', 'key', 'bad_input', :'endless') AS statement \gset
@@ -84,7 +83,7 @@ CALL pg_temp.show_error(:'statement');
 -- None of these claimed anything.
 SELECT count(*) FROM idempotency.keys WHERE scope = 'bad_input';
 
--- The same of the functions that end or prolong a claim, which stays as it is.
+-- The same for functions that end or prolong a claim; the claim does not change.
 BEGIN;
 SELECT outcome FROM idempotency.claim('key', 'bad_input', lease => '1 minute');
 CALL pg_temp.show_error($$ SELECT idempotency.complete('key', 'bad_input', ttl => '0') $$);
@@ -110,7 +109,7 @@ CALL pg_temp.show_error($$ SELECT idempotency.checkpoint('key', 'bad_input', att
 CALL pg_temp.show_error($$ SELECT idempotency.checkpoint('key', 'bad_input', lease => '0') $$);
 SELECT status, attempt, status_code FROM idempotency.lookup('key', 'bad_input');
 
--- NULL for an argument that has a default of NULL is that default.
+-- NULL means the default if the default is NULL.
 SELECT outcome FROM idempotency.claim('nulls', 'bad_input', NULL, NULL, NULL, NULL, NULL);
 SAVEPOINT claimed;
 SELECT idempotency.heartbeat('nulls', 'bad_input', NULL, NULL);
@@ -120,7 +119,7 @@ SELECT idempotency.complete('nulls', 'bad_input', NULL, NULL, NULL, NULL, NULL);
 SELECT outcome, status_code, resource_id, response FROM idempotency.claim('nulls', 'bad_input');
 COMMIT;
 
--- The longest terms there are.
+-- The longest intervals.
 SELECT outcome, expires_at > clock_timestamp() + interval '4999 years' AS remembered
 FROM idempotency.claim('longest', 'bad_input', ttl => '5000 years', lease => '5000 years',
 					   wait => '5000 years', first_sent => clock_timestamp());

@@ -18,7 +18,7 @@ SELECT message, detail FROM message_of($$ SELECT idempotency.claim(repeat('k', 8
 RESET idempotency.max_key_length;
 SELECT idempotency.drop_policy('bounded/long');
 
--- the last attempt there is
+-- the highest attempt
 INSERT INTO idempotency.keys (scope, key, status, attempt, expires_at, slot) VALUES ('bounded', 'last', 'released', 2147483646, 'infinity', -1);
 BEGIN;
 SELECT outcome, attempt FROM idempotency.claim('last', 'bounded', lease => '1 minute');

@@ -20,7 +20,7 @@ UPDATE idempotency.keys SET expires_at = expires_at - interval '1 minute';
 DELETE FROM idempotency.wheel WHERE slot = 3;
 ROLLBACK;
 
--- A server that is to subscribe gives up its wheel, while it stores nothing.
+-- A server that will subscribe empties its wheel while it stores no keys.
 SELECT idempotency.empty_wheel();
 BEGIN;
 TRUNCATE idempotency.keys;

@@ -21,12 +21,12 @@ CREATE FUNCTION pg_catalog.lock_shard_metadata(integer, bigint[]) RETURNS void L
 RESET allow_system_table_mods;
 GRANT SELECT ON pg_catalog.pg_dist_node, pg_catalog.pg_dist_partition, pg_catalog.pg_dist_local_group, pg_catalog.pg_dist_placement TO PUBLIC;
 
--- Citus announces a change of its list of nodes as any of that table.
+-- Sessions learn of a change of the nodes by a relcache message of this table.
 CREATE FUNCTION announce() RETURNS void LANGUAGE sql SET allow_system_table_mods = on AS $$
 	ALTER TABLE pg_catalog.pg_dist_node ALTER groupid SET STATISTICS 10;
 $$;
 
--- The coordinator alone, and what is no other node.
+-- The coordinator alone: its secondary and an inactive worker do not count.
 INSERT INTO pg_dist_local_group VALUES (0);
 INSERT INTO pg_dist_node VALUES (0, true, true, 'primary'), (0, true, true, 'secondary'), (2, false, true, 'primary');
 INSERT INTO pg_dist_placement VALUES (1, 0);
@@ -48,7 +48,7 @@ SELECT idempotency.once('done', 'citus_guard');
 SELECT outcome FROM idempotency.claim_many('{two}', 'citus_guard');
 SELECT outcome FROM idempotency.execute('two', 'citus_guard', 'to_jsonb');
 SELECT idempotency.issue('citus_guard', 'cart');
--- What is stored can be read, ended and removed.
+-- Stored keys can be read, ended and removed.
 SELECT status FROM idempotency.lookup('one', 'citus_guard');
 SELECT idempotency.complete('one', 'citus_guard', attempt => 1);
 SELECT idempotency.erase('one', 'citus_guard'), idempotency.erase_scope('citus_guard');
@@ -70,8 +70,8 @@ SELECT idempotency.distribute('undistributed', tenant_from => 'none');
 SELECT idempotency.distribute('referenced');
 SELECT idempotency.distribute('by_date');
 SELECT idempotency.distribute('by_id', tenant_from => 'none');
--- What they can be: with tenants of the type of the column.  Citus puts a trigger
--- on what it distributes, which is not in the way of claims.
+-- A table with which they can: tenants have the type of its column.  The trigger
+-- that Citus creates on a distributed table does not prevent claims.
 SET allow_system_table_mods = on;
 CREATE FUNCTION pg_catalog.citus_truncate_trigger() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
 CREATE FUNCTION pg_catalog.create_distributed_table(table_name regclass, distribution_column text, colocate_with text) RETURNS void
@@ -90,7 +90,7 @@ INSERT INTO pg_depend (classid, objid, objsubid, refclassid, refobjid, refobjsub
 SELECT 'pg_proc'::regclass, 'pg_catalog.citus_truncate_trigger'::regproc, 0, 'pg_extension'::regclass, 4711, 0, 'e';
 ALTER TABLE idempotency.distributed_keys ALTER scope SET STATISTICS 10;
 SELECT outcome FROM idempotency.claim('triggered', 'citus_guard/1', lease => '1 minute');
--- A table that was restored from a dump, or made an ordinary one again.
+-- A table that was restored from a dump, or made an ordinary table again.
 DELETE FROM pg_dist_partition WHERE logicalrelid = 'idempotency.distributed_keys'::regclass;
 ALTER TABLE idempotency.distributed_keys ALTER scope SET STATISTICS 10;
 SELECT outcome FROM idempotency.claim('restored', 'citus_guard/1');

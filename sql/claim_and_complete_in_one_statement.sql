@@ -7,7 +7,7 @@ SELECT (c).outcome, idempotency.complete('composite', 'one_statement', '2', atte
 FROM idempotency.claim('composite', 'one_statement') AS c;
 SELECT outcome, response FROM idempotency.claim('composite', 'one_statement');
 
--- a replay must not be completed again, and CASE sees to it
+-- a replay must not be completed again: CASE prevents it
 SELECT outcome, CASE WHEN proceed THEN idempotency.complete('composite', 'one_statement', '3')::text ELSE response::text END AS response
 FROM idempotency.claim('composite', 'one_statement');
 

@@ -20,7 +20,7 @@ BEGIN;
 SELECT ord, key, outcome, proceed, status_code, resource_id, response, attempt, recovery_point, state, retry_after BETWEEN '1 s' AND '1 hour' AS retry
 FROM idempotency.claim_many(ARRAY['new', 'done', 'done', 'failed', 'leased', 'run out', 'released', 'expired', 'erased', 'new', 'another', 'new'], 'many',
 	'{1, 1, 2, NULL, NULL, NULL, 2, 2, 3, 1, NULL, 2}');
--- and complete() for those that are owned
+-- and complete_many() for the keys that are owned
 SELECT idempotency.complete_many(ARRAY['new', 'run out', 'released', 'expired', 'another'], 'many',
 	ARRAY['1', 'null', NULL, '{}', '"a"']::jsonb[], '{id, NULL, "", 4, 5}', '{201, NULL, 404, NULL, 599}', '{1, 2, NULL, NULL, 1}');
 SELECT ord, key, outcome, status_code, resource_id, response, attempt
@@ -41,7 +41,7 @@ SELECT count(*) AS different
 FROM idempotency.claim_many('{new}', 'many', '{1}', lease => '1 minute') AS m, idempotency.claim('new', 'many', '1', lease => '1 minute') AS c
 WHERE (m.outcome, m.proceed, m.status_code, m.resource_id, m.response, m.attempt, m.recovery_point, m.state, m.retry_after, m.claimed_at, m.completed_at, m.expires_at) IS DISTINCT FROM c;
 
--- nothing to do, and nothing of what may be left out
+-- empty arrays, and calls without the optional arguments
 SELECT count(*) FROM idempotency.claim_many('{}', 'many', '{}');
 SELECT idempotency.complete_many('{}', 'many', '{}', '{}', '{}', '{}');
 SELECT idempotency.complete_many('{}');

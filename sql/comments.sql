@@ -26,7 +26,7 @@ WHERE attnum > 0 AND NOT attisdropped AND NOT relispartition
 	AND col_description(attrelid, attnum) IS NULL
 ORDER BY attrelid::regclass::text, attnum;
 
--- They are sentences without an end, in the form of PostgreSQL's own.
+-- They have one line without a full stop, like PostgreSQL's own.
 SELECT pg_describe_object(classoid, objoid, objsubid) AS object, description
 FROM member
 JOIN pg_description ON classoid = classid AND objoid = objid

@@ -31,7 +31,7 @@ CALL pg_temp.show_error($$ SELECT idempotency.checkpoint('key', 'completing_agai
 -- another attempt never owned it
 CALL pg_temp.show_error($$ SELECT idempotency.complete('key', 'completing_again', '{"a": 1, "b": [1]}', 'r', 201, 2) $$);
 
--- the row is the very same
+-- the row was not written again
 SELECT count(*) AS unchanged FROM stored, idempotency.keys AS k
 WHERE k.tableoid = place AND k.ctid = version AND k.xmin = writer AND k = whole;
 
@@ -55,7 +55,7 @@ CALL pg_temp.show_error($$ SELECT idempotency.complete('nothing', 'completing_ag
 CALL pg_temp.show_error($$ SELECT idempotency.complete('nothing', 'completing_again', status_code => 200) $$);
 COMMIT;
 
--- the same of failures
+-- the same for failures
 SELECT outcome FROM idempotency.claim('failed', 'completing_again', lease => '1 minute');
 SELECT idempotency.fail('failed', 'completing_again', '"declined"', status_code => 402, attempt => 1);
 SELECT idempotency.fail('failed', 'completing_again', '"declined"', status_code => 402, attempt => 1);

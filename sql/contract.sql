@@ -12,7 +12,7 @@ SELECT attnum, attname, format_type(atttypid, atttypmod) AS type
 FROM pg_attribute WHERE attrelid = 'idempotency.claim_result'::regclass AND attnum > 0 AND NOT attisdropped
 ORDER BY attnum;
 
--- what storage needs comes after these
+-- the columns that storage needs come after these
 SELECT attnum, attname, format_type(atttypid, atttypmod) AS type
 FROM pg_attribute WHERE attrelid = 'idempotency.keys'::regclass AND attnum BETWEEN 1 AND 14
 ORDER BY attnum;
@@ -52,7 +52,7 @@ AND (i.schema IS DISTINCT FROM 'idempotency' OR obj_description(d.objid, d.class
 AND d.classid IN ('pg_class'::regclass, 'pg_proc'::regclass)
 ORDER BY 1;
 
--- An order of positional arguments, each of its own type.
+-- Arguments by position.
 BEGIN;
 SELECT outcome, expires_at - claimed_at = interval '2 hours' AS ttl
 FROM idempotency.claim('key', 'contract', '{"a": 1}', '2 hours', '1 hour', '0', clock_timestamp());

@@ -1,7 +1,7 @@
 -- derive() gives the key for a downstream call, which is always the same one.
 
--- These values never change: what was sent to another service under them must
--- be found there again.
+-- These values never change: another service must recognize a key that it has
+-- received before.
 SELECT idempotency.derive('8e03978e', 'charge');
 SELECT idempotency.derive('8e03978e', 'ship');
 SELECT idempotency.derive('8e03978f', 'charge');
@@ -19,8 +19,8 @@ SELECT
 	= idempotency.derive(key, purpose) AS as_documented
 FROM hash;
 
--- However the same characters are divided between key and purpose, the keys
--- derived differ.
+-- However the same characters are divided between key and purpose, the derived
+-- keys differ.
 SELECT count(DISTINCT idempotency.derive(left('charge-customer', n), substr('charge-customer', n + 1))) AS keys
 FROM generate_series(1, 14) AS n;
 
@@ -35,12 +35,12 @@ SELECT outcome FROM idempotency.claim(idempotency.derive('derive-1', 'charge'), 
 SELECT idempotency.derive(idempotency.derive('derive-1', 'charge'), 'refund')
 	<> idempotency.derive('derive-1', 'refund') AS differs;
 
--- It is immutable, so that it can stand in an index.
+-- It is immutable, so that an index can use it.
 CREATE TABLE derive_calls (key text);
 CREATE INDEX ON derive_calls (idempotency.derive(key, 'charge'));
 DROP TABLE derive_calls;
 
--- Misuse.
+-- Invalid arguments.
 SELECT idempotency.derive(NULL, 'charge');
 SELECT idempotency.derive('', 'charge');
 SELECT idempotency.derive('8e03978e', NULL);

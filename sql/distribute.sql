@@ -17,7 +17,7 @@ SELECT idempotency.distribute('payments', 'first');
 \echo :LAST_ERROR_SQLSTATE
 SELECT idempotency.distribute('no_such_table');
 
--- Without it there is nothing to remove or upgrade, nor a store to set.
+-- Without the table there is nothing to remove or upgrade, and no store to select.
 SELECT idempotency.undistribute();
 \echo :LAST_ERROR_SQLSTATE
 SELECT idempotency.upgrade_store();
@@ -27,8 +27,7 @@ SELECT outcome FROM idempotency.claim('key', 'payments/1');
 SELECT key FROM idempotency.lookup('key', 'payments/1');
 RESET idempotency.store;
 
--- Keys that the local store remembers are in the way while they live, also
--- those of this transaction.
+-- Live keys of the local store prevent it, also those of this transaction.
 BEGIN;
 SELECT outcome FROM idempotency.claim('key', 'payments/1');
 SELECT idempotency.distribute('payments');
@@ -41,7 +40,7 @@ UPDATE idempotency.keys SET expires_at = clock_timestamp();
 RESET session_replication_role;
 SELECT idempotency.distribute('payments');
 
--- The table does not belong to the extension, and to nobody but its owner.
+-- The table is not a member of the extension; only its owner has privileges.
 SELECT pg_describe_object('pg_class'::regclass, 'idempotency.distributed_keys'::regclass, 0),
 	obj_description('idempotency.distributed_keys'::regclass) IS NOT NULL AS has_comment,
 	relowner = (SELECT extowner FROM pg_extension WHERE extname = 'idempotency') AS is_extension_owners,
@@ -49,8 +48,8 @@ SELECT pg_describe_object('pg_class'::regclass, 'idempotency.distributed_keys'::
 	(SELECT count(*) FROM aclexplode(relacl) WHERE grantee <> relowner) AS grants
 FROM pg_class AS c WHERE oid = 'idempotency.distributed_keys'::regclass;
 
--- From its commit on it is where keys are, for a session that has used the
--- other store before; once is enough.
+-- After the commit the table stores the keys, also of a session that has used the
+-- other store; distributing again is an error.
 SELECT outcome FROM idempotency.claim('key', 'payments/1', '{"amount": 1}', lease => '1 minute');
 SELECT key, status, tenant FROM idempotency.distributed_keys;
 SELECT idempotency.complete('key', 'payments/1', '"done"', attempt => 1);
@@ -59,7 +58,7 @@ SELECT count(*) FROM idempotency.keys WHERE expires_at > clock_timestamp();
 SELECT idempotency.distribute('payments');
 \echo :LAST_ERROR_SQLSTATE
 
--- A setting for those who know chooses the other.
+-- A setting of superusers selects the other store.
 SET idempotency.store = 'local';
 SELECT key FROM idempotency.lookup('key', 'payments/1');
 SET idempotency.store = 'distributed';
@@ -70,7 +69,7 @@ SELECT idempotency.grant_usage('regress_distribute_app');
 CREATE SCHEMA traps AUTHORIZATION regress_distribute_app;
 SET ROLE regress_distribute_app;
 SET idempotency.store = 'local';
--- An application may use it, and read and write it, and not move it.
+-- An application may use the store and its table, but not move it.
 SELECT outcome, response FROM idempotency.claim('key', 'payments/1', '{"amount": 1}');
 SELECT key FROM idempotency.distributed_keys;
 SELECT idempotency.distribute('payments');
@@ -100,14 +99,15 @@ SET ROLE regress_distribute_app;
 SELECT outcome FROM idempotency.claim('granted', 'payments/1', lease => '1 minute');
 SELECT current_user, current_setting('search_path');
 RESET ROLE;
--- A trigger of somebody else is not run; nor is one that is created meanwhile.
+-- A trigger of somebody else is not run: writes and sweeps are refused.
 CREATE FUNCTION who() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE WARNING 'ran as %', current_user; RETURN new; END $$;
 CREATE TRIGGER who BEFORE INSERT ON idempotency.distributed_keys FOR EACH ROW EXECUTE FUNCTION who();
 SELECT outcome FROM idempotency.claim('triggered', 'payments/1');
 SELECT key FROM idempotency.lookup('granted', 'payments/1');
 SELECT idempotency.sweep();
 DROP TRIGGER who ON idempotency.distributed_keys;
--- The table counts by its owner, in a schema that is in no other hands.
+-- The table is used only if it belongs to the extension's owner; the schema must
+-- not belong to somebody else.
 BEGIN;
 ALTER TABLE idempotency.distributed_keys OWNER TO regress_distribute_app;
 SELECT key FROM idempotency.lookup('granted', 'payments/1');
@@ -134,7 +134,7 @@ SELECT idempotency.complete('forged', 'payments/1', attempt => 1);
 \echo :LAST_ERROR_SQLSTATE
 DELETE FROM idempotency.distributed_keys WHERE key = 'other';
 
--- Back again, when nothing is remembered.
+-- Back again, once no key is stored.
 SELECT idempotency.undistribute();
 \echo :LAST_ERROR_SQLSTATE
 SELECT idempotency.purge('payments/1') > 0 AS purged;
@@ -144,7 +144,7 @@ SELECT to_regclass('idempotency.distributed_keys');
 SELECT outcome FROM idempotency.claim('key', 'payments/1', lease => '1 minute');
 SELECT scope, key FROM idempotency.keys;
 
--- The extension goes and the keys stay.
+-- DROP EXTENSION keeps the table and its keys.
 DELETE FROM idempotency.keys;
 SELECT idempotency.distribute('payments', tenant_from => 'none');
 SELECT outcome FROM idempotency.claim('key', 'no tenant', lease => '1 minute');
@@ -154,7 +154,7 @@ SELECT key, tenant FROM idempotency.distributed_keys;
 CREATE EXTENSION idempotency;
 SELECT outcome, response FROM idempotency.claim('key', 'no tenant');
 
--- Default privileges do not open it.
+-- Default privileges do not apply to the table.
 SELECT idempotency.purge('no tenant');
 SELECT idempotency.undistribute();
 ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC;

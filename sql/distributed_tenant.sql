@@ -48,14 +48,14 @@ SELECT outcome FROM idempotency.claim('mine', 'payments/acme');
 SELECT key, pid = pg_backend_pid() AS here FROM idempotency.in_flight WHERE key = 'mine';
 ROLLBACK;
 
--- What is purged in a claim's own transaction is gone for it, too.
+-- A transaction can purge its own claim.
 BEGIN;
 SELECT outcome FROM idempotency.claim('mine', 'purged/acme');
 SELECT idempotency.purge('purged/acme');
 SELECT idempotency.complete('mine', 'purged/acme');
 ROLLBACK;
 
--- Expired keys are deleted, each tenant's, and no others.
+-- Expired keys of all tenants are deleted, and no others.
 UPDATE idempotency.distributed_keys SET expires_at = clock_timestamp() WHERE scope <> 'refunds/acme';
 SELECT rows_deleted > 5 AS deleted FROM idempotency.sweep();
 SELECT scope, key FROM idempotency.distributed_keys;
@@ -69,14 +69,14 @@ SELECT idempotency.complete('own', 'swept/acme', '1', ttl => '1 day');
 COMMIT;
 SELECT outcome, response FROM idempotency.claim('own', 'swept/acme');
 SELECT idempotency.forget('own', 'swept/acme');
--- purge() returns how many there were.
+-- purge() returns the number of live keys.
 SELECT outcome FROM idempotency.claim('another', 'refunds/acme', lease => '1 minute');
 UPDATE idempotency.distributed_keys SET expires_at = clock_timestamp() WHERE key = 'another';
 SELECT idempotency.purge('refunds/acme');
 SELECT count(*) FROM idempotency.distributed_keys;
 
--- Scopes below are purged and erased, too, whatever their tenants; what fences the
--- owner of an unfinished claim stays.
+-- Scopes below are purged and erased, too, whatever their tenants; the attempt of
+-- an unfinished claim stays, so that its owner is fenced.
 SELECT idempotency.once('k', 'below/x/other'), idempotency.once('k', 'below/acme'), idempotency.once('k', 'belows/acme');
 SELECT outcome FROM idempotency.claim('leased', 'below/acme', lease => '1 hour');
 SELECT idempotency.erase_scope('below'), idempotency.erase_scope('below');

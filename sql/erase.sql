@@ -12,7 +12,7 @@ SELECT outcome, proceed, status_code, response FROM idempotency.claim('done', 'e
 SELECT outcome, status_code, response FROM idempotency.execute('done', 'erase', 'nothing', '1');
 SELECT outcome, status_code, response FROM idempotency.claim_many('{done}', 'erase', '{1}');
 SELECT idempotency.once('done', 'erase');
--- the row on disk has none of it either
+-- the stored row does not contain it either
 SELECT count(*) FROM idempotency.keys AS k WHERE scope = 'erase' AND k::text LIKE '%secret%';
 -- again
 SELECT idempotency.erase('done', 'erase');
@@ -33,7 +33,7 @@ SELECT idempotency.complete('large', 'erase', (SELECT jsonb_agg(md5(n::text)) FR
 SELECT idempotency.erase('large', 'erase');
 SELECT outcome, status_code, response FROM idempotency.claim('large', 'erase');
 
--- what has no result
+-- keys without a result
 SELECT idempotency.erase('never claimed', 'erase');
 SELECT outcome FROM idempotency.claim('leased', 'erase', '1', lease => '1 hour');
 SELECT idempotency.erase('leased', 'erase');
@@ -65,7 +65,7 @@ SELECT idempotency.complete('expired', 'erase', '1', attempt => 1, ttl => '1 us'
 SELECT pg_sleep(0.001);
 SELECT idempotency.erase('expired', 'erase');
 SELECT idempotency.erase(idempotency.issue('erase', 'cart'), 'erase');
--- an owner finds no claim of his
+-- the former owner finds no claim
 SELECT idempotency.complete('done', 'erase', '{"name": "secret"}', '7', 201, 1);
 SELECT idempotency.heartbeat('done', 'erase', 1);
 -- rolled back

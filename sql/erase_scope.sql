@@ -17,7 +17,7 @@ SELECT idempotency.erase_scope('e/1');
 SELECT scope, key, status, attempt, fingerprint IS NULL AS no_fingerprint, response, state FROM idempotency.keys WHERE scope LIKE 'e/%' ORDER BY scope, key;
 SELECT outcome, status_code, response FROM idempotency.claim('replayed', 'e/1', '"another"');
 SELECT idempotency.complete('leased', 'e/1', '"done"', attempt => 1);
--- in a transaction: as good as its commit
+-- in a transaction that is rolled back
 BEGIN;
 SELECT idempotency.erase_scope('e');
 ROLLBACK;

@@ -73,7 +73,7 @@ SELECT outcome, status_code, resource_id, response IS NULL AS no_response FROM i
 SELECT outcome, status_code, resource_id, response IS NULL AS no_response FROM idempotency.execute('null', 'execute', 'returns_null');
 SELECT count(*) AS effects FROM payments WHERE amount = -1;
 
--- no request: the function gets NULL, one that is strict is not called
+-- no request: the function gets NULL; a strict function is not called
 CREATE FUNCTION was_null(request jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT to_jsonb(request IS NULL)';
 CREATE FUNCTION never(request jsonb) RETURNS jsonb STRICT LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'called'; END $$;
 SELECT outcome, response FROM idempotency.execute('no request', 'execute', 'was_null');
@@ -134,7 +134,7 @@ END $$;
 SELECT idempotency.execute('ends', 'execute', 'ends_its_claim');
 SELECT count(*) FROM idempotency.lookup('ends', 'execute');
 
--- terms
+-- intervals, and bad arguments
 SELECT expires_at - claimed_at AS ttl FROM idempotency.execute('ttl', 'execute', 'echo', ttl => '3 days');
 SELECT expires_at - claimed_at AS ttl FROM idempotency.execute('default ttl', 'execute', 'echo');
 SELECT outcome FROM idempotency.execute('short', 'execute', 'echo', '1', ttl => '1 us');

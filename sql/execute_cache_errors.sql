@@ -28,7 +28,7 @@ SELECT outcome, proceed, status_code, resource_id, response, attempt, completed_
 FROM idempotency.execute('stored', 'cache_errors', 'pay', '{"id": -1, "amount": 2}', cache_errors => '{23505}');
 SELECT outcome, proceed, status_code, resource_id, response, attempt, completed_at IS NOT NULL AS completed
 FROM idempotency.execute('stored', 'cache_errors', 'pay', '{"id": -1, "amount": 2}', cache_errors => '{23505}');
--- also to those who would not have stored it
+-- also if this call would not have stored it
 SELECT outcome, status_code, response->>'sqlstate' AS sqlstate FROM idempotency.execute('stored', 'cache_errors', 'pay', '{"id": -1, "amount": 2}');
 SELECT outcome, status_code, response->>'sqlstate' AS sqlstate FROM idempotency.claim('stored', 'cache_errors', '{"id": -1, "amount": 2}');
 SELECT outcome, status_code FROM idempotency.execute('stored', 'cache_errors', 'pay', '{"id": 3, "amount": 2}');
@@ -62,7 +62,7 @@ FROM unnest('{P0001, P0002, P0402, 23505, 23503, 23P01, 23502, 23514, 23000, 220
 SELECT response FROM idempotency.execute('hint', 'cache_errors', 'raise', '{"sqlstate": "PT402", "message": "No \"funds\"\\\n\u00e9", "hint": "Pay in."}', cache_errors => '{PT402}');
 SELECT response->>'detail' = E'No "funds"\\\n\u00e9' AS same_message FROM idempotency.lookup('hint', 'cache_errors');
 
--- entries of five and of two
+-- entries of five and of two characters
 SELECT filter, e.outcome, e.response->>'sqlstate' AS sqlstate
 FROM unnest('{23514, 23, 22|23, 22012|23514, 23514|23514}'::text[]) AS filter,
 	LATERAL idempotency.execute('filter ' || filter, 'cache_errors', 'raise', '{"sqlstate": "23514"}', cache_errors => string_to_array(filter, '|')) AS e;
@@ -97,7 +97,7 @@ SELECT idempotency.execute('bad', '', 'raise', cache_errors => '{23505, unique}'
 SELECT count(*) AS payments FROM payments WHERE id > 0;
 SELECT count(*) FROM idempotency.keys WHERE scope IN ('cache_errors', '') AND key IN ('not named', 'never', 'bad');
 
--- the transaction can go on after a stored error, whatever it left open
+-- the transaction can go on after a stored error, whatever the command left open
 CREATE FUNCTION leaves_much_open(request jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
 	c CURSOR FOR SELECT * FROM generate_series(1, 10);
@@ -122,7 +122,7 @@ SELECT outcome, response->>'detail' AS detail FROM idempotency.execute('open', '
 SELECT current_setting('cache_errors.made'), to_regclass('within') IS NULL AS undone, (SELECT count(*) FROM pg_cursors WHERE name = 'c') AS cursors;
 COMMIT;
 SELECT outcome, response->>'detail' AS detail FROM idempotency.execute('open', 'cache_errors', 'leaves_much_open');
--- also of a nested execution
+-- the same for nested executions
 CREATE FUNCTION asks_another(request jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
 	c idempotency.claim_result := idempotency.execute('nested ' || (request->>'sqlstate'), 'cache_errors', 'raise', request, cache_errors => '{22}');
@@ -147,7 +147,7 @@ SELECT outcome, status_code FROM idempotency.execute('PT', 'cache_errors', 'rais
 SELECT outcome, status_code FROM idempotency.execute('IK', 'cache_errors', 'raise', '{"sqlstate": "IK422"}', cache_errors => '{IK}');
 RESET idempotency.sqlstate_prefix;
 
--- the policy's filter, and the argument that wins over it
+-- the policy's filter, and the argument that overrides it
 SELECT idempotency.set_policy('cache_errors/policy', cache_errors => '{22, 23514}');
 SELECT idempotency.set_policy('cache_errors/policy/none', cache_errors => '{}');
 SELECT idempotency.set_policy('cache_errors/policy/else', ttl => '1 hour');

@@ -24,7 +24,7 @@ SELECT response FROM idempotency.execute('parenthesis in the name', 'command', '
 SELECT response FROM idempotency.execute('parenthesis in the signature', 'command', '"pay (by card)"(jsonb)');
 SELECT response FROM idempotency.execute('quote in the name', 'command', 'command_a."quote"" ("');
 SELECT idempotency.execute('unquoted', 'command', 'Odd name');
--- what is not there, or not of that kind
+-- missing functions, and functions of another kind
 CREATE FUNCTION command_a.of_text(text) RETURNS jsonb LANGUAGE sql AS $$ SELECT to_jsonb($1) $$;
 CREATE FUNCTION command_a.of_two(jsonb, jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT $1 $$;
 CREATE FUNCTION command_a.of_none() RETURNS jsonb LANGUAGE sql AS $$ SELECT '1'::jsonb $$;
@@ -61,7 +61,7 @@ SELECT idempotency.execute('wrong', 'command', 'to_text');
 SELECT idempotency.execute('wrong', 'command', 'nothing', cache_errors => '{42, 42883}');
 \set VERBOSITY default
 SELECT count(*) FROM idempotency.lookup('wrong', 'command');
--- where there is a result nothing is called, nor looked up
+-- if there is a result, nothing is called or looked up
 SELECT outcome, response FROM idempotency.execute('path a', 'command', 'nothing');
 
 -- privileges: an application
@@ -97,7 +97,7 @@ SELECT outcome, response FROM idempotency.execute('pay', 'command', 'pay');
 SELECT outcome, response FROM idempotency.execute('withheld', 'command', 'withheld');
 RESET ROLE;
 
--- a function that is SECURITY DEFINER and calls execute() is the caller
+-- the owner of a SECURITY DEFINER function that calls execute() is the caller
 CREATE FUNCTION command_a.gate() RETURNS jsonb LANGUAGE sql SECURITY DEFINER AS $$
 	SELECT to_jsonb(response = to_jsonb(session_user)) FROM idempotency.execute('gate', 'command', 'command_a.whoami')
 $$;

@@ -49,7 +49,7 @@ END $$;
 SELECT outcome, resource_id, response FROM idempotency.execute('same', 'own', 'completes', '{"key": "same", "returns": {"id": 1}}');
 SELECT outcome, resource_id, response FROM idempotency.execute('other', 'own', 'completes', '{"key": "other", "returns": {"id": 2}}');
 
--- noted, and rolled back to before that
+-- a checkpoint, and one that is rolled back
 CREATE FUNCTION checkpoints(request jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 BEGIN
 	INSERT INTO effects VALUES (key_of(request));
@@ -66,7 +66,7 @@ SELECT outcome, response FROM idempotency.execute('noted', 'own', 'checkpoints',
 SELECT outcome, response FROM idempotency.execute('undone', 'own', 'checkpoints', '{"key": "undone", "fails": true}');
 SELECT key, status, recovery_point, attempt FROM idempotency.keys WHERE scope = 'own' AND key IN ('noted', 'undone') ORDER BY key;
 
--- given back, or removed: then the result has no claim to go to
+-- released, or forgotten: the result then has no claim
 CREATE FUNCTION releases(request jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 BEGIN
 	INSERT INTO effects VALUES (key_of(request));
@@ -82,7 +82,7 @@ END $$;
 SELECT outcome FROM idempotency.execute('released', 'own', 'releases', '{"key": "released"}');
 SELECT outcome FROM idempotency.execute('forgotten', 'own', 'forgets', '{"key": "forgotten"}');
 
--- an error of the command that its caller catches frees the key, and the next may run
+-- an error that the caller catches frees the key, and the next command may run
 DO $$
 BEGIN
 	PERFORM idempotency.execute('caught', 'own', 'releases', '{"key": "caught"}');

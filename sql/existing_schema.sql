@@ -13,8 +13,8 @@ SET ROLE regress_idempotency_owner;
 CREATE TABLE idempotency.payment (id integer PRIMARY KEY);
 INSERT INTO idempotency.payment VALUES (1);
 
--- What the application has called as something of PostgreSQL is not called
--- during the installation, which runs with the rights of a superuser.
+-- The installation, which runs with the privileges of a superuser, does not call
+-- the application's objects that have the names of PostgreSQL's.
 CREATE FUNCTION idempotency.trap() RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
 	RAISE EXCEPTION 'code of the application was run by %', current_user;
@@ -24,10 +24,10 @@ CREATE FUNCTION idempotency.times(integer, interval) RETURNS interval LANGUAGE s
 CREATE OPERATOR idempotency.* (FUNCTION = idempotency.times, LEFTARG = integer, RIGHTARG = interval);
 RESET ROLE;
 
--- Whatever tables are readable by default, these are not.
+-- Default privileges do not make these tables readable.
 ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC;
 
--- The schema's owner could drop all that is in it: the hint says what to do.
+-- The schema's owner could drop everything in it: the hint says what to do.
 DO $$
 DECLARE
 	hint text;
@@ -47,7 +47,7 @@ SELECT idempotency.complete('key', '', '"result"', attempt => 1);
 SELECT outcome, response FROM idempotency.claim('key', '', '1');
 SELECT count(*) FROM idempotency.keys;
 
--- the application's own is still there, and its own
+-- the application's table has not changed
 SELECT id FROM idempotency.payment;
 SELECT relowner::regrole FROM pg_class WHERE oid = 'idempotency.payment'::regclass;
 SELECT idempotency.grant_usage('regress_idempotency_reader');
@@ -66,7 +66,7 @@ RESET ROLE;
 
 ALTER SCHEMA idempotency OWNER TO CURRENT_USER;
 
--- What goes are the extension's objects; what stays the application's.
+-- The extension's objects are dropped, the application's stay.
 DROP EXTENSION idempotency;
 \set VERBOSITY sqlstate
 SELECT idempotency.claim('key');
@@ -74,7 +74,7 @@ SELECT idempotency.claim('key');
 SELECT id FROM idempotency.payment;
 SELECT count(*) FROM pg_class WHERE relnamespace = 'idempotency'::regnamespace AND relkind IN ('r', 'p');
 
--- Installed again, in the session that knew the tables of before.
+-- Installed again, in a session that has used the earlier tables.
 CREATE EXTENSION idempotency;
 SELECT outcome FROM idempotency.claim('key', '', '2', lease => '1 minute');
 SELECT idempotency.complete('key', '', '"new result"', attempt => 1);
@@ -91,7 +91,7 @@ CREATE EXTENSION idempotency;
 SELECT count(*) FROM pg_extension WHERE extname = 'idempotency';
 SELECT count(*) FROM pg_proc WHERE pronamespace = 'idempotency'::regnamespace AND proname IN ('claim', 'key_hash');
 
--- No other schema will do.
+-- Another schema is refused.
 CREATE EXTENSION idempotency SCHEMA public;
 \c :tested
 DROP DATABASE regress_idempotency_existing_schema;

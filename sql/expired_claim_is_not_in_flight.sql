@@ -1,5 +1,4 @@
--- A claim that has expired is not in flight any more, even while its row is
--- still stored.
+-- A claim that has expired is not in flight, even while its row is stored.
 SELECT outcome FROM idempotency.claim('long', 'expired_in_flight', ttl => '1 day', lease => '1 day');
 SELECT outcome FROM idempotency.claim('short', 'expired_in_flight', ttl => '0.01 s', lease => '0.01 s');
 SELECT pg_sleep(0.02);

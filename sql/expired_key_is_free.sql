@@ -35,7 +35,7 @@ COMMIT;
 CALL pg_temp.await_expiry('failed');
 SELECT outcome, attempt FROM idempotency.claim('failed', 'expired', '2', lease => '1 minute');
 
--- unfinished: no takeover, since nothing is known of it any more
+-- unfinished: no takeover, since an expired claim counts as absent
 BEGIN;
 SELECT outcome FROM idempotency.claim('unfinished', 'expired', '1', ttl => '10 ms', lease => '10 ms');
 SELECT idempotency.checkpoint('unfinished', 'expired', 'step', '1', lease => '10 ms');
@@ -64,8 +64,8 @@ CALL pg_temp.await_expiry('sent before');
 SELECT outcome, proceed, status_code, response
 FROM idempotency.claim('sent before', 'expired', '1', ttl => '1 us', first_sent => clock_timestamp() - interval '1 s');
 
--- long remembered, then short: the row is in another table of the wheel than
--- the claim that finds it
+-- a long ttl, then a short one: the row that the claim finds is in another table
+-- of the wheel than its own row will be
 BEGIN;
 SELECT outcome FROM idempotency.claim('long', 'expired', '1', ttl => '30 days');
 SELECT idempotency.complete('long', 'expired', '1', ttl => '10 ms');
@@ -105,6 +105,6 @@ BEGIN
 END $$;
 SELECT outcome FROM idempotency.claim('often', 'expired', lease => '1 minute');
 
--- one live row a key
+-- one live row for each key
 SELECT key, count(*) FROM idempotency.keys WHERE scope = 'expired' AND expires_at > clock_timestamp()
 GROUP BY key ORDER BY key COLLATE "C";

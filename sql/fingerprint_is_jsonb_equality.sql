@@ -22,7 +22,7 @@ INSERT INTO request VALUES
 	(59, '"A"'), (60, '"a"'), (61, '"a "'), (62, '"\u0061"'), (63, '"e\u0301"'), (64, '"\u00e9"'),
 	(65, '{"a": {"b": {}}}'), (66, '{"a": {"b": []}}'), (67, '{"a": [{"b": []}]}'),
 	(68, '1e1000'), (69, '1e1001'), (70, '1.000e1000'),
-	-- where one value could be read as the next one's beginning
+	-- values whose canonical forms could be confused
 	(71, '["asb"]'), (72, '["a", "b"]'), (73, '["ad1"]'), (74, '["a]"]'), (75, '["a", []]'), (76, '["a[]"]'),
 	(77, '{"asb": "c"}'), (78, '{"a": "bsc"}'), (79, '[null, true]'), (80, '["nt"]'), (81, '[{}, {}]'), (82, '[{"": ""}]');
 
@@ -34,13 +34,13 @@ SELECT 100 + swapped, jsonb_agg(CASE element WHEN 0 THEN swapped WHEN swapped TH
 FROM unnest(ARRAY[0, 1, 31, 32, 63, 64, 96, 128, 199]) AS swapped, generate_series(0, 199) AS element
 GROUP BY swapped;
 
--- The same of an object whose values change places.
+-- The same for an object whose values change places.
 INSERT INTO request
 SELECT 500 + swapped, jsonb_object_agg('k' || to_char(element, 'FM000'), CASE element WHEN 0 THEN swapped WHEN swapped THEN 0 ELSE element END)
 FROM unnest(ARRAY[0, 1, 32, 64, 128, 199]) AS swapped, generate_series(0, 199) AS element
 GROUP BY swapped;
 
--- Bodies that are stored compressed or out of line arrive as they are.
+-- Bodies that are stored compressed or out of line.
 INSERT INTO request VALUES
 	(900, to_jsonb(repeat('x', 100000))),
 	(901, to_jsonb(repeat('x', 99999) || 'y')),

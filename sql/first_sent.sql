@@ -26,7 +26,7 @@ SELECT outcome FROM idempotency.claim('unknown', 'first_sent', first_sent => NUL
 SELECT outcome FROM idempotency.claim('longer', 'first_sent', ttl => '3 days', first_sent => clock_timestamp() - interval '2 days', lease => '1 minute');
 SELECT outcome FROM idempotency.claim('longest', 'first_sent', ttl => '5000 years', first_sent => clock_timestamp() - interval '4999 years', lease => '1 minute');
 
--- what is stored is the answer, however old the request
+-- a stored result is replayed, however old the request is
 SELECT idempotency.complete('recent', 'first_sent', '1', attempt => 1);
 SELECT outcome, response FROM idempotency.claim('recent', 'first_sent', first_sent => '-infinity');
 SELECT outcome FROM idempotency.claim('recent', 'first_sent', '1', first_sent => '-infinity');
@@ -34,7 +34,7 @@ SELECT outcome FROM idempotency.claim('now', 'first_sent', first_sent => '-infin
 SELECT idempotency.release('now', 'first_sent', 1);
 SELECT outcome, attempt FROM idempotency.claim('now', 'first_sent', first_sent => '-infinity', lease => '1 minute');
 
--- of one's own transaction too
+-- also in the claim's own transaction
 BEGIN;
 SELECT outcome FROM idempotency.claim('own', 'first_sent');
 SELECT outcome FROM idempotency.claim('own', 'first_sent', first_sent => '-infinity');
@@ -44,7 +44,7 @@ ROLLBACK;
 SELECT outcome FROM idempotency.claim('own', 'first_sent', first_sent => '-infinity');
 SELECT count(*) FROM idempotency.lookup('own', 'first_sent');
 
--- an answer of expired holds up nobody: the key is free at once
+-- after the outcome "expired" the key is free at once
 SELECT outcome FROM idempotency.claim('own', 'first_sent', lease => '1 minute');
 SELECT count(*) AS row_count, count(DISTINCT key) AS keys FROM idempotency.keys WHERE scope = 'first_sent';
 SELECT count(*) AS locks FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid();

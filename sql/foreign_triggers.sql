@@ -24,7 +24,7 @@ FROM (VALUES ('keys', 'AFTER INSERT', true), ('keys', 'BEFORE TRUNCATE', false),
 	('keys_7', 'AFTER TRUNCATE', false), ('keys_long', 'AFTER DELETE', true), ('wheel', 'BEFORE INSERT', true),
 	('wheel', 'AFTER UPDATE', false), ('policy', 'AFTER INSERT', true), ('policy', 'BEFORE DELETE', false)) AS made (place, trigger, per_row);
 
--- Everything that writes; nothing that reads.
+-- Every function that writes raises the error, and none that reads.
 CREATE TRIGGER mine AFTER TRUNCATE ON idempotency.keys_5 FOR EACH STATEMENT EXECUTE FUNCTION mine();
 SELECT command, tried(command) FROM unnest(ARRAY[
 	$$SELECT idempotency.complete('leased', 'foreign', attempt => 1)$$,
@@ -49,11 +49,11 @@ BEGIN;
 UPDATE idempotency.wheel SET until = clock_timestamp() WHERE slot = 0;
 SELECT * FROM idempotency.sweep();
 ROLLBACK;
--- the error says how to leave the tables out
+-- the hint says how to exclude the tables
 SELECT idempotency.once('k', 'foreign');
 DROP TRIGGER mine ON idempotency.keys_5;
 
--- What never fires is not in the way; nor is a foreign key, which is a trigger.
+-- A trigger that never fires does not matter, nor does that of a foreign key.
 CREATE TRIGGER mine AFTER INSERT ON idempotency.keys_5 FOR EACH ROW EXECUTE FUNCTION mine();
 ALTER TABLE idempotency.keys_5 DISABLE TRIGGER mine;
 SELECT idempotency.once('disabled', 'foreign');

@@ -1,5 +1,5 @@
--- forget() removes a key whatever its state: the next request runs as the
--- first.
+-- forget() removes a key whatever its state is: the next request runs like the
+-- first one.
 SELECT idempotency.forget('never claimed', 'forget');
 SELECT outcome FROM idempotency.claim('completed', 'forget', '1', lease => '1 minute');
 SELECT idempotency.complete('completed', 'forget', '"result"', attempt => 1);
@@ -36,7 +36,7 @@ SELECT outcome FROM (VALUES ('k', 'forget/1'), ('K', 'forget/1'), ('k', 'forget/
 SELECT idempotency.forget('k', 'forget/1');
 SELECT scope, key FROM idempotency.keys WHERE scope LIKE 'forget/%' ORDER BY scope, key;
 
--- in a transaction: as good as its commit
+-- in a transaction that is rolled back
 BEGIN;
 SELECT idempotency.forget('K', 'forget/1');
 SELECT count(*) FROM idempotency.lookup('K', 'forget/1');

@@ -12,7 +12,7 @@ VALUES ('hash_collision', 'leaf', 'released', 1, 'infinity', -1, gen_random_uuid
 SELECT key, hash = idempotency.key_hash(key, scope) AS computed FROM idempotency.keys WHERE scope = 'hash_collision';
 SELECT outcome, attempt FROM idempotency.claim('other', 'hash_collision');
 ROLLBACK;
--- Where no trigger computes it, a wrong one is refused.
+-- If no trigger computes the hash, a wrong one is refused.
 BEGIN;
 ALTER TABLE idempotency.keys DISABLE TRIGGER ALL;
 INSERT INTO idempotency.keys (scope, key, status, attempt, expires_at, slot, hash)
@@ -25,7 +25,7 @@ INSERT INTO idempotency.keys_long (scope, key, status, attempt, expires_at, slot
 VALUES ('other', 'key', 'completed', 1, 'infinity', -1, idempotency.key_hash('key', 'hash_collision'));
 ROLLBACK;
 \echo :LAST_ERROR_SQLSTATE
--- nor the same key twice
+-- the same key twice is refused, too
 INSERT INTO idempotency.keys (scope, key, status, attempt, expires_at, slot, hash)
 SELECT 'hash_collision', 'twice', 'completed', 1, 'infinity', -1, idempotency.key_hash('twice', 'hash_collision')
 FROM generate_series(1, 2);
@@ -56,10 +56,10 @@ SAVEPOINT forged;
 SELECT outcome FROM idempotency.claim('key', 'hash_collision');
 \echo :LAST_ERROR_SQLSTATE
 ROLLBACK TO forged;
--- other keys are as always
+-- other keys are not affected
 SELECT outcome FROM idempotency.claim('another', 'hash_collision');
 ROLLBACK TO no_row;
--- the same bytes, divided otherwise
+-- the same bytes, divided differently
 INSERT INTO idempotency.keys (scope, key, status, attempt, claimed_at, completed_at, expires_at, slot, hash)
 VALUES ('hash_collisionk', 'ey', 'completed', 1, now(), now(), 'infinity', -1, idempotency.key_hash('key', 'hash_collision'));
 SELECT outcome FROM idempotency.claim('key', 'hash_collision');
@@ -72,7 +72,7 @@ SELECT count(*) FROM pg_constraint WHERE conname = 'keys_hash' AND conrelid = 'i
 -- Hashes of 100,000 keys and their scopes are different.
 SELECT count(DISTINCT idempotency.key_hash(n::text, (n % 10)::text)) FROM generate_series(1, 100000) AS n;
 SELECT count(DISTINCT idempotency.key_hash(left('abcdefgh', n), right('abcdefgh', -n))) FROM generate_series(0, 8) AS n;
--- Either half depends on both the key and the scope.
+-- Each half depends on both the key and the scope.
 SELECT count(DISTINCT left(hash::text, 18)) AS left_by_scope, count(DISTINCT right(hash::text, 17)) AS right_by_scope
 FROM generate_series(1, 1000) AS n, idempotency.key_hash('key', n::text) AS hash;
 SELECT count(DISTINCT left(hash::text, 18)) AS left_by_key, count(DISTINCT right(hash::text, 17)) AS right_by_key

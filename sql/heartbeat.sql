@@ -27,8 +27,8 @@ SELECT l.lease_until > stored.lease_until AS renewed,
 	   to_jsonb(l) - 'lease_until' = to_jsonb(stored) - 'lease_until' AS else_unchanged
 FROM stored, idempotency.lookup('key', 'heartbeat') AS l;
 
--- a lease that outlives the ttl keeps the key as long, in whatever table of
--- the wheel it belongs then
+-- a lease that outlives the ttl keeps the key until its end, in whatever table of
+-- the wheel the row belongs then
 SELECT outcome, expires_at - claimed_at AS ttl FROM idempotency.claim('long', 'heartbeat', ttl => '1 hour', lease => '1 minute');
 SELECT h = expires_at AS kept FROM idempotency.heartbeat('long', 'heartbeat', 1, '3 days') AS h,
 	 idempotency.lookup('long', CASE WHEN h IS NOT NULL THEN 'heartbeat' END);

@@ -30,7 +30,7 @@ SELECT idempotency.checkpoint('serializable', 'isolation_levels', 'step');
 SELECT idempotency.complete('serializable', 'isolation_levels', '"serializable"');
 SELECT outcome, response FROM idempotency.claim('serializable', 'isolation_levels', '1');
 SELECT status FROM idempotency.lookup('serializable', 'isolation_levels');
--- two keys never conflict: nothing of the key tables is locked by predicate
+-- two keys never conflict: there are no predicate locks on the tables of keys
 SELECT count(*) FILTER (WHERE relation = 'paid'::regclass) > 0 AS of_the_application,
 	   count(*) FILTER (WHERE relation <> 'paid'::regclass AND relnamespace = 'idempotency'::regnamespace) > 0 AS of_the_keys
 FROM pg_locks LEFT JOIN pg_class ON pg_class.oid = relation WHERE mode = 'SIReadLock' AND pid = pg_backend_pid();

@@ -7,7 +7,7 @@ SELECT idempotency.claim('11111111-1111-4111-8111-111111111111', 'issued/only', 
 \set VERBOSITY default
 SELECT idempotency.claim('11111111-1111-4111-8111-111111111111', 'issued/only', '{"amount": 7}');
 
--- What the policy asks of keys does not stand in the way of issuing them.
+-- The policy's rules for claims do not prevent issuing.
 SELECT idempotency.issue('issued/only', 'cart') AS key \gset
 SELECT idempotency.issue('issued/only', 'cart') = :'key' AS same;
 SELECT outcome FROM idempotency.claim(:'key', 'issued/only', '{"amount": 7}', lease => '1 minute');
@@ -15,7 +15,7 @@ SELECT idempotency.complete(:'key', 'issued/only', '{"id": 1}', attempt => 1);
 SELECT outcome, response FROM idempotency.claim(:'key', 'issued/only', '{"amount": 7}');
 SELECT idempotency.issue('issued/only', 'cart') = :'key' AS same;
 
--- A key issued for another scope is none here.
+-- A key that was issued for another scope is refused.
 SELECT idempotency.issue('issued/elsewhere', 'cart') AS elsewhere \gset
 \set VERBOSITY sqlstate
 SELECT idempotency.claim(:'elsewhere', 'issued/only', '{"amount": 7}');
@@ -35,12 +35,12 @@ SELECT idempotency.erase(:'next_key', 'issued/only');
 SELECT idempotency.issue('issued/only', 'cart') = :'next_key' AS same;
 SELECT outcome, status_code FROM idempotency.claim(:'next_key', 'issued/only', '{"amount": 7}');
 
--- Also where the policy is the database's.
+-- The same for the policy of the database.
 SELECT idempotency.set_policy('', require_issued => true, require_request => true);
 SELECT idempotency.issue('issued/by_default', 'cart') IS NOT NULL AS issued;
 SELECT idempotency.drop_policy('');
 
--- No key is issued that the policy would refuse.
+-- A key that the policy would refuse is not issued.
 SELECT idempotency.set_policy('issued/only', min_key_length => 37);
 SELECT idempotency.issue('issued/only', 'another cart');
 SELECT idempotency.drop_policy('issued/only');

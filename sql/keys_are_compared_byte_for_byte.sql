@@ -1,4 +1,4 @@
--- Keys and scopes are compared byte for byte, and come back as they were sent.
+-- Keys and scopes are compared byte for byte, and returned as they were sent.
 CREATE TABLE name (id integer PRIMARY KEY, scope text, key text);
 INSERT INTO name VALUES
 	(1, '', 'key'), (2, '', 'KEY'), (3, '', 'Key'), (4, '', 'key '), (5, '', ' key'), (6, '', E'key\n'),
@@ -11,7 +11,7 @@ INSERT INTO name VALUES
 	(39, '', '8e03978e-40d5-43e8-bc93-6894a57f9324'), (40, '', '8E03978E-40D5-43E8-BC93-6894A57F9324'),
 	(41, '', E'a\u200bb'), (42, '', 'ab'), (43, '', repeat('k', 255)), (44, '', repeat('k', 254)),
 	(45, '', repeat(E'\u00e9', 127) || 'e'), (46, '', repeat(E'\u00e9', 127)),
-	-- no way of dividing the same bytes between scope and key is the same
+	-- the same bytes, divided differently between scope and key
 	(50, 'ab', 'c'), (51, 'a', 'bc'), (52, 'a/b', 'c'), (53, 'a', '/bc'), (54, 'a/', 'bc'), (55, 'a/b', '/c'),
 	(56, 'a/b/', 'c'), (57, '/', 'a'), (58, '//', 'a'), (59, 'A', 'bc'), (60, 'a ', 'bc'), (61, ' ', 'a'),
 	(62, E'\u00e9', 'a'), (63, E'e\u0301', 'a'), (64, 'a''b', 'c'), (65, 'a\b', 'c'),
@@ -24,7 +24,7 @@ GROUP BY outcome;
 SELECT count(idempotency.complete(key, 'keys_are_compared_byte_for_byte' || scope, to_jsonb(id), key, attempt => 1))
 FROM name;
 
--- each key replays its own result, and its resource id is what was given
+-- each key replays its own result and resource_id
 SELECT id, key, outcome FROM name, idempotency.claim(key, 'keys_are_compared_byte_for_byte' || scope, lease => '1 minute')
 WHERE outcome <> 'replay' OR response <> to_jsonb(id) OR convert_to(resource_id, 'UTF8') <> convert_to(key, 'UTF8');
 SELECT id, name.key FROM name LEFT JOIN LATERAL idempotency.lookup(key, 'keys_are_compared_byte_for_byte' || scope) AS l ON true
@@ -38,7 +38,7 @@ FROM idempotency.keys WHERE scope LIKE 'keys\_are\_compared\_byte\_for\_byte%';
 SELECT outcome FROM idempotency.claim(repeat('k', 256), 'keys_are_compared_byte_for_byte');
 SELECT outcome FROM idempotency.claim(repeat(E'\u00e9', 128), 'keys_are_compared_byte_for_byte');
 
--- what was never claimed is not found, though something like it is
+-- a key that was never claimed is not found, although a similar one is
 SELECT count(*) FROM idempotency.lookup('kEY', 'keys_are_compared_byte_for_byte');
 SELECT count(*) FROM idempotency.lookup(repeat('k', 256), 'keys_are_compared_byte_for_byte');
 SELECT count(*) FROM idempotency.lookup('key', 'KEYS_ARE_COMPARED_BYTE_FOR_BYTE');

@@ -1,5 +1,5 @@
--- Responses up to the limit are replayed as they were, compressed, out of
--- line, or both.
+-- Responses up to the limit are replayed unchanged, whether they are compressed,
+-- out of line, or both.
 CREATE TABLE response (id integer PRIMARY KEY, body jsonb);
 INSERT INTO response VALUES
 	(1, to_jsonb(repeat('x', 1000000))),
@@ -7,7 +7,7 @@ INSERT INTO response VALUES
 	(3, (SELECT jsonb_agg(md5(n::text) ORDER BY n) FROM generate_series(1, 20000) AS n)),
 	(4, to_jsonb(repeat(E'\u65e5\\"''', 100000))),
 	(5, (SELECT jsonb_object_agg(md5(n::text), n) FROM generate_series(1, 10000) AS n));
--- the functions get values from a row, toasted as they are there
+-- the functions get values from a row, where they are toasted
 ALTER TABLE response ALTER COLUMN body SET STORAGE EXTERNAL;
 INSERT INTO response SELECT id + 5, body || '{}' FROM response WHERE jsonb_typeof(body) <> 'string';
 
@@ -17,7 +17,7 @@ FROM response, idempotency.claim('one' || id, 'large_responses', body)
 GROUP BY outcome;
 COMMIT;
 
--- in two transactions, with a state that is as large on the way
+-- in two transactions, with a state that is as large
 SELECT outcome, count(*) FROM response, idempotency.claim('two' || id, 'large_responses', body, lease => '1 minute') GROUP BY outcome;
 SELECT count(idempotency.checkpoint('two' || id, 'large_responses', repeat('step', 3000), body, 1)) FROM response;
 -- a lease so long that the row moves to another table of the wheel
@@ -36,7 +36,7 @@ BEGIN ATOMIC
 END;
 SELECT * FROM replayed_wrongly();
 
--- the values are the key's own, not those of the table they came from
+-- the values are copied, not references to the table they came from
 CREATE TABLE copy AS SELECT * FROM response;
 DELETE FROM response;
 VACUUM response;
@@ -44,7 +44,7 @@ VACUUM idempotency.keys;
 INSERT INTO response SELECT * FROM copy;
 SELECT * FROM replayed_wrongly();
 
--- the attribute of a request that a response is made of, out of line too
+-- a response that is out of line, in the statement that claims
 SELECT outcome, idempotency.complete('part', 'large_responses', body, attempt => attempt)
 FROM response, idempotency.claim('part', 'large_responses') WHERE id = 2;
 SELECT c.response = body AS equal FROM response, idempotency.claim('part', 'large_responses') AS c WHERE id = 2;

@@ -1,4 +1,4 @@
--- An owner that returns after the ends of ttl, lease and slot is distinguished
+-- An owner that returns after the end of its ttl, lease and slot is distinguished
 -- from the new owner as long as the slot has not been emptied.
 
 UPDATE idempotency.wheel SET until = clock_timestamp() + (slot + 1) * interval '1 hour';

@@ -12,35 +12,35 @@ SELECT key, outcome, attempt FROM (VALUES ('forgotten', '1 hour'::interval), ('r
 	idempotency.claim(key, 'late', to_jsonb(1), lease => lease);
 SELECT pg_sleep(0.001);
 SELECT idempotency.forget('forgotten', 'late'), idempotency.forget('run out', 'late'), idempotency.forget('twice', 'late');
--- there is nothing to forget any more, but what fences the owner stays
+-- there is nothing more to forget, but the attempt that fences the owner stays
 SELECT idempotency.forget('twice', 'late'), idempotency.purge('late'), idempotency.purge('late');
 SELECT key, status, attempt, fingerprint, response FROM idempotency.keys WHERE scope = 'late' ORDER BY key;
--- the owner comes before the next claim
+-- the owner returns before the next claim
 SELECT key, pg_temp.try(format('SELECT idempotency.complete(%L, ''late'', ''"old"'', attempt => 1)', key)) FROM unnest('{forgotten, run out, purged, twice}'::text[]) AS key;
 SELECT key, pg_temp.try(format('SELECT idempotency.heartbeat(%L, ''late'', 1, ''1 hour'')', key)) FROM unnest('{forgotten}'::text[]) AS key;
 -- the next claim may carry another request
 SELECT key, outcome, attempt, recovery_point FROM unnest('{forgotten, run out, purged, twice}'::text[]) AS key, idempotency.claim(key, 'late', to_jsonb(2), lease => '1 hour');
--- the owner comes after it
+-- the owner returns after the next claim
 SELECT key, pg_temp.try(format('SELECT idempotency.complete(%L, ''late'', ''"old"'', attempt => 1)', key)) FROM unnest('{forgotten, run out, purged, twice}'::text[]) AS key;
 SELECT key, pg_temp.try(format('SELECT idempotency.complete(%L, ''late'', ''"new"'', attempt => 2)', key)) FROM unnest('{forgotten, run out, purged, twice}'::text[]) AS key;
 
--- a result that is forgotten ends it: attempts begin at 1 again
+-- once a result is forgotten, attempts begin at 1 again
 SELECT idempotency.forget('forgotten', 'late'), idempotency.purge('late');
 SELECT outcome, attempt FROM idempotency.claim('forgotten', 'late', lease => '1 us');
 SELECT pg_sleep(0.001);
--- a transaction that takes over and forgets does not un-fence the one before
+-- after a transaction that takes over and forgets, the earlier owner stays fenced
 BEGIN;
 SELECT outcome, attempt FROM idempotency.claim('forgotten', 'late', lease => '1 hour');
 SELECT idempotency.forget('forgotten', 'late');
 COMMIT;
 SELECT outcome, attempt FROM idempotency.claim('forgotten', 'late', lease => '1 hour');
--- nor is the forgetting of a claim seen that is rolled back
+-- a forget() that is rolled back has no effect
 BEGIN;
 SELECT idempotency.forget('forgotten', 'late');
 ROLLBACK;
 SELECT idempotency.complete('forgotten', 'late', attempt => 3);
 SELECT idempotency.purge('late');
--- nor one that takes over without a lease and purges
+-- the same for a transaction that takes over without a lease and purges
 SELECT outcome, attempt FROM idempotency.claim('taken over', 'late', lease => '1 us');
 SELECT pg_sleep(0.001);
 BEGIN;

@@ -1,6 +1,6 @@
 -- A claim that was committed unfinished has a lease, which protects the key
--- until it ends; then the next request takes over with a higher attempt, and
--- the old owner can no longer write.
+-- until it expires; then the next request takes over with a higher attempt, and
+-- the old owner can't write.
 \getenv abs_srcdir PG_ABS_SRCDIR
 \i :abs_srcdir/test/show_error.sql
 
@@ -30,11 +30,11 @@ SET statement_timeout = '30 s';
 SELECT outcome FROM idempotency.claim('key', 'leases_and_attempts', '1', wait => '1 hour');
 RESET statement_timeout;
 
--- a lease of the claim that asks does not count, but that of the owner
+-- the owner's lease counts, not that of the new claim
 SELECT outcome FROM idempotency.claim('key', 'leases_and_attempts', '1', lease => '1 us');
 SELECT outcome FROM idempotency.claim('key', 'leases_and_attempts', '1');
 
--- the owner makes it short, and it is taken over, again and again
+-- the owner shortens its lease, and the key is taken over several times
 SELECT idempotency.heartbeat('key', 'leases_and_attempts', 1, '20 ms') < clock_timestamp() + interval '1 minute' AS short;
 SELECT outcome, proceed, status_code, attempt, retry_after, response, completed_at FROM pg_temp.take_over('key', '20 ms');
 SELECT outcome, proceed, status_code, attempt FROM pg_temp.take_over('key', '20 ms');
@@ -51,14 +51,14 @@ CALL pg_temp.show_error($$ SELECT idempotency.heartbeat('key', 'leases_and_attem
 CALL pg_temp.show_error($$ SELECT idempotency.checkpoint('key', 'leases_and_attempts', 'late', attempt => 3) $$);
 SELECT stored = l AS unchanged FROM stored, idempotency.lookup('key', 'leases_and_attempts') AS l;
 
--- nor after the key was completed by the one who owns it
+-- nor after the owner has completed the key
 SELECT idempotency.complete('key', 'leases_and_attempts', '"in time"', attempt => 4);
 CALL pg_temp.show_error($$ SELECT idempotency.complete('key', 'leases_and_attempts', '"in time"', attempt => 3) $$);
 CALL pg_temp.show_error($$ SELECT idempotency.complete('key', 'leases_and_attempts', '"late"', attempt => 1) $$);
 SELECT outcome, response, attempt FROM idempotency.claim('key', 'leases_and_attempts', '1');
 SELECT attempt FROM idempotency.lookup('key', 'leases_and_attempts');
 
--- an owner whose lease has run out but who was not superseded goes on
+-- an owner whose lease has expired but that was not superseded continues
 SELECT outcome, attempt FROM idempotency.claim('slow', 'leases_and_attempts', lease => '1 us'), pg_sleep(0.001);
 SELECT lease_until < clock_timestamp() AS run_out FROM idempotency.lookup('slow', 'leases_and_attempts');
 SELECT idempotency.checkpoint('slow', 'leases_and_attempts', 'step', '1', 1, '1 us');
@@ -76,12 +76,12 @@ SELECT outcome, attempt FROM idempotency.claim('slow release', 'leases_and_attem
 SELECT idempotency.release('slow release', 'leases_and_attempts', 1);
 SELECT outcome, attempt FROM idempotency.claim('slow release', 'leases_and_attempts', lease => '1 minute');
 
--- a heartbeat after the lease has run out protects the key again
+-- a heartbeat after the lease has expired protects the key again
 SELECT outcome, attempt FROM idempotency.claim('revived', 'leases_and_attempts', lease => '1 us'), pg_sleep(0.001);
 SELECT idempotency.heartbeat('revived', 'leases_and_attempts', 1, '1 minute') > clock_timestamp() AS renewed;
 SELECT outcome FROM idempotency.claim('revived', 'leases_and_attempts');
 
--- a takeover that does not commit takes nothing
+-- a takeover that is rolled back has no effect
 SELECT outcome, attempt FROM idempotency.claim('undone', 'leases_and_attempts', '1', lease => '1 us'), pg_sleep(0.001);
 BEGIN;
 SELECT outcome, attempt FROM idempotency.claim('undone', 'leases_and_attempts', '1');
@@ -90,7 +90,7 @@ ROLLBACK;
 SELECT idempotency.complete('undone', 'leases_and_attempts', '"first"', attempt => 1);
 SELECT outcome, response FROM idempotency.claim('undone', 'leases_and_attempts', '1');
 
--- an attempt that was never given
+-- an attempt that never existed
 SELECT outcome, attempt FROM idempotency.claim('never', 'leases_and_attempts', lease => '1 minute');
 CALL pg_temp.show_error($$ SELECT idempotency.complete('never', 'leases_and_attempts', attempt => 2) $$);
 CALL pg_temp.show_error($$ SELECT idempotency.complete('never', 'leases_and_attempts', attempt => 2147483647) $$);

@@ -2,10 +2,10 @@
 SELECT count(*) FROM idempotency.lookup('absent', 'lookup');
 SELECT count(*) FROM idempotency.lookup('absent');
 
--- each status on its way
+-- each status
 BEGIN;
 SELECT outcome FROM idempotency.claim('key', 'lookup', '1', ttl => '3 hours', lease => '2 minutes');
--- one's own claim is seen before it is committed
+-- a transaction sees its own claim
 SELECT scope, key, fingerprint IS NOT NULL AS fingerprint, status, status_code, resource_id, response, attempt,
 	   recovery_point, state, lease_until - claimed_at AS lease, completed_at, expires_at - claimed_at AS ttl
 FROM idempotency.lookup('key', 'lookup');
@@ -16,7 +16,7 @@ SELECT idempotency.complete('key', 'lookup', '{"b": 2}', 'id', 201, 1);
 SELECT status, status_code, resource_id, response, attempt, recovery_point, state, lease_until,
 	   completed_at > claimed_at AS completed, expires_at - completed_at AS ttl
 FROM idempotency.lookup('key', 'lookup');
--- no status where none was stored
+-- status_code is NULL if none was stored
 BEGIN;
 SELECT outcome FROM idempotency.claim('failed', 'lookup');
 SELECT idempotency.fail('failed', 'lookup');
@@ -25,11 +25,11 @@ SELECT idempotency.release('released', 'lookup');
 COMMIT;
 SELECT k, status, status_code FROM unnest(ARRAY['failed', 'released']) AS k, idempotency.lookup(k, 'lookup');
 
--- it returns the row as the table has it
+-- it returns the row of the table
 SELECT count(*) AS keys, count(*) FILTER (WHERE k = l) AS same
 FROM idempotency.keys AS k, idempotency.lookup(k.key, k.scope) AS l WHERE k.scope = 'lookup';
 
--- the scope is '' unless given
+-- the default of the scope is ''
 BEGIN;
 SELECT outcome FROM idempotency.claim('lookup', '', '1');
 SELECT status FROM idempotency.lookup('lookup');
@@ -52,7 +52,7 @@ BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY DEFERRABLE;
 SELECT status FROM idempotency.lookup('key', 'lookup');
 COMMIT;
 
--- where a row or a set may stand
+-- in a select list, in EXISTS, in a join
 SELECT (idempotency.lookup('key', 'lookup')).status;
 SELECT EXISTS (SELECT FROM idempotency.lookup('key', 'lookup')), EXISTS (SELECT FROM idempotency.lookup('absent', 'lookup'));
 SELECT k, status FROM unnest(ARRAY['key', 'absent', 'failed']) AS k LEFT JOIN LATERAL idempotency.lookup(k, 'lookup') ON true;

@@ -23,7 +23,7 @@ SELECT * FROM looked_up;
 ANALYZE idempotency.keys_long;
 REINDEX TABLE idempotency.keys_long;
 SELECT * FROM looked_up;
--- what else may run in a parallel plan, in new sessions
+-- other functions that may run in a parallel plan, in new sessions
 \c -
 :plan
 SELECT count(*) FROM orders, idempotency.claims_in_flight(NULL, NULL) AS u WHERE u.key = 'none' AND pad LIKE '%x%';

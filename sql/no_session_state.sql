@@ -18,7 +18,7 @@ SELECT idempotency.complete('key', 'no_session_state', '"result"', attempt => 1)
 SELECT outcome, response FROM idempotency.claim('key', 'no_session_state', '1');
 SELECT outcome FROM idempotency.claim('key', 'no_session_state', '2');
 
--- an application's own advisory locks are its own, all of them
+-- the application's own advisory locks are independent
 BEGIN;
 SELECT outcome FROM idempotency.claim('locks', 'no_session_state');
 SELECT pg_advisory_lock(1), pg_advisory_lock(1, 1);
@@ -27,7 +27,7 @@ SELECT idempotency.complete('locks', 'no_session_state', '1');
 COMMIT;
 SELECT outcome, response FROM idempotency.claim('locks', 'no_session_state');
 
--- who disconnects in the middle leaves nothing
+-- a session that disconnects in a transaction leaves nothing
 BEGIN;
 SELECT outcome FROM idempotency.claim('gone', 'no_session_state');
 SELECT idempotency.complete('gone', 'no_session_state', '1');

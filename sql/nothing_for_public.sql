@@ -23,7 +23,7 @@ SELECT privilege FROM unnest(ARRAY['USAGE', 'CREATE']) AS privilege
 WHERE has_schema_privilege('regress_idempotency_stranger', 'idempotency', privilege);
 SELECT has_type_privilege('regress_idempotency_stranger', 'idempotency.claim_result', 'USAGE') AS "of the type";
 
--- Who may read all data can't claim, and so neither take over nor forge.
+-- A role that may read all data can't claim, and so can't take over or forge.
 SELECT outcome FROM idempotency.claim('k', 'nothing_for_public', lease => '1 ms');
 SET ROLE regress_idempotency_reader;
 SELECT idempotency.claim('k', 'nothing_for_public', lease => '1000 years');
@@ -37,7 +37,7 @@ SELECT * FROM idempotency.stats;
 RESET ROLE;
 SELECT attempt FROM idempotency.keys WHERE scope = 'nothing_for_public';
 
--- What grant_usage() gives, by name; revoke_usage() takes all of it.
+-- The functions that grant_usage() grants; revoke_usage() revokes all of them.
 SELECT idempotency.grant_usage('regress_idempotency_stranger');
 SELECT proname FROM member JOIN pg_proc AS p ON classid = 'pg_proc'::regclass AND objid = p.oid
 WHERE has_function_privilege('regress_idempotency_stranger', objid, 'EXECUTE') ORDER BY proname;
@@ -59,7 +59,7 @@ SELECT compiled();
 RESET ROLE;
 DROP ROLE regress_idempotency_stranger;
 
--- The role is one that exists; the right to call is no right to grant.
+-- The role must exist; the privilege to call grant_usage() is not one to grant.
 SELECT idempotency.grant_usage(NULL);
 SELECT idempotency.grant_usage(0::regrole);
 CREATE ROLE "regress ""idempotency"" $1";

@@ -39,7 +39,7 @@ SELECT idempotency.once('a', 'once');
 ROLLBACK;
 \set VERBOSITY default
 
--- a key that was claimed otherwise
+-- a key that was claimed by claim()
 SELECT outcome FROM idempotency.claim('with a request', 'once', '1', lease => '1 minute');
 SELECT idempotency.once('with a request', 'once');
 SELECT idempotency.complete('with a request', 'once', attempt => 1);
@@ -68,7 +68,7 @@ SELECT outcome FROM idempotency.claim('own', 'once');
 SELECT idempotency.once('own', 'once');
 ROLLBACK;
 \set VERBOSITY default
--- and the other way round: what once() has seen is done
+-- and the reverse: a key that once() has seen is completed
 SELECT outcome, status_code, response FROM idempotency.claim('a', 'once');
 SELECT outcome FROM idempotency.claim('a', 'once', '1');
 \set VERBOSITY sqlstate
@@ -87,16 +87,16 @@ INSERT INTO inbox SELECT message FROM delivery WHERE idempotency.once(message, '
 SELECT count(*), count(DISTINCT message) FROM inbox;
 TRUNCATE inbox;
 
--- a condition on what was delivered is asked first: other messages stay unseen
+-- other conditions are evaluated first: messages that they exclude stay unseen
 SELECT count(*) FROM delivery WHERE idempotency.once(message, 'once/condition') AND id <= 100;
 SELECT count(*) FROM idempotency.keys WHERE scope = 'once/condition';
 
--- LIMIT: what was not asked for stays unseen
+-- LIMIT: further messages stay unseen
 SELECT count(*) FROM (SELECT message FROM delivery WHERE idempotency.once(message, 'once/limit') LIMIT 10) AS ten;
 SELECT count(*) FROM idempotency.keys WHERE scope = 'once/limit';
 SELECT count(*) FROM (SELECT message FROM delivery WHERE idempotency.once(message, 'once/limit') LIMIT 1000) AS rest;
 
--- joined after the fact, in every way to join
+-- joined afterwards, by every method of joining
 CREATE FUNCTION joined(method text) RETURNS TABLE (plan text, messages bigint, different bigint, seen bigint) LANGUAGE plpgsql AS $$
 DECLARE
 	line text;

@@ -1,5 +1,5 @@
--- Bad key, mismatch, replay, in progress, recovered, expired, new: in this
--- order, whatever else is true of the claim.
+-- Bad key, mismatch, replay, in progress, recovered, expired, new: a claim is
+-- judged in this order.
 --
 -- Four stored states, each claimed with the same request or another, sent just
 -- now or too long ago.
@@ -18,7 +18,7 @@ FROM unnest(ARRAY['completed', 'failed', 'in progress']) WITH ORDINALITY AS k (k
 	 idempotency.claim(key, 'order_of_judgement', request, first_sent => clock_timestamp() - age, lease => '1 minute')
 ORDER BY number, request, age;
 
--- Lease run out: the request is compared before anything is taken over.
+-- The lease has expired: the request is compared before the key is taken over.
 SELECT outcome, attempt FROM idempotency.claim('run out', 'order_of_judgement', '1', lease => '1 ms');
 DO $$
 BEGIN
@@ -33,18 +33,18 @@ FROM idempotency.claim('run out', 'order_of_judgement');
 SELECT outcome, proceed, status_code, attempt
 FROM idempotency.claim('run out', 'order_of_judgement', '1', first_sent => clock_timestamp() - interval '2 days', lease => '1 minute');
 
--- Released: nothing is compared, the attempt goes on, and something is
--- stored, so that first_sent does not matter.
+-- Released: nothing is compared, the attempt continues, and since a row is
+-- stored, first_sent does not matter.
 SELECT outcome, proceed, status_code, attempt
 FROM idempotency.claim('released', 'order_of_judgement', '2', first_sent => clock_timestamp() - interval '2 days', lease => '1 minute');
 
--- Nothing stored.
+-- Nothing is stored.
 SELECT outcome, proceed, status_code, attempt
 FROM idempotency.claim('absent', 'order_of_judgement', '1', first_sent => clock_timestamp() - interval '2 days');
 SELECT outcome, proceed, status_code, attempt
 FROM idempotency.claim('absent', 'order_of_judgement', '1', first_sent => clock_timestamp(), lease => '1 minute');
 
--- A bad key is an error even where first_sent is too old or a row is stored.
+-- A bad key is an error even if first_sent is too old or a row is stored.
 SELECT outcome FROM idempotency.claim('', 'order_of_judgement', first_sent => '-infinity');
 SET idempotency.min_key_length = 10;
 SELECT outcome FROM idempotency.claim('completed', 'order_of_judgement', '1');
@@ -60,5 +60,5 @@ FROM idempotency.claim('own', 'order_of_judgement', '2', first_sent => '-infinit
 COMMIT;
 SELECT outcome, proceed, status_code FROM idempotency.claim('own', 'order_of_judgement', '2');
 
--- A mismatch and an answer of in progress change nothing.
+-- The outcomes mismatch and in_progress change nothing.
 SELECT key, status, attempt FROM idempotency.keys WHERE scope = 'order_of_judgement' ORDER BY key COLLATE "C";

@@ -1,6 +1,6 @@
--- A transaction that works for longer than its claim's slot of the wheel lasts
--- is still the owner: it does not become the owner a second time, and may
--- complete with a ttl that begins then.
+-- A transaction that works until its claim's slot is past is still the owner: it
+-- does not become the owner a second time, and may complete with a ttl that
+-- begins then.
 BEGIN;
 UPDATE idempotency.wheel SET until = clock_timestamp() + interval '1 s' WHERE slot = 0;
 SELECT outcome, attempt FROM idempotency.claim('key', 'owner_outlives_slot', ttl => '0.01 s', lease => '0.01 s');

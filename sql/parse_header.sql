@@ -59,7 +59,7 @@ SELECT * FROM refused('"k"', strict => NULL);
 SELECT * FROM refused('"key');
 \x
 
--- A malformed header is refused, never mended.
+-- A malformed header is refused, never repaired.
 SELECT header, code, message, detail
 FROM (VALUES
 	(1, '"8e03978e'),
@@ -86,7 +86,7 @@ ORDER BY n;
 SELECT code, message, detail FROM refused('"schlüssel"');
 SELECT code, message, detail FROM refused('schlüssel');
 
--- So is one with a malformed parameter, though parameters are ignored.
+-- So is a header with a malformed parameter, although parameters are ignored.
 SELECT header, code, detail
 FROM (VALUES
 	(1, '"k";'),
@@ -115,25 +115,25 @@ FROM (VALUES
 ) AS example (n, header), LATERAL refused(header)
 ORDER BY n;
 
--- A setting bounds the key's length, quotes and escapes not counted.
+-- A setting limits the length of the key, without quotes and escapes.
 SELECT length(idempotency.parse_header('"' || repeat('k', 255) || '"'));
 SELECT length(idempotency.parse_header('"' || repeat('\\', 255) || '"'));
 SELECT code, message, detail FROM refused('"' || repeat('k', 256) || '"');
 SELECT code, message, detail FROM refused(repeat('k', 256));
--- so has the header, parameters included
+-- the header is limited, too, including its parameters
 SELECT idempotency.parse_header('"k"' || repeat(';p', 32766));
 SELECT code, message, detail FROM refused('"k";' || repeat(';p', 32767));
 SET idempotency.max_key_length = 7;
 SELECT code, message, detail FROM refused('"8e03978e"');
 RESET idempotency.max_key_length;
 
--- Whether it is too short is for the claim to say, by the scope's policy.
+-- Only the claim decides whether a key is too short, by the policy of its scope.
 SET idempotency.min_key_length = 16;
 SELECT idempotency.parse_header('"8e03978e"');
 SELECT idempotency.claim(idempotency.parse_header('"8e03978e"'), 'parse_header');
 RESET idempotency.min_key_length;
 
--- Its errors take the prefix of the setting, as all do.
+-- Its errors have the prefix of the setting.
 SET idempotency.sqlstate_prefix = 'PT';
 SELECT code FROM refused('"8e03978e');
 RESET idempotency.sqlstate_prefix;

@@ -1,6 +1,6 @@
--- The policies of a scope determine the rules of a claim: in each field the
--- longest wins, the settings are their defaults, and explicit arguments
--- overrule all.
+-- The policies of a scope determine the rules of a claim: for each field, the
+-- policy with the longest scope that sets it applies, else the setting, and
+-- explicit arguments override all.
 CREATE FUNCTION terms(scope text, key text DEFAULT 'terms') RETURNS TABLE (ttl interval, lease interval) LANGUAGE plpgsql AS $$
 BEGIN
 	PERFORM idempotency.claim(terms.key, terms.scope, '1');
@@ -17,7 +17,7 @@ SELECT idempotency.set_policy('/', ttl => '7 hours');
 SELECT scope, terms.* FROM unnest('{policy, policy/, policy/x, policy/a, policy/a/x/y, policy/ab, policy/a/b, policy/a/b/c, policy/a/bc, policies, polic, policy-a,
 	policy/slash, policy/slash/, policy/slash/x, policy/slash/x/y, policy/slashes, /, /x, //, x/policy, Policy, "policy /"}'::text[]) AS scope, terms(scope);
 
--- the default of the database, under it the settings
+-- the default of the database, then the settings
 SET idempotency.default_ttl = '30 minutes';
 SET idempotency.default_lease = '30 seconds';
 SELECT scope, terms.* FROM unnest('{policy/a/b, policies, ""}'::text[]) AS scope, terms(scope);
@@ -28,7 +28,7 @@ SELECT scope, terms.* FROM unnest('{policy, policy/a/b, policies, "", x/y}'::tex
 RESET idempotency.default_ttl;
 RESET idempotency.default_lease;
 
--- a lease of zero is none, under a parent that has one
+-- a lease of zero means none, under a parent that has one
 SELECT idempotency.set_policy('policy/none', lease => '0');
 SELECT scope, terms.* FROM unnest('{policy/none, policy/none/x, policy/nonesuch}'::text[]) AS scope, terms(scope);
 SELECT idempotency.drop_policy('policy/none');
@@ -46,7 +46,7 @@ SELECT expires_at - claimed_at AS ttl FROM idempotency.claim('argument', 'policy
 SELECT lease_until - claimed_at AS lease FROM idempotency.lookup('argument', 'policy/a/b');
 SELECT idempotency.set_policy('policy/a/b', lease => '5 minutes', wait => '0');
 
--- the ttl holds for what comes after the claim, too; the lease is the claim's
+-- a later policy decides the ttl of the completion, but not the lease of the claim
 SELECT outcome FROM idempotency.claim('later', 'policy/a/b');
 SELECT idempotency.set_policy('policy/a/b', ttl => '20 hours', lease => '20 minutes');
 SELECT idempotency.heartbeat('later', 'policy/a/b', 1) < clock_timestamp() + interval '6 minutes' AS lease_of_the_claim;
@@ -119,7 +119,7 @@ SELECT idempotency.complete('k', 'policy/response/large', to_jsonb(repeat('x', 1
 COMMIT;
 SELECT outcome, length(response::text) FROM idempotency.claim('k', 'policy/response/large');
 
--- rolled back is as never made
+-- a policy that is rolled back
 BEGIN;
 SELECT idempotency.set_policy('policy/rollback', ttl => '9 hours');
 SELECT ttl FROM terms('policy/rollback/x');
@@ -134,7 +134,7 @@ ROLLBACK TO made;
 SELECT ttl FROM terms('policy/rollback/x');
 ROLLBACK;
 SELECT ttl FROM terms('policy/rollback/x');
--- a snapshot of before does not hide it
+-- an older snapshot does not hide the policy
 BEGIN ISOLATION LEVEL SERIALIZABLE;
 SELECT idempotency.set_policy('policy/rollback', ttl => '9 hours');
 SELECT ttl FROM terms('policy/rollback/x');
@@ -154,7 +154,7 @@ SELECT ttl FROM terms('policy/rollback/x');
 ROLLBACK;
 SELECT ttl FROM terms('policy/rollback/x');
 
--- many of them, and scopes of any kind
+-- many policies, and long scopes
 SELECT count(idempotency.set_policy('policy/many/' || n, ttl => make_interval(secs => n))) FROM generate_series(1, 2000) AS n;
 SELECT count(*) FROM generate_series(1, 2000, 7) AS n, terms('policy/many/' || n || '/x') AS t WHERE t.ttl = make_interval(secs => n);
 SELECT idempotency.set_policy('policy/' || repeat('x', 900), ttl => '13 hours');
@@ -182,7 +182,7 @@ SELECT idempotency.set_policy('bad', cache_errors => '{23, abc}');
 BEGIN READ ONLY;
 SELECT idempotency.set_policy('bad', ttl => '1 day');
 ROLLBACK;
--- nor may such a thing be written by hand
+-- the constraints refuse the same values
 INSERT INTO idempotency.policy (scope, ttl) VALUES ('bad', '0');
 INSERT INTO idempotency.policy (scope, lease) VALUES ('bad', '-1 s');
 INSERT INTO idempotency.policy (scope, wait) VALUES ('bad', '-1 s');

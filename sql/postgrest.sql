@@ -14,9 +14,9 @@ SELECT unnest(setconfig) FROM pg_db_role_setting WHERE setrole = 'regress_authen
 SET idempotency.sqlstate_prefix = 'PT';
 
 -- What PostgREST does for POST /rpc/pay: it sets the role, the headers and the
--- claims of the token, calls the function, and makes a status of the setting
--- response.status or of an SQLSTATE that begins with PT.  (Of other SQLSTATEs
--- it makes one by their class.)
+-- claims of the token, calls the function, and takes the status from the setting
+-- response.status or from an SQLSTATE that begins with PT.  (For other SQLSTATEs
+-- their class decides.)
 CREATE FUNCTION post_pay(customer text, headers jsonb, body jsonb)
 RETURNS TABLE (status text, answer jsonb)
 LANGUAGE plpgsql AS $$
@@ -47,7 +47,7 @@ $$;
 SELECT * FROM post_pay('alice', :'key', '{"amount": 4200}');
 SELECT * FROM post_pay('alice', :'key', '{"amount": 4200}');
 
--- 422: the key came with another request.
+-- 422: the same key with another request.
 SELECT * FROM post_pay('alice', :'key', '{"amount": 1}');
 
 -- Another customer's key is another key.
@@ -59,7 +59,7 @@ SELECT * FROM post_pay('alice', '{"idempotency-key": ""}', '{"amount": 4200}');
 SELECT * FROM post_pay('alice', '{"idempotency-key": "\"8e03978e"}', '{"amount": 4200}');
 SELECT * FROM post_pay('alice', '{"idempotency-key": "\"a\", \"b\""}', '{"amount": 4200}');
 
--- 409: somebody is at work on the key, and has committed that.
+-- 409: the key has a committed claim in progress.
 SELECT proceed FROM idempotency.claim('in-progress', 'payments/alice', '{"amount": 4200}', lease => '1 hour');
 SELECT status, answer ->> 'code' AS code, answer ->> 'message' AS message,
 	(answer ->> 'hint') ~ '^Send the same request again in 3(600|599) s\.$' AS hint

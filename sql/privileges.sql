@@ -25,7 +25,7 @@ SELECT outcome FROM idempotency.claim('moved', 'privileges', ttl => '1 hour');
 SELECT idempotency.complete('moved', 'privileges', '1', ttl => '30 days');
 COMMIT;
 
--- the way to a row is its scope and key, no other
+-- a row can be read by its scope and key only
 SELECT key FROM idempotency.keys;
 SELECT key FROM ONLY idempotency.keys;
 SELECT key FROM idempotency.keys_0;
@@ -49,7 +49,7 @@ SELECT relname, privilege
 FROM pg_class, unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']) AS privilege
 WHERE relnamespace = 'idempotency'::regnamespace AND relkind IN ('r', 'p') AND has_table_privilege(pg_class.oid, privilege);
 
--- a view of the application does not help: it reads as its owner
+-- a view of the application reads with the privileges of its owner
 CREATE TEMPORARY VIEW peep AS SELECT * FROM idempotency.keys;
 SELECT key FROM peep;
 RESET ROLE;

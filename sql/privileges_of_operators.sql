@@ -1,5 +1,5 @@
--- Policies and operation belong to the extension's owner; an operator may do
--- what was granted to the operator, and an application nothing of that.
+-- Policies and operation are reserved to the extension's owner; an operator may
+-- do what was granted to the operator, an application nothing of it.
 CREATE ROLE regress_idempotency_app;
 CREATE ROLE regress_idempotency_operator;
 CREATE ROLE regress_idempotency_watcher;
@@ -53,7 +53,7 @@ SELECT idempotency.set_policy('operators', ttl => '2 days');
 
 -- the owner
 SELECT * FROM allowed('none');
--- an application, before and after it is let in
+-- an application, before and after grant_usage()
 SELECT DISTINCT answer FROM allowed('regress_idempotency_app');
 SELECT idempotency.grant_usage('regress_idempotency_app');
 GRANT USAGE ON SCHEMA idempotency TO regress_idempotency_operator, regress_idempotency_watcher;
@@ -66,7 +66,7 @@ GRANT SELECT ON idempotency.in_flight TO regress_idempotency_watcher;
 GRANT EXECUTE ON FUNCTION idempotency.claims_in_flight TO regress_idempotency_watcher;
 SELECT * FROM allowed('regress_idempotency_watcher');
 
--- set_policy and drop_policy run as their owner, by no search_path of the caller
+-- set_policy and drop_policy run as their owner, and ignore the caller's search_path
 CREATE SCHEMA operators_trap;
 CREATE FUNCTION operators_trap.trap(text, text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'trapped'; END $$;
 CREATE OPERATOR operators_trap.= (LEFTARG = text, RIGHTARG = text, FUNCTION = operators_trap.trap);
@@ -78,7 +78,7 @@ SELECT idempotency.drop_policy('operators/trap');
 RESET ROLE;
 RESET search_path;
 
--- and everything else of theirs
+-- all other functions of operators are withheld from applications
 SELECT p.oid::regprocedure AS withheld FROM pg_proc AS p, pg_depend AS d
 WHERE p.pronamespace = 'idempotency'::regnamespace AND NOT has_function_privilege('regress_idempotency_app', p.oid, 'EXECUTE')
 	AND d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e' AND p.proname IN ('set_policy', 'drop_policy', 'forget', 'erase', 'announce_change')

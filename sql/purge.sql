@@ -14,7 +14,7 @@ SELECT idempotency.purge('purge/a');
 SELECT scope, count(*) FROM idempotency.keys GROUP BY scope;
 SELECT idempotency.purge('purge/a');
 
--- below it is what follows a slash
+-- scopes below begin after a slash
 SELECT pg_temp.fill('purge/c', 10, '1 day'), pg_temp.fill('purge/c/1', 10, '1 day'), pg_temp.fill('purge/c/1/x', 10, '1 year'),
 	pg_temp.fill('purge/c1', 10, '1 day'), pg_temp.fill('purge', 10, '1 day'), pg_temp.fill('', 10, '1 day'), pg_temp.fill('/', 10, '1 day');
 SELECT idempotency.purge('purge/c');
@@ -42,7 +42,7 @@ SELECT pg_temp.fill('purge/d', 5, '1 us'), pg_sleep(0.001);
 SELECT idempotency.purge('purge/d');
 SELECT count(*) FROM idempotency.keys WHERE scope = 'purge/d';
 
--- what the transaction has claimed itself: its owner knows, nobody else
+-- a claim of the same transaction
 BEGIN;
 SELECT outcome FROM idempotency.claim('own', 'purge/e');
 SELECT idempotency.purge('purge/e');
@@ -51,7 +51,7 @@ SELECT idempotency.complete('own', 'purge/e', '"second"');
 COMMIT;
 SELECT response FROM idempotency.lookup('own', 'purge/e');
 
--- misuse
+-- invalid arguments
 SELECT idempotency.purge(NULL);
 BEGIN READ ONLY;
 SELECT idempotency.purge('purge/a');

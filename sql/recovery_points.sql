@@ -7,14 +7,14 @@ SELECT outcome, attempt, recovery_point, state FROM idempotency.claim('key', 're
 SELECT idempotency.checkpoint('key', 'recovery_points', 'charged', '{"charge": "ch_1"}', 1);
 SELECT status, attempt, recovery_point, state, lease_until > clock_timestamp() + interval '50 s' AS renewed
 FROM idempotency.lookup('key', 'recovery_points');
--- no other session sees them before
+-- they are returned only to the owner that takes over
 SELECT outcome, recovery_point, state FROM idempotency.claim('key', 'recovery_points', '1');
 -- the later step replaces the one before
 SELECT idempotency.checkpoint('key', 'recovery_points', 'mailed', '{"mail": 7}', 1, '1 us');
 SELECT pg_sleep(0.001);
 SELECT outcome, proceed, attempt, recovery_point, state, response, resource_id
 FROM idempotency.claim('key', 'recovery_points', '1', lease => '1 us');
--- a successor who noted nothing hands on what it found
+-- an owner that has made no checkpoint passes on those of its predecessor
 SELECT pg_sleep(0.001);
 SELECT outcome, attempt, recovery_point, state FROM idempotency.claim('key', 'recovery_points', '1', lease => '1 us');
 -- a point without a state, a state without a point, neither
@@ -31,12 +31,12 @@ SELECT outcome, attempt, recovery_point, state FROM idempotency.claim('key', 're
 SELECT idempotency.checkpoint('key', 'recovery_points', '', 'null', 6, '1 us');
 SELECT pg_sleep(0.001);
 SELECT outcome, attempt, recovery_point = '' AS empty, state FROM idempotency.claim('key', 'recovery_points', '1', lease => '1 us');
--- a mismatch returns nothing of it
+-- a mismatch does not return them
 SELECT idempotency.checkpoint('key', 'recovery_points', 'secret', '"secret"', 7, '1 us');
 SELECT pg_sleep(0.001);
 SELECT outcome, recovery_point, state FROM idempotency.claim('key', 'recovery_points', '2');
 
--- noted in the transaction of the claim
+-- a checkpoint in the transaction of the claim
 BEGIN;
 SELECT outcome FROM idempotency.claim('own', 'recovery_points');
 SELECT idempotency.checkpoint('own', 'recovery_points', 'one', '1');
@@ -45,14 +45,14 @@ SELECT idempotency.checkpoint('own', 'recovery_points', 'two', '2', lease => '1 
 COMMIT;
 SELECT outcome, attempt, recovery_point, state FROM idempotency.claim('own', 'recovery_points', lease => '1 minute');
 
--- what a transaction noted and rolled back was not passed
+-- a checkpoint that is rolled back has no effect
 SELECT idempotency.checkpoint('own', 'recovery_points', 'three', '3', 2);
 BEGIN;
 SELECT idempotency.checkpoint('own', 'recovery_points', 'four', '4', 2);
 ROLLBACK;
 SELECT recovery_point, state FROM idempotency.lookup('own', 'recovery_points');
 
--- a release and an end leave none of it
+-- release and completion remove them
 SELECT idempotency.release('own', 'recovery_points', 2);
 SELECT recovery_point, state FROM idempotency.lookup('own', 'recovery_points');
 SELECT outcome, attempt, recovery_point, state FROM idempotency.claim('own', 'recovery_points', lease => '1 minute');

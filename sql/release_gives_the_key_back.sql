@@ -10,14 +10,14 @@ SELECT idempotency.release('key', 'release', 1);
 SELECT status, attempt, fingerprint, status_code, resource_id, response, recovery_point, state, lease_until, completed_at
 FROM idempotency.lookup('key', 'release');
 
--- the one who gave it back has nothing more to say
+-- the former owner can't change the key
 CALL pg_temp.show_error($$ SELECT idempotency.complete('key', 'release', attempt => 1) $$);
 CALL pg_temp.show_error($$ SELECT idempotency.fail('key', 'release', attempt => 1) $$);
 CALL pg_temp.show_error($$ SELECT idempotency.release('key', 'release', 1) $$);
 CALL pg_temp.show_error($$ SELECT idempotency.heartbeat('key', 'release', 1) $$);
 CALL pg_temp.show_error($$ SELECT idempotency.checkpoint('key', 'release', 'step', attempt => 1) $$);
 
--- another request, and only it
+-- the next claim may carry another request, which then counts
 SELECT outcome, proceed, status_code, attempt, recovery_point, state FROM idempotency.claim('key', 'release', '2', lease => '1 minute');
 SELECT outcome FROM idempotency.claim('key', 'release', '1');
 CALL pg_temp.show_error($$ SELECT idempotency.complete('key', 'release', '"first"', attempt => 1) $$);
@@ -25,7 +25,7 @@ SELECT idempotency.complete('key', 'release', '"second"', attempt => 2);
 SELECT outcome, response FROM idempotency.claim('key', 'release', '2');
 SELECT outcome, response FROM idempotency.claim('key', 'release', '1');
 
--- a completed key can't be given back
+-- a completed key can't be released
 CALL pg_temp.show_error($$ SELECT idempotency.release('key', 'release', 2) $$);
 SELECT outcome, response FROM idempotency.claim('key', 'release', '2');
 
@@ -39,7 +39,7 @@ BEGIN
 END $$;
 SELECT outcome, attempt FROM idempotency.claim('often', 'release', lease => '1 minute');
 
--- a release that is rolled back was none
+-- a release that is rolled back has no effect
 BEGIN;
 SELECT idempotency.release('often', 'release', 6);
 ROLLBACK;

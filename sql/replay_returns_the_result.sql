@@ -1,4 +1,4 @@
--- A replay carries what complete() stored, and nothing that belongs to owners.
+-- A replay returns what complete() stored, and nothing that only owners get.
 BEGIN;
 SELECT outcome, proceed, status_code, resource_id, response, attempt,
 	   recovery_point, state, retry_after,
@@ -34,7 +34,7 @@ COMMIT;
 SELECT outcome, status_code, resource_id = '' AS empty_id, response, response IS NULL AS no_response
 FROM idempotency.claim('null', 'replay_returns_the_result');
 
--- the first and the last status there is
+-- the lowest and the highest status
 BEGIN;
 SELECT outcome, idempotency.complete('s' || status, 'replay_returns_the_result', status_code => status)
 FROM generate_series(100, 599, 499) AS status,
@@ -61,7 +61,7 @@ SELECT idempotency.complete('later', 'replay_returns_the_result', '[1]', '1', 20
 SELECT outcome, status_code, resource_id, response
 FROM idempotency.claim('later', 'replay_returns_the_result', lease => '1 minute');
 
--- what the previous owner noted on its way is not part of the result
+-- the previous owner's checkpoints are not part of the result
 SELECT outcome FROM idempotency.claim('noted', 'replay_returns_the_result', lease => '1 minute');
 SELECT idempotency.checkpoint('noted', 'replay_returns_the_result', 'charged', '{"charge": 1}', 1);
 SELECT idempotency.complete('noted', 'replay_returns_the_result', '"done"', attempt => 1);

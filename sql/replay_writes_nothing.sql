@@ -14,7 +14,7 @@ CREATE TEMPORARY TABLE stored AS
 SELECT tableoid AS place, ctid AS version, xmin AS writer, xmax AS locker, k AS whole
 FROM idempotency.keys AS k WHERE scope = 'replay_writes_nothing';
 
--- no transaction id is needed, nor for being told no
+-- no transaction id is assigned, also for a mismatch
 BEGIN;
 SELECT outcome FROM idempotency.claim('key', 'replay_writes_nothing', '1');
 SELECT outcome FROM idempotency.claim('in two transactions', 'replay_writes_nothing');
@@ -29,8 +29,8 @@ SELECT outcome FROM idempotency.claim('other', 'replay_writes_nothing');
 SELECT pg_current_xact_id_if_assigned() IS NOT NULL AS assigned;
 ROLLBACK;
 
--- WAL that a call writes. The first session to read a page may prune it and
--- set hint bits, as any query may; the least of several readings is what the
+-- WAL that a call writes. The first session that reads a page may prune it and
+-- set hint bits, as any query may; the lowest of several readings is what the
 -- call needs.
 CREATE FUNCTION pg_temp.wal_records(query text) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
@@ -49,7 +49,7 @@ SELECT pg_temp.wal_records($$ SELECT * FROM idempotency.claim('key', 'replay_wri
 	   pg_temp.wal_records($$ SELECT * FROM idempotency.claim('key', 'replay_writes_nothing', '2', lease => '1 minute') $$) AS mismatch,
 	   pg_temp.wal_records($$ SELECT * FROM idempotency.claim('leased', 'replay_writes_nothing', '1', lease => '1 minute') $$) AS in_progress,
 	   pg_temp.wal_records($$ SELECT * FROM idempotency.lookup('key', 'replay_writes_nothing') $$) AS lookup;
--- the measure does see what a claim writes
+-- the function does see what a claim writes
 SELECT pg_temp.wal_records($$ SELECT * FROM idempotency.claim(gen_random_uuid()::text, 'replay_writes_nothing/new', lease => '1 minute') $$) > 0 AS claim;
 
 -- not even a row lock

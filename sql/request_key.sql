@@ -24,10 +24,10 @@ SELECT idempotency.request_key();
 SELECT set_config('request.headers', '{"idempotency-key": "8e03978e-40d5-43dd-bc93-6894a57f9324"}', true) <> '' AS set;
 SELECT idempotency.request_key();
 COMMIT;
--- The setting ends with the transaction, and the key with it.
+-- The setting is reset at the end of the transaction, and with it the key.
 SELECT idempotency.request_key();
 
--- It works where nothing may be written.
+-- It works in a read-only transaction.
 BEGIN READ ONLY;
 SELECT set_config('request.headers', '{"idempotency-key": "8e03978e"}', true) <> '' AS set;
 SELECT idempotency.request_key();
@@ -52,7 +52,7 @@ SELECT * FROM request_key_refused('idempotency-key: 8e03978e');
 SELECT * FROM request_key_refused('{"idempotency-key": "' || repeat('k', 256) || '"}');
 \x
 
--- The session is well after each of them.
+-- The session can go on after each of them.
 SELECT count(*) FROM generate_series(1, 1000) AS n, request_key_refused('{"n": ' || n || ',');
 
 DROP FUNCTION request_key_refused;

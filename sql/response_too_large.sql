@@ -11,22 +11,21 @@ SELECT idempotency.complete('key', 'response_too_large', '{"see": "/payments/id"
 COMMIT;
 SELECT outcome, status_code, resource_id, response FROM idempotency.claim('key', 'response_too_large');
 
--- without a savepoint all is lost, and the key is free
+-- without a savepoint the transaction is rolled back, and the key is free
 BEGIN;
 SELECT outcome FROM idempotency.claim('lost', 'response_too_large');
 SELECT idempotency.complete('lost', 'response_too_large', to_jsonb(repeat('x', 2000000)));
 COMMIT;
 SELECT count(*) FROM idempotency.lookup('lost', 'response_too_large');
 
--- in a later transaction the claim stays as it was
+-- in a later transaction the claim does not change
 SELECT outcome FROM idempotency.claim('later', 'response_too_large', lease => '1 minute');
 SELECT idempotency.complete('later', 'response_too_large', to_jsonb(repeat('x', 2000000)), attempt => 1);
 SELECT idempotency.fail('later', 'response_too_large', to_jsonb(repeat('x', 2000000)), attempt => 1);
 SELECT idempotency.checkpoint('later', 'response_too_large', 'step', to_jsonb(repeat('x', 2000000)), attempt => 1);
 SELECT status, attempt, recovery_point, state, response FROM idempotency.lookup('later', 'response_too_large');
 
--- What is measured is the jsonb, not the room it takes compressed, and the
--- last byte counts.
+-- The size is that of the jsonb without compression, to the byte.
 CREATE TABLE response (body jsonb);
 INSERT INTO response VALUES (to_jsonb(repeat('x', 1048576 - 8))), (to_jsonb(repeat('x', 1048576 - 7))), (to_jsonb(repeat('x', 10000000)));
 SELECT count(*) AS compressed FROM response WHERE pg_column_size(body) < 200000;
@@ -40,7 +39,7 @@ DROP TABLE response;
 SET idempotency.max_response_size = '3MB';
 SELECT outcome, idempotency.complete('allowed', 'response_too_large', to_jsonb(repeat('x', 2000000)))
 FROM idempotency.claim('allowed', 'response_too_large');
--- what is stored is replayed, whatever the setting says now
+-- a stored response is replayed, whatever the setting is then
 SET idempotency.max_response_size = '1kB';
 SELECT outcome, length(response #>> '{}') FROM idempotency.claim('allowed', 'response_too_large');
 RESET idempotency.max_response_size;
@@ -68,7 +67,7 @@ SELECT idempotency.complete('small', 'response_too_large/small', to_jsonb(repeat
 COMMIT;
 CREATE FUNCTION with_long_id(request jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT jsonb_build_object('id', repeat('r', 60)) $$;
 SELECT idempotency.execute('executed', 'response_too_large/small', 'with_long_id');
--- what issue() keeps for itself is not bounded by it
+-- the records of issue() are not limited
 SELECT idempotency.set_policy('', max_response_bytes => 0);
 SELECT length(idempotency.issue('response_too_large', 'cart'));
 SELECT idempotency.drop_policy('');

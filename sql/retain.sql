@@ -1,4 +1,4 @@
--- retain() keeps a result for another time, from now on.
+-- retain() sets a new ttl for a result, counted from now.
 SET client_min_messages = warning;
 TRUNCATE idempotency.keys;
 RESET client_min_messages;
@@ -6,7 +6,7 @@ UPDATE idempotency.wheel SET until = clock_timestamp() + (slot + 1) * interval '
 SELECT idempotency.once('k', 'retain', '30 minutes');
 SELECT slot FROM idempotency.keys;
 CREATE FUNCTION pg_temp.about(expires timestamptz, ttl interval) RETURNS boolean LANGUAGE sql RETURN expires BETWEEN clock_timestamp() + ttl - interval '1 minute' AND clock_timestamp() + ttl;
--- longer, in place and not (W1), and shorter
+-- longer, in the same slot and in another (W1), and shorter
 SELECT pg_temp.about(idempotency.retain('k', 'retain', '45 minutes'), '45 minutes');
 SELECT slot FROM idempotency.keys;
 SELECT pg_temp.about(idempotency.retain('k', 'retain', '150 minutes'), '150 minutes');
@@ -15,7 +15,7 @@ SELECT pg_temp.about(idempotency.retain('k', 'retain', '1 year'), '1 year');
 SELECT slot FROM idempotency.keys;
 SELECT pg_temp.about(idempotency.retain('k', 'retain', '10 minutes'), '10 minutes');
 SELECT idempotency.once('k', 'retain');
--- as long as the result is there
+-- only as long as the result is stored
 SELECT idempotency.retain('k', 'retain', '1 us') IS NOT NULL AS retained;
 SELECT pg_sleep(0.001);
 SELECT idempotency.retain('k', 'retain', '1 hour');
@@ -29,7 +29,7 @@ COMMIT;
 SELECT idempotency.erase('failed', 'retain');
 SELECT pg_temp.about(idempotency.retain('failed', 'retain', '2 hours'), '2 hours');
 SELECT outcome, status_code, pg_temp.about(expires_at, '2 hours') FROM idempotency.claim('failed', 'retain');
--- what has no result
+-- keys without a result
 SELECT idempotency.retain('unknown', 'retain', '1 hour');
 SELECT outcome FROM idempotency.claim('leased', 'retain', lease => '1 hour');
 SELECT idempotency.retain('leased', 'retain', '1 hour');

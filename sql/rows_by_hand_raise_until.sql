@@ -22,14 +22,14 @@ SELECT count(*), count(*) FILTER (WHERE expires_at > until) AS after_until
 FROM idempotency.keys JOIN (SELECT slot, max(until) AS until FROM idempotency.wheel GROUP BY slot) AS w USING (slot);
 SELECT outcome FROM idempotency.claim('k0', 'rows_by_hand');
 
--- into a slot's own table, as a restore does it
+-- into the table of a slot, as a restore does it
 TRUNCATE idempotency.keys;
 CALL pg_temp.let_slots_end();
 INSERT INTO idempotency.keys_0 (scope, key, status, attempt, expires_at, slot, hash) SELECT * FROM dump WHERE slot = 0;
 SELECT slots_cleared FROM idempotency.sweep();
 SELECT outcome FROM idempotency.claim('k0', 'rows_by_hand');
 
--- rows that do not reach so far leave the wheel alone
+-- rows that expire earlier do not change the wheel
 SELECT count(*) AS rows_before FROM idempotency.wheel \gset
 INSERT INTO idempotency.keys_1 (scope, key, status, attempt, expires_at, slot, hash)
 SELECT scope, 'early', status, attempt, clock_timestamp(), 1, idempotency.key_hash('early', scope) FROM dump WHERE slot = 1;

@@ -7,7 +7,7 @@ ROLLBACK TO before;
 SELECT count(*) FROM idempotency.lookup('claim', 'savepoints');
 SELECT outcome, attempt FROM idempotency.claim('claim', 'savepoints', '2');
 ROLLBACK TO before;
--- as often as anybody likes
+-- many times
 DO $$
 BEGIN
 	FOR n IN 1 .. 100 LOOP
@@ -44,7 +44,7 @@ RELEASE claimed;
 COMMIT;
 SELECT outcome, response FROM idempotency.claim('complete', 'savepoints');
 
--- takeover: the owner before is the owner again
+-- takeover: the earlier owner is the owner again
 SELECT outcome, attempt FROM idempotency.claim('takeover', 'savepoints', lease => '1 us');
 SELECT pg_sleep(0.001);
 BEGIN;
@@ -56,7 +56,7 @@ SELECT idempotency.complete('takeover', 'savepoints', '"first owner"', attempt =
 COMMIT;
 SELECT outcome, response FROM idempotency.claim('takeover', 'savepoints');
 
--- an error in the middle of a subtransaction that waits for nobody
+-- an error in a subtransaction
 BEGIN;
 SELECT outcome FROM idempotency.claim('error', 'savepoints');
 SAVEPOINT claimed;

@@ -8,7 +8,7 @@ SELECT outcome, proceed, attempt FROM idempotency.claim('key', 'second_claim', '
 SELECT outcome, proceed, status_code, attempt, retry_after, response, completed_at
 FROM idempotency.claim('key', 'second_claim', '1', wait => '1 hour');
 SELECT outcome, proceed, status_code, attempt, retry_after FROM idempotency.claim('key', 'second_claim', '1', wait => '0');
--- also where the lease has run out: the transaction is still at work
+-- also if the lease has expired: the transaction is still at work
 SELECT outcome, attempt FROM idempotency.claim('short', 'second_claim', lease => '1 us');
 SELECT pg_sleep(0.001);
 SELECT outcome, attempt, retry_after FROM idempotency.claim('short', 'second_claim', lease => '1 us');
@@ -26,7 +26,7 @@ ROLLBACK TO inner_transaction;
 SELECT outcome, attempt FROM idempotency.claim('key', 'second_claim', '1');
 SELECT idempotency.complete('key', 'second_claim', '"other result"', 'id', 201);
 SELECT outcome, proceed, status_code, resource_id, response, attempt, retry_after FROM idempotency.claim('key', 'second_claim', '1');
--- a completed claim has a request to be compared with
+-- the request is compared with that of a completed claim
 SELECT outcome, status_code, response FROM idempotency.claim('key', 'second_claim', '2');
 COMMIT;
 SELECT outcome, response FROM idempotency.claim('key', 'second_claim', '1');

@@ -11,7 +11,7 @@ SELECT idempotency.complete('terms', 'settings', attempt => 1);
 SELECT expires_at - completed_at AS ttl FROM idempotency.lookup('terms', 'settings');
 SELECT outcome FROM idempotency.claim('old', 'settings', first_sent => clock_timestamp() - interval '3 hours');
 
--- what a call says wins
+-- arguments override settings
 SELECT outcome, expires_at - claimed_at AS ttl FROM idempotency.claim('explicit', 'settings', ttl => '3 hours', lease => '4 s');
 SELECT lease_until - claimed_at AS lease FROM idempotency.lookup('explicit', 'settings');
 SELECT outcome FROM idempotency.claim('old', 'settings', ttl => '4 hours', first_sent => clock_timestamp() - interval '3 hours');
@@ -35,7 +35,7 @@ SELECT expires_at - claimed_at AS ttl FROM idempotency.claim('session', 'setting
 DROP FUNCTION claim_for_minutes;
 RESET idempotency.default_ttl;
 
--- the words of an interval and the units of a setting
+-- intervals in words, and with the units of settings
 SET idempotency.default_ttl = '36h';
 SELECT expires_at = claimed_at + interval '36 hours' AS ttl FROM idempotency.claim('36h', 'settings', lease => '1 minute');
 SET idempotency.default_ttl = '1 week 2 days 03:04:05';
@@ -44,7 +44,7 @@ SET idempotency.default_ttl = 'P1DT2H';
 SELECT expires_at = claimed_at + interval '1 day 2 hours' AS ttl FROM idempotency.claim('iso', 'settings', lease => '1 minute');
 RESET idempotency.default_ttl;
 
--- what is no interval, or not longer than zero, is refused
+-- an invalid interval, or one that is not longer than zero, is refused
 SET idempotency.default_ttl = '0';
 SET idempotency.default_ttl = '-1 day';
 SET idempotency.default_ttl = '';
@@ -64,7 +64,7 @@ RESET idempotency.default_wait;
 SHOW idempotency.default_ttl;
 SHOW idempotency.default_lease;
 
--- a number takes a unit, but zero
+-- a number other than zero needs a unit
 SET idempotency.default_ttl = '60';
 SET idempotency.default_ttl = 60;
 SET idempotency.default_ttl = ' 1.5 ';
@@ -77,7 +77,7 @@ RESET idempotency.default_wait;
 SET idempotency.wheel_tick = '3600';
 SHOW idempotency.wheel_tick;
 
--- what a call may not ask for, a setting may not either
+-- settings have the limits of arguments
 SET idempotency.default_ttl = '6000 years';
 SET idempotency.default_ttl = '-6000 years';
 SET idempotency.default_lease = '6000 years';
@@ -103,13 +103,13 @@ SELECT outcome FROM idempotency.claim(repeat('k', 8192), 'settings');
 SELECT outcome FROM idempotency.claim(repeat('k', 8193), 'settings');
 RESET idempotency.max_key_length;
 
--- they bound new keys: one claimed before can still be completed
+-- they limit new keys: a key that was claimed before can still be completed
 SELECT idempotency.heartbeat(repeat('k', 8192), 'settings', 1) > clock_timestamp() AS renewed;
 SELECT idempotency.complete(repeat('k', 8192), 'settings', '1', attempt => 1);
 SELECT status, response FROM idempotency.lookup(repeat('k', 8192), 'settings');
 SELECT outcome FROM idempotency.claim(repeat('k', 8192), 'settings');
 
--- no key can be longer than any setting allows
+-- no key can be longer than the highest value of the setting
 SELECT count(*) FROM idempotency.lookup(repeat('k', 8193), 'settings');
 SELECT idempotency.complete(repeat('k', 8193), 'settings', attempt => 1);
 
@@ -120,7 +120,7 @@ SELECT idempotency.complete('response', 'settings', to_jsonb(repeat('x', 1100)),
 SELECT idempotency.complete('response', 'settings', to_jsonb(repeat('x', 900)), attempt => 1);
 RESET idempotency.max_response_size;
 
--- bounds (the words of the error differ between versions of PostgreSQL)
+-- limits (the text of the error differs between versions of PostgreSQL)
 \set VERBOSITY sqlstate
 SET idempotency.min_key_length = 0;
 SET idempotency.min_key_length = 8193;

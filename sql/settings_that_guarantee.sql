@@ -25,14 +25,14 @@ SELECT count(*) FROM paid;
 
 SELECT name, context FROM pg_settings WHERE name LIKE 'idempotency.%' ORDER BY context COLLATE "C", name COLLATE "C";
 
--- anybody's is how long a claim waits
+-- every role may set how long a claim waits
 SET ROLE regress_idempotency_app;
 SET idempotency.default_wait = '1 s';
 RESET idempotency.default_wait;
 SELECT set_config('idempotency.sqlstate_prefix', 'PT', true);
 RESET ROLE;
 
--- An application that needs another may be granted it.
+-- The privilege to set another can be granted.
 GRANT SET ON PARAMETER idempotency.sqlstate_prefix TO regress_idempotency_app;
 SET ROLE regress_idempotency_app;
 SET idempotency.sqlstate_prefix = 'PT';

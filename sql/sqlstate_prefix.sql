@@ -19,7 +19,7 @@ SELECT idempotency.complete('key', 'sqlstate_prefix', to_jsonb(repeat('x', 10485
 SELECT idempotency.complete('taken over', 'sqlstate_prefix', attempt => 1);
 SELECT idempotency.complete('key', 'sqlstate_prefix');
 
--- an error that is PostgreSQL's own keeps its code
+-- PostgreSQL's own errors keep their codes
 BEGIN READ ONLY;
 SELECT idempotency.claim('key', 'sqlstate_prefix');
 ROLLBACK;
@@ -44,7 +44,7 @@ SET idempotency.sqlstate_prefix = '03';
 SELECT idempotency.claim('');
 \set VERBOSITY default
 
--- nothing else; the value before is kept
+-- nothing else; the setting keeps its value
 SET idempotency.sqlstate_prefix = 'ik';
 SET idempotency.sqlstate_prefix = 'I';
 SET idempotency.sqlstate_prefix = 'IKX';

@@ -8,14 +8,14 @@ ORDER BY attnum;
 
 SELECT obj_description('idempotency.stats'::regclass) ~ 'no rows unless idempotency is in shared_preload_libraries' AS "says where it has no rows";
 
--- Where the library is not preloaded nothing is counted, and all of it works.
+-- If the library is not preloaded, nothing is counted, and everything works.
 SELECT outcome FROM idempotency.claim('counted?', 'stats', lease => '1 minute');
 SELECT idempotency.complete('counted?', 'stats', attempt => 1);
 SELECT (count(*) > 0) = (current_setting('shared_preload_libraries') ~ 'idempotency') AS "rows only where preloaded"
 FROM idempotency.stats;
 SELECT idempotency.stats_reset();
 
--- An application sees nothing of it.
+-- An application can't read it.
 CREATE ROLE regress_stats_reader;
 SELECT idempotency.grant_usage('regress_stats_reader');
 SET ROLE regress_stats_reader;
@@ -25,7 +25,7 @@ SELECT * FROM idempotency.stats_counters();
 SELECT idempotency.stats_reset();
 RESET ROLE;
 
--- Until it is granted.
+-- It can be granted.
 GRANT SELECT ON idempotency.stats TO regress_stats_reader;
 GRANT EXECUTE ON FUNCTION idempotency.stats_counters() TO regress_stats_reader;
 SET ROLE regress_stats_reader;

@@ -5,7 +5,7 @@
 CREATE FUNCTION lay_wheel(start timestamptz) RETURNS void LANGUAGE sql AS
 $$TRUNCATE idempotency.keys; UPDATE idempotency.wheel SET until = start + (slot + 1) * interval '1 hour'$$;
 
--- Wait for the expiry of what a slot holds, and end its time there.
+-- Wait until all rows of a slot have expired, and make this its upper bound.
 CREATE FUNCTION end_slot(which smallint) RETURNS void LANGUAGE plpgsql AS
 $$BEGIN
 	PERFORM pg_sleep(extract(epoch FROM max(expires_at) - clock_timestamp())) FROM idempotency.keys WHERE slot = which;
@@ -13,7 +13,7 @@ $$BEGIN
 	PERFORM pg_sleep(0.001);
 END$$;
 
--- What lies where, and whether W1 holds.
+-- Which table holds each row, and whether W1 holds.
 CREATE VIEW stored AS
 SELECT k.scope, k.key, k.tableoid::regclass AS lies_in,
 	k.expires_at > clock_timestamp() AS live,
@@ -28,8 +28,8 @@ SELECT * FROM idempotency.sweep();
 SELECT pg_current_xact_id_if_assigned() IS NULL AS wrote_nothing;
 COMMIT;
 
--- A slot is emptied when its until is past, and no sooner; what lies elsewhere
--- stays.  The slot's next until is one tick after the last one.
+-- A slot is emptied when its upper bound is past, not before; rows in other slots
+-- stay.  The next upper bound is one tick after the last slot's.
 SELECT lay_wheel(clock_timestamp());
 SELECT outcome FROM idempotency.claim('a', 'sweep/slot', ttl => '0.2 s', lease => '0.1 s');
 SELECT outcome FROM idempotency.claim('b', 'sweep/slot', ttl => '0.1 s', lease => '0.1 s');
@@ -51,7 +51,7 @@ SELECT end_slot(2::smallint);
 SELECT * FROM idempotency.sweep();
 SELECT until > clock_timestamp() AS turned FROM idempotency.wheel WHERE slot = 2;
 
--- From keys_long, expired rows are deleted, at most as many as asked for.
+-- From keys_long, expired rows are deleted, at most the given number.
 SELECT lay_wheel(clock_timestamp() - interval '1 day');
 SELECT count(*) FROM generate_series(1, 5) AS n,
 	LATERAL idempotency.claim('short' || n, 'sweep/long', ttl => '0.1 s', lease => '0.1 s');
@@ -65,7 +65,7 @@ SELECT rows_deleted FROM idempotency.sweep();
 SELECT key, live FROM stored;
 SELECT rows_deleted FROM idempotency.sweep();
 
--- sweep_batch is the limit where none is given.
+-- sweep_batch is the default of the limit.
 SELECT lay_wheel(clock_timestamp() - interval '1 day');
 SELECT count(*) FROM generate_series(1, 5) AS n,
 	LATERAL idempotency.claim('short' || n, 'sweep/long', ttl => '0.1 s', lease => '0.1 s');
@@ -86,8 +86,8 @@ SELECT idempotency.complete('own', 'sweep/long', '1', ttl => '1 day');
 COMMIT;
 SELECT outcome, response FROM idempotency.claim('own', 'sweep/long');
 
--- Nor is a slot emptied that the transaction has written to; the next round
--- does it.
+-- A slot that the transaction has written to is not emptied either; the next
+-- round does it.
 SELECT lay_wheel(clock_timestamp());
 BEGIN;
 SELECT outcome FROM idempotency.claim('own', 'sweep/slot', ttl => '0.1 s', lease => '0.1 s');
@@ -110,7 +110,7 @@ SELECT count(*) FROM stored;
 SELECT slots_cleared FROM idempotency.sweep();
 SELECT count(*) FROM stored;
 
--- W4: an expired row counts as absent, whether it is still there or not, and
+-- W4: an expired row counts as absent, whether it is still stored or not, and
 -- claiming its key again leaves one live row.
 SELECT lay_wheel(clock_timestamp());
 SELECT outcome FROM idempotency.claim('again', 'sweep/slot', request => '1', ttl => '0.1 s', lease => '0.1 s');
@@ -126,7 +126,7 @@ SELECT rows_deleted FROM idempotency.sweep();
 SELECT outcome FROM idempotency.claim('again', 'sweep/slot', request => '2');
 SELECT outcome FROM idempotency.claim('again', 'sweep/long', request => '2');
 
--- Bad limits.
+-- Invalid limits.
 \set VERBOSITY sqlstate
 SELECT idempotency.sweep(-1);
 \set VERBOSITY default
@@ -134,7 +134,7 @@ BEGIN READ ONLY;
 SELECT idempotency.sweep();
 ROLLBACK;
 
--- Sweeping is the owner's until it is granted; then it needs nothing else.
+-- Only the owner may sweep until EXECUTE is granted, which is sufficient.
 CREATE ROLE regress_idempotency_sweeper;
 GRANT USAGE ON SCHEMA idempotency TO regress_idempotency_sweeper;
 SET ROLE regress_idempotency_sweeper;

@@ -19,7 +19,7 @@ SELECT idempotency.fail('one by default', 'ttl');
 COMMIT;
 SELECT counted_from('one by default', '1 day');
 
--- savepoints make no other transaction of it
+-- savepoints belong to the same transaction
 BEGIN;
 SAVEPOINT a;
 SELECT outcome FROM idempotency.claim('savepoint', 'ttl', ttl => '3 hours'), pg_sleep(0.001);
@@ -75,8 +75,8 @@ SELECT idempotency.complete('clock', 'ttl');
 SELECT completed_at > claimed_at + interval '1 ms' AS clock FROM idempotency.lookup('clock', 'ttl');
 COMMIT;
 
--- What is remembered longer or shorter than it was at first has one row, in a
--- table of the wheel that holds rows as old.
+-- A key whose ttl becomes longer or shorter has one row, in the table of the
+-- wheel for its expiry.
 CREATE TABLE term (number integer, ttl interval);
 INSERT INTO term VALUES (1, '1 s'), (2, '30 minutes'), (3, '23 hours'), (4, '1 day'), (5, '25 hours'), (6, '49 hours'),
 	(7, '5 days'), (8, '7 days'), (9, '8 days'), (10, '9 days'), (11, '30 days'), (12, '1 year'), (13, '5000 years');

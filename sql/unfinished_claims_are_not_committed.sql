@@ -76,7 +76,7 @@ COMMIT;
 -- taken over without a lease
 SELECT outcome FROM idempotency.claim('over', 'unfinished', lease => '1 us');
 SELECT outcome FROM idempotency.claim('over', 'unfinished');
--- completing twice, or noting a step, does not count twice
+-- completing twice, or a checkpoint, does not count twice
 BEGIN;
 SELECT outcome FROM idempotency.claim('twice', 'unfinished');
 SELECT outcome FROM idempotency.claim('other', 'unfinished');
@@ -85,11 +85,11 @@ SELECT idempotency.checkpoint('twice', 'unfinished', 'next step');
 SELECT idempotency.complete('twice', 'unfinished');
 SELECT idempotency.complete('twice', 'unfinished');
 COMMIT;
--- one that is answered is not the caller's to end
+-- a claim that does not proceed need not be ended
 SELECT outcome FROM idempotency.claim('leased', 'unfinished/ways');
 SELECT outcome FROM idempotency.claim('completed', 'unfinished/ways');
 
--- savepoints: what is rolled back is not counted, what is released is
+-- savepoints: claims that are rolled back are not counted, others are
 BEGIN;
 SAVEPOINT a;
 SELECT outcome FROM idempotency.claim('claimed and rolled back', 'unfinished');
@@ -215,7 +215,7 @@ SELECT outcome FROM idempotency.claim('trigger', 'unfinished');
 INSERT INTO pay VALUES ('trigger');
 COMMIT;
 SELECT status FROM idempotency.lookup('trigger', 'unfinished');
--- and one that claims counts, too
+-- and a claim of such a trigger counts, too
 CREATE OR REPLACE FUNCTION complete_row() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
 	PERFORM idempotency.claim(NEW.key, 'unfinished');
@@ -224,7 +224,7 @@ END $$;
 INSERT INTO pay VALUES ('claimed at commit');
 SELECT count(*) FROM pay WHERE key = 'claimed at commit';
 
--- execute() and once() end what they begin, whatever the policy says of leases
+-- execute() and once() end their claims, whatever the policy's lease is
 SET idempotency.default_lease = '1 hour';
 CREATE FUNCTION looks(request jsonb) RETURNS jsonb LANGUAGE sql AS $$
 	SELECT to_jsonb(l) -> 'lease_until' FROM idempotency.lookup('executed', 'unfinished') AS l;

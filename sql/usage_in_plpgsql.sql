@@ -33,8 +33,8 @@ SELECT pay('bad', 'b', -1);
 SELECT pay('bad', 'b', -1);
 SELECT account, amount FROM payment ORDER BY id;
 
--- Work that leaves the database: the claim is committed before it, the attempt
--- guards what comes after.
+-- Work that leaves the database: the claim is committed before the work, and the
+-- attempt protects the steps after it.
 CREATE PROCEDURE ship(request_key text, INOUT steps text DEFAULT '', stop_after text DEFAULT NULL) LANGUAGE plpgsql AS $$
 DECLARE
 	c idempotency.claim_result;
@@ -62,7 +62,7 @@ CALL ship('parcel');
 CALL ship('parcel');
 SELECT response, attempt FROM idempotency.lookup('parcel', 'plpgsql');
 
--- Being overtaken is an error that can be caught by its SQLSTATE.
+-- The error of a superseded owner can be caught by its SQLSTATE.
 SELECT outcome FROM idempotency.claim('overtaken', 'plpgsql', lease => '1 us');
 SELECT outcome, attempt FROM idempotency.claim('overtaken', 'plpgsql', lease => '1 minute');
 DO $$
@@ -86,7 +86,7 @@ BEGIN
 END $$;
 SELECT outcome, response FROM idempotency.claim('overtaken', 'plpgsql');
 
--- A response that is too large is caught, and a smaller one takes its place.
+-- The error of a response that is too large is caught, and a smaller one stored.
 DO $$
 BEGIN
 	PERFORM idempotency.claim('large', 'plpgsql');

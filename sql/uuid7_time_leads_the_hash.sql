@@ -24,19 +24,19 @@ SELECT key, leads(key) FROM (VALUES
 	('0193a4f2-7c1b-7def-8abc-0123456789a'),
 	('0193a4f2-7c1b-7def-8abc-0123456789' || E'\u00e9')) AS k (key);
 
--- lower and upper case are two keys, and so is each scope, of one time
+-- lower and upper case are two keys, and scopes differ, with the same time
 SELECT count(DISTINCT hash) AS hashes, count(DISTINCT left(hash::text, 13)) AS times
 FROM (VALUES ('0193a4f2-7c1b-7def-8abc-0123456789ab'), ('0193A4F2-7C1B-7DEF-8ABC-0123456789AB')) AS k (key),
 	(VALUES (''), ('a'), ('b')) AS s (scope), idempotency.key_hash(key, scope) AS hash;
 
--- the 80 bits behind the time depend on key and scope, all of them
+-- the 80 bits after the time all depend on key and scope
 SELECT count(DISTINCT right(replace(hash::text, '-', ''), 20)) AS hashes,
 	bit_or(('x' || right(replace(hash::text, '-', ''), 20))::bit(80)) = repeat('1', 80)::bit(80) AS bits_set,
 	bit_and(('x' || right(replace(hash::text, '-', ''), 20))::bit(80)) = repeat('0', 80)::bit(80) AS bits_clear
 FROM generate_series(1, 1000) AS n, idempotency.key_hash('0193a4f2-7c1b-7def-8abc-' || lpad(n::text, 12, '0'), 'uuid7') AS hash;
 
--- and the 64 that name the lock hold nothing of the time: a thousand keys of one
--- millisecond have as many locks.  (Without preload a command runs without one.)
+-- and the 64 bits that name the lock do not depend on the time: a thousand keys of
+-- one millisecond have a thousand locks.  (Without preload a command holds none.)
 CREATE FUNCTION lock_held(request jsonb) RETURNS jsonb LANGUAGE sql AS $$
 	SELECT to_jsonb(classid || ' ' || objid) FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'advisory' AND objsubid = 18756
 $$;

@@ -13,7 +13,7 @@ SELECT idempotency.release('run out', 'wait_zero', 2);
 SELECT outcome, attempt FROM idempotency.claim('run out', 'wait_zero', wait => '0', lease => '1 minute');
 SELECT outcome FROM idempotency.claim('old', 'wait_zero', wait => '0', first_sent => '-infinity');
 
--- against one's own transaction, the longest wait is none
+-- a claim of the same transaction is not waited for
 BEGIN;
 SELECT outcome FROM idempotency.claim('own', 'wait_zero', wait => '0', lease => '1 minute');
 SELECT outcome, retry_after FROM idempotency.claim('own', 'wait_zero', wait => '0');

@@ -19,8 +19,8 @@ TRUNCATE idempotency.keys;
 SELECT slots_cleared FROM idempotency.sweep();
 SELECT count(*), count(DISTINCT slot), misplaced('1 day') FROM idempotency.wheel;
 
--- Not at midnight, where all databases would turn at once: at a time that the
--- database has of its own.
+-- Not at midnight, when all databases would turn at once: each database has a
+-- time of its own.
 SELECT extract(epoch FROM min(until) - '2000-01-01 00:00Z') * 1000000 % 86400000000 =
 	(hashoidextended((SELECT oid FROM pg_database WHERE datname = current_database()), 0)::numeric + 18446744073709551616) % 18446744073709551616 % 86400000000
 	AS of_its_own
@@ -40,16 +40,16 @@ SELECT lay_wheel(clock_timestamp() - interval '130 minutes', '1 hour');
 SELECT slots_cleared FROM idempotency.sweep();
 SELECT misplaced('1 hour');
 
--- W5: nobody has swept for a long time and the wheel has run out.  Keys are
--- stored and found all the same, in keys_long.
+-- W5: no sweep has run for a long time, and all slots are past.  Keys are still
+-- stored and found, in keys_long.
 SELECT lay_wheel(clock_timestamp() - interval '1000 hours', '1 hour');
 SELECT outcome FROM idempotency.claim('k', 'wheel_tick', ttl => '4 hours', lease => '1 hour');
 SELECT idempotency.complete('k', 'wheel_tick', '1', attempt => 1);
 SELECT outcome, response FROM idempotency.claim('k', 'wheel_tick');
 SELECT tableoid::regclass AS lies_in FROM idempotency.keys WHERE scope = 'wheel_tick';
 
--- One round, and the wheel reaches as far ahead as ever.  What was stored
--- meanwhile is still found.
+-- After one round the wheel reaches eight ticks ahead again.  Keys that were
+-- stored meanwhile are found.
 SELECT slots_cleared FROM idempotency.sweep();
 SELECT misplaced('1 hour');
 SELECT outcome, response FROM idempotency.claim('k', 'wheel_tick');
@@ -76,9 +76,9 @@ SELECT count(*) FROM generate_series(4, 40) AS n,
 SELECT count(*) AS outside FROM idempotency.keys JOIN idempotency.wheel USING (slot) WHERE expires_at > until;
 SELECT count(*) AS found FROM generate_series(1, 40) AS n, LATERAL idempotency.lookup('n' || n, 'wheel_tick');
 
--- A clock that was ten years ahead for one sweep: empty slots come back with the
--- next one.  A slot with a key stays; its expired rows are deleted meanwhile, and
--- then it comes back, too.
+-- A clock that was ten years ahead for one sweep: the next sweep lays empty slots
+-- again.  A slot with a live key stays until its rows have expired and been
+-- deleted; then it is laid again, too.
 SET idempotency.wheel_tick = '1 hour';
 SELECT lay_wheel(clock_timestamp() + interval '10 years', '1 hour');
 SELECT outcome FROM idempotency.claim('soon', 'wheel_tick', ttl => '1 ms', lease => '1 ms');
@@ -103,13 +103,13 @@ UPDATE idempotency.wheel SET until = clock_timestamp() - interval '3 hours' WHER
 SELECT slots_cleared FROM idempotency.sweep();
 SELECT misplaced('1 hour'), count(*) FROM idempotency.wheel;
 
--- A slot that never ends, and slots at one tick.
+-- A slot without an end, and two slots with the same upper bound.
 UPDATE idempotency.wheel SET until = 'infinity' WHERE slot = 3;
 UPDATE idempotency.wheel SET until = (SELECT until FROM idempotency.wheel WHERE slot = 5) WHERE slot = 6;
 SELECT slots_cleared FROM idempotency.sweep();
 SELECT misplaced('1 hour');
 
--- The tick is an interval longer than zero, and an administrator's.
+-- The tick is an interval longer than zero, and only an administrator may set it.
 SET idempotency.wheel_tick = '0';
 SET idempotency.wheel_tick = '-1 day';
 SET idempotency.wheel_tick = '11 years';

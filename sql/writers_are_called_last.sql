@@ -10,7 +10,7 @@ SELECT scope, key, status FROM idempotency.keys WHERE scope LIKE 'last%' ORDER B
 SELECT key, scope FROM idempotency.keys WHERE idempotency.forget(key, scope) AND costly_condition(scope) ORDER BY scope;
 SELECT scope, key, status FROM idempotency.keys WHERE scope LIKE 'last%' ORDER BY scope;
 
--- none is left out: what has a lower cost only reads
+-- no function is missing: those with a lower cost only read
 SELECT p.proname
 FROM pg_proc AS p
 JOIN pg_depend AS d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
