@@ -61,6 +61,7 @@
 #include "error.h"
 #include "key/fingerprint.h"
 #include "miscadmin.h"
+#include "store/choice.h"
 #include "store/deferred.h"
 #include "interval.h"
 #include "utils/builtins.h"
@@ -218,7 +219,7 @@ answer(Claim *claim, Outcome outcome, const Probe *probe)
 	if (claim->row_known)
 		claim->row = probe->row;
 	if (outcome == OUTCOME_REPLAY)
-		store_detach(&claim->row);
+		keyrow_detach(&claim->row);
 	count_outcome(claim);
 }
 

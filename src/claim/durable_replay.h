@@ -8,7 +8,7 @@
 #ifndef IDEMPOTENCY_DURABLE_REPLAY_H
 #define IDEMPOTENCY_DURABLE_REPLAY_H
 
-#include "store/store.h"
+#include "store/keyrow.h"
 
 /*
  * Whether a row that was read may be replayed without a wait: no standby is

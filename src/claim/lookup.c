@@ -43,7 +43,7 @@ lookup_key(const IdempotencyKey *key, KeyRow *row)
 		found = probe.found && probe.row.expires_at > now;
 		if (found)
 		{
-			store_detach(&probe.row);
+			keyrow_detach(&probe.row);
 			*row = probe.row;
 		}
 		store_close(&store);
@@ -80,7 +80,7 @@ idempotency_lookup(PG_FUNCTION_ARGS)
 		make_key(&key, text_from_arg(fcinfo, 0), text_from_arg(fcinfo, 1));
 		check_known_key_length(&key);
 		if (lookup_key(&key, &row))
-			context->user_fctx = DatumGetPointer(store_row_datum(&key, &row));
+			context->user_fctx = DatumGetPointer(keyrow_datum(&key, &row));
 		MemoryContextSwitchTo(caller);
 	}
 

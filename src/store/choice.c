@@ -23,7 +23,7 @@
  *		  on the leaves, and then refuses because of A's row.
  *		- A has chosen, and has not locked a leaf: A waits for B's locks.  When
  *		  A gets the lock of a leaf it accepts the message about B's new table,
- *		  and the check before the write fails: check_store_in_use().
+ *		  and the check before the write fails: check_local_store_in_use().
  *
  * The same holds for undistribute(), except that A finds the table missing.
  *
@@ -33,13 +33,14 @@
 
 #include "citus.h"
 #include "guc.h"
-#include "store/store.h"
+#include "objects.h"
+#include "store/choice.h"
 
 typedef struct Choice
 {
-	const StoreMethods *methods;	/* NULL: not chosen yet */
+	bool		distributed;
 	bool		refuses_claims;
-	uint64		generation;
+	uint64		generation;		/* 0: not chosen yet */
 	int			by;
 } Choice;
 
@@ -67,7 +68,7 @@ choose_store(Choice *choice)
 				 errdetail("The setting idempotency.store is \"distributed\", and the table \"idempotency.%s\" does not exist.",
 						   DISTRIBUTED_KEYS),
 				 errhint("Call idempotency.distribute() to create it, or set idempotency.store to \"auto\".")));
-	choice->methods = distributed ? &distributed_store : &local_store;
+	choice->distributed = distributed;
 	choice->refuses_claims = store_setting != STORE_LOCAL && citus_has_other_nodes() &&
 		!(distributed && is_distributed_by_citus(table));
 }
@@ -75,8 +76,7 @@ choose_store(Choice *choice)
 static inline const Choice *
 store_in_use(void)
 {
-	if (chosen.methods == NULL || chosen.generation != objects_generation() ||
-		chosen.by != store_setting)
+	if (chosen.generation != objects_generation() || chosen.by != store_setting)
 	{
 		/* If a message arrives meanwhile, the next call chooses again. */
 		Choice		choice = {.generation = objects_generation(),.by = store_setting};
@@ -87,11 +87,10 @@ store_in_use(void)
 	return &chosen;
 }
 
-void
-store_open(Store *store)
+bool
+distributed_store_in_use(void)
 {
-	store_open_local(store);
-	store->methods = store_in_use()->methods;
+	return store_in_use()->distributed;
 }
 
 void
@@ -105,16 +104,16 @@ check_claims_admitted(void)
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("idempotency keys can't be stored on one node of a Citus cluster"),
 			 errdetail("The cluster has several nodes: each would accept the same key, and none could commit a key together with rows of another node."),
-			 choice->methods == &distributed_store ?
+			 choice->distributed ?
 			 errhint("Distribute the table \"idempotency.%s\" by create_distributed_table(), by its column tenant and colocated with the rows that the keys protect.",
 					 DISTRIBUTED_KEYS) :
 			 errhint("Call idempotency.distribute() with the table whose rows the keys protect. Set idempotency.store to \"local\" only if all work is done on this node and none of its rows are distributed.")));
 }
 
 void
-check_store_in_use(const Store *store)
+check_local_store_in_use(void)
 {
-	if (store->methods != store_in_use()->methods)
+	if (store_in_use()->distributed)
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("the store of idempotency keys was changed concurrently"),

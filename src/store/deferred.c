@@ -78,6 +78,7 @@
 #include "compat.h"
 #include "miscadmin.h"
 #include "store/deferred.h"
+#include "store/keylock.h"
 #include "storage/ipc.h"
 #include "storage/lwlock.h"
 #include "storage/procarray.h"

@@ -8,7 +8,7 @@
 #ifndef IDEMPOTENCY_DEFERRED_H
 #define IDEMPOTENCY_DEFERRED_H
 
-#include "store/store.h"
+#include "store/keyrow.h"
 
 /*
  * Request the shared memory; called when the library is loaded.  Does nothing

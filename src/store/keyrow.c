@@ -19,6 +19,7 @@
 #include "catalog/pg_type.h"
 #include "compat.h"
 #include "funcapi.h"
+#include "objects.h"
 #include "store/keyrow.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
@@ -213,7 +214,7 @@ detached(void *value)
 }
 
 void
-store_detach(KeyRow *row)
+keyrow_detach(KeyRow *row)
 {
 	row->resource_id = detached(row->resource_id);
 	row->response = detached(row->response);
@@ -222,7 +223,7 @@ store_detach(KeyRow *row)
 }
 
 Datum
-store_row_datum(const IdempotencyKey *key, const KeyRow *row)
+keyrow_datum(const IdempotencyKey *key, const KeyRow *row)
 {
 	TupleDesc	desc = lookup_rowtype_tupdesc(objects()->keys_type, -1);
 	Datum		values[KEYS_COLUMNS];

@@ -1,14 +1,90 @@
 /*-------------------------------------------------------------------------
  *
  * keyrow.h
- *	  From a row of idempotency.keys to KeyRow, and back; for the stores alone.
+ *	  A stored key: KeyRow, from a row of idempotency.keys and back.
  *
  *-------------------------------------------------------------------------
  */
 #ifndef IDEMPOTENCY_KEYROW_H
 #define IDEMPOTENCY_KEYROW_H
 
-#include "store/store.h"
+#include "executor/tuptable.h"
+#include "key/keyname.h"
+#include "storage/itemptr.h"
+#include "utils/jsonb.h"
+#include "utils/relcache.h"
+#include "utils/timestamp.h"
+
+typedef enum KeyStatus
+{
+	KEY_IN_PROGRESS,
+	KEY_COMPLETED,
+	KEY_FAILED,
+	KEY_RELEASED,
+	KEY_ISSUED,
+	KEY_ERASED
+} KeyStatus;
+
+/* Represent SQL NULL for types that are not pointers. */
+#define NO_STATUS_CODE	0
+#define NO_TIME			DT_NOBEGIN
+
+/*
+ * One version of a key's row.  Values may still be toasted.  A row that a
+ * probe found is complete: pass it to store_write() with fields changed.
+ */
+typedef struct KeyRow
+{
+	KeyStatus	status;
+	int32		attempt;
+	int32		status_code;	/* or NO_STATUS_CODE */
+	bytea	   *fingerprint;	/* pointers: or NULL */
+	text	   *resource_id;
+	Jsonb	   *response;
+	text	   *recovery_point;
+	Jsonb	   *state;
+	Interval   *ttl;			/* argument of the claim, or NULL */
+	Interval   *lease;			/* of the claim; NULL if it has none */
+	TimestampTz lease_until;	/* or NO_TIME, as the next two */
+	TimestampTz claimed_at;
+	TimestampTz completed_at;
+	TimestampTz expires_at;
+	bool		claimed_here;	/* the current transaction began the attempt */
+	bool		unfinished;		/* it did as this row is stored, and the claim
+								 * must end before the commit */
+
+	/* The store's own. */
+	bool		stored;			/* the rest is valid */
+	bool		own;			/* written by the current transaction */
+	TransactionId writer;		/* local: transaction that wrote this version */
+	TransactionId claim_xid;	/* local: top-level transaction of the claim */
+	int			leaf;
+	ItemPointerData tid;
+	pg_uuid_t	version;		/* distributed: of this version of the row, */
+	pg_uuid_t	claim_version;	/* and of the one that began the attempt */
+} KeyRow;
+
+/* Whether the row is a claim that must end before the current transaction commits. */
+static inline bool
+keyrow_must_end(const KeyRow *row)
+{
+	return row->claimed_here && row->status == KEY_IN_PROGRESS &&
+		row->lease_until == NO_TIME;
+}
+
+/*
+ * Fetch the row's out-of-line values, so that it can be read after the store
+ * is closed, when the tables may be emptied.
+ */
+extern void keyrow_detach(KeyRow *row);
+
+/* The row as a row of type idempotency.keys. */
+extern Datum keyrow_datum(const IdempotencyKey *key, const KeyRow *row);
+
+/* ----------------------------------------------------------------
+ *		For the stores alone
+ * ----------------------------------------------------------------
+ */
 
 /* The columns of the table, by number. */
 enum

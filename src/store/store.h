@@ -6,7 +6,7 @@
  * Code above this interface knows keys and rows, not tables.  There are two
  * stores with the same functions: the local one, in the tables of the expiry
  * wheel (local.c), and the distributed one, in a table that Citus may
- * distribute over many servers (distributed.c). choice.c chooses.
+ * distribute over many servers (distributed.c).  choice.c chooses.
  *
  * Both follow one protocol: take the key's lock, probe, judge, write, release
  * the lock.  The distributed store has no lock of a key.  There a write
@@ -21,66 +21,13 @@
 #define IDEMPOTENCY_STORE_H
 
 #include "executor/tuptable.h"
-#include "store/keylock.h"
-#include "key/keyname.h"
-#include "nodes/pg_list.h"
 #include "storage/block.h"
-#include "storage/itemptr.h"
-#include "utils/jsonb.h"
+#include "store/keylock.h"
+#include "store/keyrow.h"
+#include "store/local/leaf.h"
+#include "store/unfinished.h"
 #include "utils/relcache.h"
 #include "utils/snapshot.h"
-#include "utils/timestamp.h"
-#include "store/local/wheel.h"
-#include "store/unfinished.h"
-
-typedef enum KeyStatus
-{
-	KEY_IN_PROGRESS,
-	KEY_COMPLETED,
-	KEY_FAILED,
-	KEY_RELEASED,
-	KEY_ISSUED,
-	KEY_ERASED
-} KeyStatus;
-
-/* Represent SQL NULL for types that are not pointers. */
-#define NO_STATUS_CODE	0
-#define NO_TIME			DT_NOBEGIN
-
-/*
- * One version of a key's row.  Values may still be toasted.  A row that a
- * probe found is complete: pass it to store_write() with fields changed.
- */
-typedef struct KeyRow
-{
-	KeyStatus	status;
-	int32		attempt;
-	int32		status_code;	/* or NO_STATUS_CODE */
-	bytea	   *fingerprint;	/* pointers: or NULL */
-	text	   *resource_id;
-	Jsonb	   *response;
-	text	   *recovery_point;
-	Jsonb	   *state;
-	Interval   *ttl;			/* argument of the claim, or NULL */
-	Interval   *lease;			/* of the claim; NULL if it has none */
-	TimestampTz lease_until;	/* or NO_TIME, as the next two */
-	TimestampTz claimed_at;
-	TimestampTz completed_at;
-	TimestampTz expires_at;
-	bool		claimed_here;	/* the current transaction began the attempt */
-	bool		unfinished;		/* it did as this row is stored, and the claim
-								 * must end before the commit */
-
-	/* The store's own. */
-	bool		stored;			/* the rest is valid */
-	bool		own;			/* written by the current transaction */
-	TransactionId writer;		/* local: transaction that wrote this version */
-	TransactionId claim_xid;	/* local: top-level transaction of the claim */
-	int			leaf;
-	ItemPointerData tid;
-	pg_uuid_t	version;		/* distributed: of this version of the row, */
-	pg_uuid_t	claim_version;	/* and of the one that began the attempt */
-} KeyRow;
 
 /*
  * What there is under a key.
@@ -111,30 +58,12 @@ typedef enum WriteResult
 								 * works on the key, and the limit has run out */
 } WriteResult;
 
-/* A store that one call has open. Callers use no field but writes_first. */
+/* A store that one call has open.  Callers use no field. */
 typedef struct Store
 {
 	const struct StoreMethods *methods;
-	MemoryContext context;
-
-	/* The tables of the local store. */
-	Wheel		wheel;
-	Relation	heap[LEAVES];
-	Relation	index[LEAVES];
-	struct IndexInfo *index_info[LEAVES];
-	LOCKMODE	lock[LEAVES];	/* when it was opened */
-	bool		written[LEAVES];
-	TupleTableSlot *read_tts;
-	TupleTableSlot *write_tts;
+	Leaves		leaves;			/* the tables of the local store */
 } Store;
-
-/* Whether the row is a claim that must end before the current transaction commits. */
-static inline bool
-keyrow_must_end(const KeyRow *row)
-{
-	return row->claimed_here && row->status == KEY_IN_PROGRESS &&
-		row->lease_until == NO_TIME;
-}
 
 /* Set whether a changed row is such a claim from now on. */
 static inline void
@@ -182,18 +111,6 @@ extern void store_open(Store *store);
 
 /* Open the local store, whichever is in use. */
 extern void store_open_local(Store *store);
-
-/*
- * Check that claims may be made in the store in use: raises
- * OBJECT_NOT_IN_PREREQUISITE_STATE if another node could make the same claim.
- */
-extern void check_claims_admitted(void);
-
-/*
- * Raise T_R_SERIALIZATION_FAILURE if a store is no longer the one in use.
- * Called before a write, when the table is locked against distribute().
- */
-extern void check_store_in_use(const Store *store);
 
 /*
  * Whether a claim has to write before it reads: it begins with the write that
@@ -420,15 +337,6 @@ extern bool store_walk_delete(LongWalk *walk);
  * to its end will be read again.
  */
 extern void store_walk_pause(LongWalk *walk);
-
-/*
- * Fetch the row's out-of-line values, so that it can be read after the store
- * is closed, when the tables may be emptied.
- */
-extern void store_detach(KeyRow *row);
-
-/* The probed row as a row of type idempotency.keys. */
-extern Datum store_row_datum(const IdempotencyKey *key, const KeyRow *row);
 
 /*
  * A scan of some leaves for all rows, including expired ones, that are

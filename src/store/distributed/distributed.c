@@ -42,6 +42,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "store/choice.h"
 #include "store/distributed/row_version.h"
 #include "store/distributed/statement.h"
 #include "store/distributed/distributed_scan.h"

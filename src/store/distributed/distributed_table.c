@@ -30,6 +30,7 @@
 #include "compat.h"
 #include "store/distributed/distributed_table.h"
 #include "error.h"
+#include "objects.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"

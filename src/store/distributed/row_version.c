@@ -15,6 +15,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "objects.h"
 #include "store/distributed/row_version.h"
 #include "store/distributed/distributed_table.h"
 

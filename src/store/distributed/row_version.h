@@ -8,7 +8,7 @@
 #ifndef IDEMPOTENCY_ROW_VERSION_H
 #define IDEMPOTENCY_ROW_VERSION_H
 
-#include "store/store.h"
+#include "store/keyrow.h"
 
 /* A version of the current transaction that no row has had. */
 extern void new_version(pg_uuid_t *version);

@@ -54,6 +54,7 @@
 
 #include "access/xact.h"
 #include "miscadmin.h"
+#include "objects.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
 #include "store/distributed/statement.h"

@@ -10,6 +10,7 @@
 #define IDEMPOTENCY_STATEMENT_H
 
 #include "store/distributed/distributed_table.h"
+#include "store/wait.h"
 #include "executor/spi.h"
 
 typedef enum StatementKind

@@ -47,17 +47,10 @@
 #include "utils/resowner.h"
 
 void
-store_open_local(Store *store)
+leaves_init(Leaves *leaves)
 {
-	memset(store, 0, sizeof(*store));
-	store->methods = &local_store;
-	store->context = CurrentMemoryContext;
-}
-
-void
-leaf_refresh(Store *store)
-{
-	wheel_read(&store->wheel);
+	memset(leaves, 0, sizeof(*leaves));
+	leaves->context = CurrentMemoryContext;
 }
 
 /*
@@ -104,131 +97,131 @@ unlock_for_transaction(Oid relid, LOCKMODE lock)
 
 /* Have a leaf open; false if its lock is not free and not to be waited for. */
 static bool
-lock_and_open(Store *store, int leaf, LOCKMODE lock, bool wait)
+lock_and_open(Leaves *leaves, int leaf, LOCKMODE lock, bool wait)
 {
 	Oid			relid = objects()->leaf[leaf];
 
 	if (!lock_for_transaction(relid, lock, wait))
 		return false;
-	store->heap[leaf] = table_open(relid, NoLock);
-	store->lock[leaf] = lock;
-	check_leaf(store->heap[leaf], leaf);
+	leaves->heap[leaf] = table_open(relid, NoLock);
+	leaves->lock[leaf] = lock;
+	check_leaf(leaves->heap[leaf], leaf);
 	return true;
 }
 
 void
-leaf_open(Store *store, int leaf)
+leaf_open(Leaves *leaves, int leaf)
 {
-	if (store->heap[leaf] == NULL)
-		(void) lock_and_open(store, leaf, RowExclusiveLock, true);
+	if (leaves->heap[leaf] == NULL)
+		(void) lock_and_open(leaves, leaf, RowExclusiveLock, true);
 }
 
 bool
-leaf_open_if_free(Store *store, int leaf)
+leaf_open_if_free(Leaves *leaves, int leaf)
 {
-	return store->heap[leaf] != NULL ||
-		lock_and_open(store, leaf, RowExclusiveLock, false);
+	return leaves->heap[leaf] != NULL ||
+		lock_and_open(leaves, leaf, RowExclusiveLock, false);
 }
 
 bool
-leaf_open_past(Store *store, int leaf)
+leaf_open_past(Leaves *leaves, int leaf)
 {
-	if (store->heap[leaf] != NULL ||
-		lock_and_open(store, leaf, AccessShareLock, false))
+	if (leaves->heap[leaf] != NULL ||
+		lock_and_open(leaves, leaf, AccessShareLock, false))
 		return true;
 	if (RecoveryInProgress() || wheel_is_turning(leaf))
 		return false;
-	return lock_and_open(store, leaf, AccessShareLock, true);
+	return lock_and_open(leaves, leaf, AccessShareLock, true);
 }
 
 void
-leaf_write(Store *store, int leaf)
+leaf_write(Leaves *leaves, int leaf)
 {
-	leaf_open(store, leaf);
-	if (store->lock[leaf] != RowExclusiveLock)
-		(void) lock_for_transaction(RelationGetRelid(store->heap[leaf]),
+	leaf_open(leaves, leaf);
+	if (leaves->lock[leaf] != RowExclusiveLock)
+		(void) lock_for_transaction(RelationGetRelid(leaves->heap[leaf]),
 									RowExclusiveLock, true);
-	store->written[leaf] = true;
+	leaves->written[leaf] = true;
 }
 
 void
-leaf_open_index(Store *store, int leaf)
+leaf_open_index(Leaves *leaves, int leaf)
 {
-	if (store->index[leaf] == NULL)
+	if (leaves->index[leaf] == NULL)
 	{
 		Oid			relid = objects()->leaf_index[leaf];
 
-		(void) lock_for_transaction(relid, store->lock[leaf], true);
-		store->index[leaf] = index_open(relid, NoLock);
-		keyrow_check_index(store->index[leaf]);
+		(void) lock_for_transaction(relid, leaves->lock[leaf], true);
+		leaves->index[leaf] = index_open(relid, NoLock);
+		keyrow_check_index(leaves->index[leaf]);
 	}
 }
 
 TupleTableSlot *
-leaf_read_tts(Store *store, int leaf)
+leaf_read_tts(Leaves *leaves, int leaf)
 {
-	if (store->read_tts == NULL)
+	if (leaves->read_tts == NULL)
 	{
-		MemoryContext caller = MemoryContextSwitchTo(store->context);
+		MemoryContext caller = MemoryContextSwitchTo(leaves->context);
 
-		store->read_tts = table_slot_create(store->heap[leaf], NULL);
+		leaves->read_tts = table_slot_create(leaves->heap[leaf], NULL);
 		MemoryContextSwitchTo(caller);
 	}
-	return store->read_tts;
+	return leaves->read_tts;
 }
 
 TupleTableSlot *
-leaf_write_tts(Store *store, int leaf)
+leaf_write_tts(Leaves *leaves, int leaf)
 {
-	if (store->write_tts == NULL)
+	if (leaves->write_tts == NULL)
 	{
-		MemoryContext caller = MemoryContextSwitchTo(store->context);
+		MemoryContext caller = MemoryContextSwitchTo(leaves->context);
 
-		store->write_tts = MakeSingleTupleTableSlot(RelationGetDescr(store->heap[leaf]),
-													&TTSOpsVirtual);
+		leaves->write_tts = MakeSingleTupleTableSlot(RelationGetDescr(leaves->heap[leaf]),
+													 &TTSOpsVirtual);
 		MemoryContextSwitchTo(caller);
 	}
-	return store->write_tts;
+	return leaves->write_tts;
 }
 
 void
-leaf_close(Store *store, int leaf)
+leaf_close(Leaves *leaves, int leaf)
 {
-	if (store->index[leaf] != NULL)
+	if (leaves->index[leaf] != NULL)
 	{
-		Oid			relid = RelationGetRelid(store->index[leaf]);
+		Oid			relid = RelationGetRelid(leaves->index[leaf]);
 
-		index_close(store->index[leaf], NoLock);
-		if (!store->written[leaf])
-			unlock_for_transaction(relid, store->lock[leaf]);
+		index_close(leaves->index[leaf], NoLock);
+		if (!leaves->written[leaf])
+			unlock_for_transaction(relid, leaves->lock[leaf]);
 	}
-	if (store->heap[leaf] != NULL)
+	if (leaves->heap[leaf] != NULL)
 	{
-		Oid			relid = RelationGetRelid(store->heap[leaf]);
+		Oid			relid = RelationGetRelid(leaves->heap[leaf]);
 
-		table_close(store->heap[leaf], NoLock);
-		if (!store->written[leaf])
-			unlock_for_transaction(relid, store->lock[leaf]);
+		table_close(leaves->heap[leaf], NoLock);
+		if (!leaves->written[leaf])
+			unlock_for_transaction(relid, leaves->lock[leaf]);
 	}
-	if (store->index_info[leaf] != NULL)
-		pfree(store->index_info[leaf]);
-	store->index[leaf] = NULL;
-	store->heap[leaf] = NULL;
-	store->index_info[leaf] = NULL;
+	if (leaves->index_info[leaf] != NULL)
+		pfree(leaves->index_info[leaf]);
+	leaves->index[leaf] = NULL;
+	leaves->heap[leaf] = NULL;
+	leaves->index_info[leaf] = NULL;
 }
 
 void
-leaf_close_all(Store *store)
+leaves_close(Leaves *leaves)
 {
 	MemoryContext context;
 
 	for (int leaf = 0; leaf < LEAVES; leaf++)
-		leaf_close(store, leaf);
-	if (store->read_tts != NULL)
-		ExecDropSingleTupleTableSlot(store->read_tts);
-	if (store->write_tts != NULL)
-		ExecDropSingleTupleTableSlot(store->write_tts);
-	context = store->context;
-	store_open_local(store);
-	store->context = context;
+		leaf_close(leaves, leaf);
+	if (leaves->read_tts != NULL)
+		ExecDropSingleTupleTableSlot(leaves->read_tts);
+	if (leaves->write_tts != NULL)
+		ExecDropSingleTupleTableSlot(leaves->write_tts);
+	context = leaves->context;
+	leaves_init(leaves);
+	leaves->context = context;
 }

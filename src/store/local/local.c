@@ -52,12 +52,12 @@
 #include "catalog/index.h"
 #include "compat.h"
 #include "executor/executor.h"
-#include "store/keyrow.h"
 #include "miscadmin.h"
 #include "nodes/execnodes.h"
+#include "store/choice.h"
 #include "store/deferred.h"
-#include "store/store.h"
 #include "store/local/leaf.h"
+#include "store/store.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -121,10 +121,10 @@ supersedes(const KeyRow *row, bool replaced,
  * values.)
  */
 static bool
-probe_leaf(Store *store, int leaf, const IdempotencyKey *key,
+probe_leaf(Leaves *leaves, int leaf, const IdempotencyKey *key,
 		   TimestampTz now, Probe *probe, bool *replaced)
 {
-	bool		past = !wheel_leaf_is_live(&store->wheel, leaf, now);
+	bool		past = !wheel_leaf_is_live(&leaves->wheel, leaf, now);
 	SnapshotData dirty;
 	ScanKeyData condition;
 	IndexScanDesc scan;
@@ -133,18 +133,18 @@ probe_leaf(Store *store, int leaf, const IdempotencyKey *key,
 	bool		found = false;
 
 	/* This is all that an empty slot of the wheel costs. */
-	if (store->wheel.unused[leaf])
+	if (leaves->wheel.unused[leaf])
 		return false;
-	if (past && !leaf_open_past(store, leaf))
+	if (past && !leaf_open_past(leaves, leaf))
 		return false;
-	leaf_open(store, leaf);
-	leaf_open_index(store, leaf);
-	tts = leaf_read_tts(store, leaf);
+	leaf_open(leaves, leaf);
+	leaf_open_index(leaves, leaf);
+	tts = leaf_read_tts(leaves, leaf);
 
 	InitDirtySnapshot(dirty);
 	ScanKeyInit(&condition, 1, BTEqualStrategyNumber, F_UUID_EQ,
 				UUIDPGetDatum(&key->hash));
-	scan = begin_index_scan(store->heap[leaf], store->index[leaf], &dirty, 1);
+	scan = begin_index_scan(leaves->heap[leaf], leaves->index[leaf], &dirty, 1);
 	index_rescan(scan, &condition, 1, NULL, 0);
 	while (!complete && index_getnext_slot(scan, ForwardScanDirection, tts))
 	{
@@ -181,7 +181,7 @@ probe_leaf(Store *store, int leaf, const IdempotencyKey *key,
 	index_endscan(scan);
 	ExecClearTuple(tts);
 	if (past && !found)
-		leaf_close(store, leaf);
+		leaf_close(leaves, leaf);
 	return complete;
 }
 
@@ -189,19 +189,20 @@ static void
 local_probe(Store *store, const IdempotencyKey *key,
 			TimestampTz now, TimestampTz hint, Probe *probe)
 {
-	int			first = wheel_leaf_for(&store->wheel, hint);
+	Leaves	   *leaves = &store->leaves;
+	int			first = wheel_leaf_for(&leaves->wheel, hint);
 	bool		replaced = false;
 
 	probe->found = false;
 	probe->writer = InvalidTransactionId;
 
 	/* W3: probe every leaf, until a live row is found. */
-	if (probe_leaf(store, first, key, now, probe, &replaced))
+	if (probe_leaf(leaves, first, key, now, probe, &replaced))
 		return;
 	for (int leaf = 0; leaf < LEAVES; leaf++)
 	{
 		if (leaf != first &&
-			probe_leaf(store, leaf, key, now, probe, &replaced))
+			probe_leaf(leaves, leaf, key, now, probe, &replaced))
 			return;
 	}
 	if (!probe->found)
@@ -240,7 +241,7 @@ remember_place(const IdempotencyKey *key, const KeyRow *row)
  * Nor has anybody written the key of an open claim that is deferred.
  */
 static bool
-recall(Store *store, const IdempotencyKey *key, Probe *probe)
+recall(Leaves *leaves, const IdempotencyKey *key, Probe *probe)
 {
 	uint64		bits = key_lock_bits(&key->hash);
 	int			number = bits % PLACES;
@@ -259,17 +260,17 @@ recall(Store *store, const IdempotencyKey *key, Probe *probe)
 		places.entries[number].hash != bits >> 32 ||
 		places.generation != objects_generation())
 		return false;
-	leaf_open(store, leaf);
+	leaf_open(leaves, leaf);
 
 	/*
-	 * After ROLLBACK TO the leaf was not locked, and its page may have been cut
-	 * off before it was locked here.
+	 * After ROLLBACK TO the leaf was not locked, and its page may have been
+	 * cut off before it was locked here.
 	 */
 	if (places.generation != objects_generation())
 		return false;
-	tts = leaf_read_tts(store, leaf);
+	tts = leaf_read_tts(leaves, leaf);
 	InitDirtySnapshot(dirty);
-	if (table_tuple_fetch_row_version(store->heap[leaf], &places.entries[number].tid,
+	if (table_tuple_fetch_row_version(leaves->heap[leaf], &places.entries[number].tid,
 									  &dirty, tts) &&
 		keyrow_is_of(key, tts))
 	{
@@ -287,7 +288,7 @@ local_probe_for_update(Store *store, const IdempotencyKey *key,
 					   TimestampTz now, TimestampTz hint, const WaitLimit *limit,
 					   StatsEntry *stats, Probe *probe)
 {
-	if (!recall(store, key, probe))
+	if (!recall(&store->leaves, key, probe))
 		local_probe(store, key, now, hint, probe);
 	return true;
 }
@@ -298,23 +299,23 @@ local_probe_for_update(Store *store, const IdempotencyKey *key,
  */
 
 static bool
-insert_index_entry(Store *store, int leaf, const IdempotencyKey *key,
+insert_index_entry(Leaves *leaves, int leaf, const IdempotencyKey *key,
 				   ItemPointer tid)
 {
 	Datum		value = UUIDPGetDatum(&key->hash);
 	bool		isnull = false;
 
-	leaf_open_index(store, leaf);
-	if (store->index_info[leaf] == NULL)
+	leaf_open_index(leaves, leaf);
+	if (leaves->index_info[leaf] == NULL)
 	{
-		MemoryContext caller = MemoryContextSwitchTo(store->context);
+		MemoryContext caller = MemoryContextSwitchTo(leaves->context);
 
-		store->index_info[leaf] = BuildIndexInfo(store->index[leaf]);
+		leaves->index_info[leaf] = BuildIndexInfo(leaves->index[leaf]);
 		MemoryContextSwitchTo(caller);
 	}
-	return index_insert(store->index[leaf], &value, &isnull, tid,
-						store->heap[leaf], UNIQUE_CHECK_PARTIAL, false,
-						store->index_info[leaf]);
+	return index_insert(leaves->index[leaf], &value, &isnull, tid,
+						leaves->heap[leaf], UNIQUE_CHECK_PARTIAL, false,
+						leaves->index_info[leaf]);
 }
 
 /*
@@ -323,10 +324,10 @@ insert_index_entry(Store *store, int leaf, const IdempotencyKey *key,
  * table's owner, who made the index, and not with the caller's.
  */
 static void
-enter_other_indexes(Store *store, int leaf, TupleTableSlot *tts,
+enter_other_indexes(Leaves *leaves, int leaf, TupleTableSlot *tts,
 					ItemPointer tid, bool only_summaries)
 {
-	Relation	heap = store->heap[leaf];
+	Relation	heap = leaves->heap[leaf];
 	List	   *indexes = RelationGetIndexList(heap);
 	EState	   *estate;
 	ExprContext *context;
@@ -351,7 +352,7 @@ enter_other_indexes(Store *store, int leaf, TupleTableSlot *tts,
 		Datum		values[INDEX_MAX_KEYS];
 		bool		isnull[INDEX_MAX_KEYS];
 
-		if (lfirst_oid(cell) == RelationGetRelid(store->index[leaf]))
+		if (lfirst_oid(cell) == RelationGetRelid(leaves->index[leaf]))
 			continue;
 		index = index_open(lfirst_oid(cell), RowExclusiveLock);
 		info = BuildIndexInfo(index);
@@ -377,33 +378,33 @@ enter_other_indexes(Store *store, int leaf, TupleTableSlot *tts,
  * false.
  */
 static bool
-insert_row(Store *store, const IdempotencyKey *key, KeyRow *row,
+insert_row(Leaves *leaves, const IdempotencyKey *key, KeyRow *row,
 		   TupleTableSlot *tts)
 {
 	int			leaf = row->leaf;
 
-	wheel_use_leaf(store->heap[leaf]);
-	table_tuple_insert(store->heap[leaf], tts, GetCurrentCommandId(true), 0, NULL);
+	wheel_use_leaf(leaves->heap[leaf]);
+	table_tuple_insert(leaves->heap[leaf], tts, GetCurrentCommandId(true), 0, NULL);
 	row->tid = tts->tts_tid;
-	if (insert_index_entry(store, leaf, key, &row->tid))
+	if (insert_index_entry(leaves, leaf, key, &row->tid))
 	{
-		enter_other_indexes(store, leaf, tts, &row->tid, false);
+		enter_other_indexes(leaves, leaf, tts, &row->tid, false);
 		return true;
 	}
 
 	/* Make the tuple belong to an earlier command, then delete it. */
 	CommandCounterIncrement();
-	simple_table_tuple_delete(store->heap[leaf], &row->tid, InvalidSnapshot);
+	simple_table_tuple_delete(leaves->heap[leaf], &row->tid, InvalidSnapshot);
 	return false;
 }
 
 static void
-update_row(Store *store, const IdempotencyKey *key, KeyRow *row,
+update_row(Leaves *leaves, const IdempotencyKey *key, KeyRow *row,
 		   TupleTableSlot *tts)
 {
 	IndexesToUpdate indexes;
 
-	simple_table_tuple_update(store->heap[row->leaf], &row->tid, tts,
+	simple_table_tuple_update(leaves->heap[row->leaf], &row->tid, tts,
 							  InvalidSnapshot, &indexes);
 	row->tid = tts->tts_tid;
 
@@ -414,30 +415,34 @@ update_row(Store *store, const IdempotencyKey *key, KeyRow *row,
 	 */
 	if (UPDATE_NEEDS_INDEX_ENTRY(indexes))
 	{
-		if (!insert_index_entry(store, row->leaf, key, &row->tid))
+		if (!insert_index_entry(leaves, row->leaf, key, &row->tid))
 			elog(ERROR, "idempotency key is stored twice");
-		enter_other_indexes(store, row->leaf, tts, &row->tid, false);
+		enter_other_indexes(leaves, row->leaf, tts, &row->tid, false);
 	}
 	else if (UPDATE_NEEDS_SUMMARY(indexes))
 	{
-		leaf_open_index(store, row->leaf);
-		enter_other_indexes(store, row->leaf, tts, &row->tid, true);
+		leaf_open_index(leaves, row->leaf);
+		enter_other_indexes(leaves, row->leaf, tts, &row->tid, true);
 	}
+}
+
+static void
+delete_row(Leaves *leaves, KeyRow *row)
+{
+	leaf_write(leaves, row->leaf);
+	check_triggers();
+	simple_table_tuple_delete(leaves->heap[row->leaf],
+							  &row->tid, InvalidSnapshot);
+	CommandCounterIncrement();
 }
 
 static void
 local_delete(Store *store, const IdempotencyKey *key, KeyRow *row)
 {
-	if (!row->stored)
-	{
+	if (row->stored)
+		delete_row(&store->leaves, row);
+	else
 		deferred_end(key);
-		return;
-	}
-	leaf_write(store, row->leaf);
-	check_triggers();
-	simple_table_tuple_delete(store->heap[row->leaf],
-							  &row->tid, InvalidSnapshot);
-	CommandCounterIncrement();
 }
 
 /*
@@ -445,16 +450,16 @@ local_delete(Store *store, const IdempotencyKey *key, KeyRow *row)
  * this one included, works on it.
  */
 static bool
-delete_expired(Store *store, int leaf, const IdempotencyKey *key, TimestampTz now)
+delete_expired(Leaves *leaves, int leaf, const IdempotencyKey *key, TimestampTz now)
 {
 	Probe		probe = {0};
 	bool		replaced = false;
 
-	(void) probe_leaf(store, leaf, key, now, &probe, &replaced);
+	(void) probe_leaf(leaves, leaf, key, now, &probe, &replaced);
 	if (!probe.found || TransactionIdIsValid(probe.writer) ||
 		probe.row.own || probe.row.expires_at > now)
 		return false;
-	local_delete(store, key, &probe.row);
+	delete_row(leaves, &probe.row);
 	return true;
 }
 
@@ -467,7 +472,7 @@ delete_expired(Store *store, int leaf, const IdempotencyKey *key, TimestampTz no
  * again.
  */
 static bool
-choose_leaf(Store *store, KeyRow *row)
+choose_leaf(Leaves *leaves, KeyRow *row)
 {
 	int			before = row->leaf;
 	bool		in_place;
@@ -475,15 +480,15 @@ choose_leaf(Store *store, KeyRow *row)
 	for (;;)
 	{
 		in_place = row->stored &&
-			wheel_leaf_reaches(&store->wheel, before, row->expires_at);
-		row->leaf = in_place ? before : wheel_leaf_for(&store->wheel, row->expires_at);
+			wheel_leaf_reaches(&leaves->wheel, before, row->expires_at);
+		row->leaf = in_place ? before : wheel_leaf_for(&leaves->wheel, row->expires_at);
 		while (!in_place && row->leaf != LEAF_LONG &&
-			   !leaf_open_if_free(store, row->leaf))
-			row->leaf = wheel_leaf_beyond(&store->wheel, row->leaf);
-		leaf_open(store, row->leaf);
-		if (wheel_is_current(&store->wheel))
+			   !leaf_open_if_free(leaves, row->leaf))
+			row->leaf = wheel_leaf_beyond(&leaves->wheel, row->leaf);
+		leaf_open(leaves, row->leaf);
+		if (wheel_is_current(&leaves->wheel))
 			return in_place;
-		wheel_read(&store->wheel);
+		wheel_read(&leaves->wheel);
 	}
 }
 
@@ -491,29 +496,30 @@ static WriteResult
 local_write(Store *store, const IdempotencyKey *key, KeyRow *row,
 			const WaitLimit *limit, StatsEntry *stats)
 {
+	Leaves	   *leaves = &store->leaves;
 	KeyRow		before = *row;
 	bool		in_place;
 	TupleTableSlot *tts;
 	bool		written = true;
 
-	in_place = choose_leaf(store, row);
-	check_store_in_use(store);
+	in_place = choose_leaf(leaves, row);
+	check_local_store_in_use();
 	check_triggers();
-	leaf_write(store, row->leaf);
+	leaf_write(leaves, row->leaf);
 
 	if (row->claimed_here)
 		row->claim_xid = GetTopTransactionId();
-	tts = leaf_write_tts(store, row->leaf);
+	tts = leaf_write_tts(leaves, row->leaf);
 	keyrow_values(key, row, tts->tts_values, tts->tts_isnull);
 	ExecStoreVirtualTuple(tts);
-	tts->tts_tableOid = RelationGetRelid(store->heap[row->leaf]);
+	tts->tts_tableOid = RelationGetRelid(leaves->heap[row->leaf]);
 
 	if (in_place)
-		update_row(store, key, row, tts);
+		update_row(leaves, key, row, tts);
 	else
-		written = insert_row(store, key, row, tts) ||
-			(delete_expired(store, row->leaf, key, GetCurrentTimestamp()) &&
-			 insert_row(store, key, row, tts));
+		written = insert_row(leaves, key, row, tts) ||
+			(delete_expired(leaves, row->leaf, key, GetCurrentTimestamp()) &&
+			 insert_row(leaves, key, row, tts));
 
 	/*
 	 * The insertion has copied the moved row's values, including out-of-line
@@ -521,8 +527,8 @@ local_write(Store *store, const IdempotencyKey *key, KeyRow *row,
 	 */
 	if (written && !in_place && before.stored)
 	{
-		leaf_write(store, before.leaf);
-		simple_table_tuple_delete(store->heap[before.leaf], &before.tid,
+		leaf_write(leaves, before.leaf);
+		simple_table_tuple_delete(leaves->heap[before.leaf], &before.tid,
 								  InvalidSnapshot);
 	}
 	ExecClearTuple(tts);
@@ -544,16 +550,30 @@ local_write(Store *store, const IdempotencyKey *key, KeyRow *row,
 static bool
 local_defer(Store *store, const IdempotencyKey *key, KeyRow *row)
 {
+	Leaves	   *leaves = &store->leaves;
+
 	if (!deferred_possible(key))
 		return false;
-	(void) choose_leaf(store, row);
-	check_store_in_use(store);
+	(void) choose_leaf(leaves, row);
+	check_local_store_in_use();
 	check_triggers();
-	leaf_write(store, row->leaf);
+	leaf_write(leaves, row->leaf);
 	row->claim_xid = GetTopTransactionId();
 	row->own = true;
 	deferred_begin(key, row);
 	return true;
+}
+
+static void
+local_refresh(Store *store)
+{
+	wheel_read(&store->leaves.wheel);
+}
+
+static void
+local_close(Store *store)
+{
+	leaves_close(&store->leaves);
 }
 
 const StoreMethods local_store = {
@@ -561,8 +581,8 @@ const StoreMethods local_store = {
 	.try_lock = keylock_try,
 	.lock = keylock_wait,
 	.unlock = keylock_release,
-	.refresh = leaf_refresh,
-	.close = leaf_close_all,
+	.refresh = local_refresh,
+	.close = local_close,
 	.probe = local_probe,
 	.probe_for_update = local_probe_for_update,
 	.defer = local_defer,
