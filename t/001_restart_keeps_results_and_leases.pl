@@ -1,6 +1,6 @@
 # A restart of the server keeps the stored keys: results are replayed exactly
-# as before, a lease still protects its key until it ends as before, and its
-# owner may finish.
+# as before, a lease protects its key for the same time, and its owner may
+# finish.
 
 use strict;
 use warnings;
@@ -48,7 +48,7 @@ $node->restart;
 is(one($outcomes), 'replay, replay, replay', 'results are replayed after a restart');
 is(one($replays), $replays_before, 'a replay is the same before and after a restart, times included');
 is(one(q{SELECT outcome, status_code FROM idempotency.claim('paid', 'shop', '{"amount": 11}', lease => '1 minute')}),
-	'mismatch|422', 'another request under the key of a result is still told apart');
+	'mismatch|422', 'another request for a completed key is recognized');
 is(one($lease), $lease_before, 'a lease ends when it would have ended without the restart');
 is( one(q{SELECT outcome, retry_after BETWEEN '59 minutes' AND '60 minutes'
 	FROM idempotency.claim('running', 'shop', lease => '1 minute')}),

@@ -1,6 +1,6 @@
 # A crash of the server between claim and complete leaves nothing of the claim
 # and nothing of its work: a retry at once finds a free key. A committed claim
-# keeps its lease, and is taken over when that has run out.
+# keeps its lease, and is taken over once that has expired.
 
 use strict;
 use warnings;
@@ -43,7 +43,7 @@ SELECT idempotency.claim('completed', lease => '1 minute');
 INSERT INTO payments VALUES ('completed');
 SELECT idempotency.complete('completed', response => '{"id": 2}');
 });
-# What is on disk is more than what was committed.
+# More is on disk than was committed.
 one('CHECKPOINT');
 is(one(q{SELECT string_agg(outcome, ', ') FROM unnest(ARRAY['claimed', 'completed']) AS key,
 	LATERAL idempotency.claim(key, wait => '0', lease => '1 minute') AS c}),
@@ -68,7 +68,7 @@ $node->poll_query_until('postgres',
   or die 'the lease does not run out';
 is(one(q{SELECT outcome, attempt, recovery_point, state FROM idempotency.claim('short lease', lease => '1 minute')}),
 	'recovered|2|charged|{"charge": "ch_1"}',
-	'a lease that has run out is taken over with a higher attempt and what its owner noted');
+	'an expired lease is taken over with a higher attempt and its last checkpoint');
 
 my ($status, $stdout, $stderr) = $node->psql('postgres',
 	q{\set VERBOSITY sqlstate

@@ -53,8 +53,8 @@ $node->stop('immediate');
 $node->start;
 owns('after a crash');
 
-# Two duplicates wait for each.  The first to be let through after a rollback
-# does the work, and the second gets its result.
+# Two duplicates wait for each.  After a rollback, the first that continues does
+# the work, and the second gets its result.
 my %duplicates;
 for my $key ('commit', 'rollback')
 {

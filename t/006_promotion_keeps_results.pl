@@ -39,10 +39,10 @@ SELECT idempotency.complete('unfinished', 'shop', '"never known"');
 });
 my $replay = q{SELECT c FROM idempotency.claim('done', 'shop', '{"amount": 1}', lease => '1 minute') AS c};
 my $replay_before = $old->safe_psql('postgres', $replay);
-# What had not committed reaches the standby with this commit.
+# The uncommitted rows reach the standby with this commit.
 $old->safe_psql('postgres', q{SELECT idempotency.claim('last', 'shop', lease => '1 hour')});
 $old->wait_for_catchup($new);
-# A session that knows the standby stays open over the promotion.
+# A session that is connected to the standby stays open during the promotion.
 my $session = $new->background_psql('postgres');
 is($session->query_safe(q{SELECT status FROM idempotency.lookup('done', 'shop')}),
 	'completed', 'the standby knows the result');

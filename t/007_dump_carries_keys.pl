@@ -1,7 +1,7 @@
 # pg_dump carries the keys and the wheel: a restored database replays what the
 # old one had completed and protects what it had leased, whichever format the
 # dump has, and wherever the wheel of the new database was. The tables
-# themselves belong to the extension, and CREATE EXTENSION makes them.
+# themselves belong to the extension, and CREATE EXTENSION creates them.
 
 use strict;
 use warnings;
@@ -15,8 +15,8 @@ $node->start;
 $node->safe_psql('postgres', 'CREATE DATABASE old');
 $node->safe_psql('old', q{CREATE EXTENSION idempotency; CREATE ROLE app; SELECT idempotency.grant_usage('app')});
 
-# Keys in every slot that takes some, in keys_long, and of every kind.  The
-# oldest ones have expired.
+# Keys of every kind, in keys_long and in every slot that can hold some.  The
+# oldest keys have expired.
 $node->safe_psql('old', <<'SQL');
 DO $$
 DECLARE
@@ -51,7 +51,7 @@ my $looked_up = q{
 SELECT count(*), count(l.key), count(*) FILTER (WHERE l = k)
 FROM idempotency.keys AS k LEFT JOIN LATERAL idempotency.lookup(k.key, k.scope) AS l ON true
 WHERE k.expires_at > clock_timestamp()};
-# What a retry of each request is answered, but for the time that is left.
+# The answer to a retry of each request, without the remaining time.
 my $answers = q{
 SELECT key, c.outcome, c.status_code, c.resource_id, c.response, c.claimed_at, c.completed_at, c.expires_at
 FROM (SELECT key, scope, fingerprint FROM idempotency.keys
@@ -108,14 +108,14 @@ sub is_restored
 	is($node->safe_psql($database, q{SELECT outcome FROM idempotency.claim('expired', 'shop', lease => '1 minute')}),
 		'new', "an expired key is free: $what");
 	is($node->safe_psql($database, q{SET ROLE app; SELECT outcome FROM idempotency.claim('completed 1 day', 'shop', '{"amount": 1}')}),
-		'replay', "who may claim may claim: $what");
+		'replay', "a role with the privilege may claim: $what");
 	is($node->safe_psql($database, q{SELECT has_function_privilege('app', 'idempotency.forget(text, text)', 'EXECUTE') OR has_table_privilege('app', 'idempotency.keys', 'SELECT')}),
-		'f', "and nothing else: $what");
+		'f', "and do nothing else: $what");
 	$node->safe_psql($database, q{SELECT idempotency.complete('leased 1 day', 'shop', '"done"', attempt => 1)});
 	is($node->safe_psql($database, q{SELECT outcome, response FROM idempotency.claim('leased 1 day', 'shop', '{"amount": 1}', lease => '1 minute')}),
 		'replay|"done"', "the owner of a lease completes: $what");
 
-	# Keys that are new there live among the restored ones.
+	# New keys are stored among the restored ones.
 	$node->safe_psql($database, q{
 SELECT idempotency.claim('later ' || days, 'shop', ttl => make_interval(days => days), lease => '1 minute') FROM generate_series(1, 12) AS days;
 SELECT idempotency.complete('later ' || days, 'shop', attempt => 1) FROM generate_series(1, 12) AS days;
@@ -134,8 +134,8 @@ for my $format (grep { $_ ne 'rows_only' } sort keys %format)
 	is_restored("new_$format", "$format format");
 }
 
-# In parallel, by another superuser, and in any order: the wheel before the keys
-# that it places, or after them.
+# In parallel, by another superuser, and in either order: the wheel before the
+# keys, or after them.
 $node->safe_psql('postgres', "CREATE DATABASE $_") for qw(parallel by_another wheel_first wheel_last);
 restore('directory', 'parallel', '-j', '4');
 is_restored('parallel', 'in parallel');
@@ -156,8 +156,8 @@ for my $database (sort keys %order)
 	is_restored($database, $database);
 }
 
-# Into a database in which the extension was created on another day, and which
-# has lived since: its wheel stands elsewhere.
+# Into a database in which the extension was created on another day, and has been
+# in use since: its wheel has other upper bounds.
 for my $days (-20, -7, -3, 3, 20)
 {
 	my $database = 'wheel_' . ($days < 0 ? 'behind_' : 'ahead_') . abs($days);
@@ -178,9 +178,9 @@ UPDATE idempotency.wheel SET until = until + $days * interval '24 hours';
 	is_restored($database, "wheel moved by $days days");
 }
 
-# Into a database in use, from one whose wheel has run out.  Each had its keys
-# in other slots: the keys of both are found afterwards, by a session that was
-# there before, too.
+# Into a database in use, from one whose slots are all past.  Each had its keys in
+# other slots: the keys of both are found afterwards, also by a session that was
+# connected before.
 for my $database ('worn', 'used')
 {
 	$node->safe_psql('postgres', "CREATE DATABASE $database");
@@ -213,7 +213,7 @@ WHERE l = k AND k.expires_at > clock_timestamp()};
 	$session->quit;
 }
 
-# A dump of the restored database is as good as the first.
+# A dump of the restored database is complete, too.
 $node->command_ok([ 'pg_dump', '-Fc', '-f', "$dumps/again", $node->connstr('new_custom') ], 'pg_dump of a restored database');
 $node->safe_psql('postgres', 'CREATE DATABASE again');
 $node->command_ok([ 'pg_restore', '--exit-on-error', '-d', $node->connstr('again'), "$dumps/again" ], 'restore it');

@@ -16,7 +16,7 @@ $node->append_conf('postgresql.conf', 'max_connections = ' . ($most + 20) . "\ni
 $node->start;
 
 # A request as an application makes it.  The owner works until every other
-# request has come to wait for it, so that all thousand are there at once.
+# request waits for it, so that all thousand are concurrent.
 $node->safe_psql('postgres', <<'SQL');
 CREATE EXTENSION idempotency;
 CREATE TABLE payments (id integer GENERATED ALWAYS AS IDENTITY, request text);
@@ -52,7 +52,7 @@ sub one
 	return $node->safe_psql('postgres', shift);
 }
 
-# Send the requests, all with one key.  pgbench tries again what has failed.
+# Send the requests, all with one key.  pgbench retries failed ones.
 sub request
 {
 	my ($requests, $key, $isolation, $failures) = @_;
@@ -61,7 +61,7 @@ sub request
 	append_to_file($script, "SELECT request('$key', $requests - 1, $failures);\n");
 	one('ALTER SEQUENCE tries RESTART');
 
-	# An owner would wait for ever for a duplicate that has broken off.
+	# An owner would wait for ever for a duplicate that was aborted.
 	local $ENV{PGOPTIONS} = '-c statement_timeout=1min -c default_transaction_isolation=' . ($isolation =~ s/ /\\ /r);
 	$node->command_like(
 		[ 'pgbench', '-n', '-c', $requests, '-j', '2', '-t', '1', '--max-tries', $failures + 1, '-f', $script, 'postgres' ],
@@ -79,7 +79,7 @@ sub request
 request(100, 'once', 'read committed', 0);
 request(100, 'serializable', 'serializable', 0);
 request(100, 'first owners fail', 'repeatable read', 3);
-# Where a hundred go wrong, a thousand would only take longer to.
+# If a hundred fail, a thousand would only take longer.
 request($most, 'thousand', 'read committed', 3) if Test::More->builder->is_passing;
 
 done_testing();

@@ -15,7 +15,7 @@ $node->start;
 sub works
 {
 	my ($how, $key) = @_;
-	# One session from an unknown library to a replay.
+	# One session, from the first call of the library to a replay.
 	is( $node->safe_psql('postgres', qq{
 SET idempotency.default_ttl = '2 days';
 BEGIN;
@@ -34,22 +34,22 @@ like($stderr, qr/NOTICE:  library "idempotency" is not loaded with the server/, 
 is($node->safe_psql('postgres', 'SHOW shared_preload_libraries'), '', 'the library is not preloaded');
 works('not preloaded', 'a');
 
-# Before the library is loaded nobody can know that a setting is wrong; it is
-# then said, and the default holds.
+# Before the library is loaded, a wrong setting can't be recognized; when it is
+# loaded, a warning says so, and the default applies.
 is( $node->safe_psql('postgres', qq{
 SET idempotency.default_ttl = 'soon';
 SELECT expires_at - claimed_at FROM idempotency.claim('wrong setting', lease => '1 minute');
 }),
-	'1 day', 'a wrong setting made before the library is loaded gives way to the default');
+	'1 day', 'a wrong setting that was made before the library is loaded is replaced by the default');
 
-# Nor does the library take a setting from before that its maker may not set.
+# The library does not accept an earlier setting from a role that may not set it.
 $node->safe_psql('postgres', q{CREATE ROLE app; SELECT idempotency.grant_usage('app')});
 is( $node->safe_psql('postgres', qq{
 SET ROLE app;
 SET idempotency.default_ttl = '1 us';
 SELECT expires_at - claimed_at FROM idempotency.claim('not allowed', lease => '1 minute');
 }),
-	'1 day', 'a setting that its maker may not set, made before the library is loaded, gives way, too');
+	'1 day', 'so is a setting that the role may not set');
 
 for my $preload ('session_preload_libraries', 'shared_preload_libraries')
 {

@@ -58,11 +58,11 @@ foreach my $level ('read committed', 'repeatable read', 'serializable')
 	is($node->safe_psql('postgres', q{
 			SELECT count(*) FROM idempotency.keys
 			WHERE scope = 'load' AND status = 'issued' AND key NOT IN (SELECT key FROM issued)}),
-		'0', "$level: no key is stored that nobody was told");
+		'0', "$level: every stored key was returned to a client");
 	is($node->safe_psql('postgres', q{
 			SELECT count(*) FROM issued
 			WHERE NOT EXISTS (SELECT FROM idempotency.lookup(issued.key, 'load') AS k WHERE k.status = 'issued')}),
-		'0', "$level: every key told is stored as issued");
+		'0', "$level: every returned key is stored as issued");
 }
 
 $node->stop;

@@ -29,8 +29,8 @@ chomp(my $new_bin = qx($ENV{PG_CONFIG} --bindir));
 my $old = PostgreSQL::Test::Cluster->new('old', install_path => abs_path(dirname($old_bin)));
 my $new = PostgreSQL::Test::Cluster->new('new');
 
-# A worker that does not sleep: it would turn the wheel during the upgrade if it
-# were let.
+# A worker that never pauses: it would turn the wheel during the upgrade if it
+# could.
 for my $node ($old, $new)
 {
 	$node->init(extra => [ '--data-checksums', '--locale=C', '--encoding=UTF8' ]);
@@ -50,8 +50,8 @@ sub start
 }
 start($old);
 
-# Two databases: one whose wheel has turned several times, by the odd tick, and
-# one as it was created.
+# Two databases: one whose wheel has turned several times, with the odd tick, and
+# a new one.
 my @databases = ('postgres', 'other');
 one($old, 'CREATE DATABASE other');
 one($old, 'CREATE ROLE app');
@@ -61,8 +61,7 @@ UPDATE idempotency.wheel SET until = clock_timestamp() - interval '5 days 3 hour
 DO 'BEGIN PERFORM idempotency.sweep(); END';
 });
 
-# Keys of every kind: in keys_long and, where the tick is the odd one, in the
-# slots 0 to 6.
+# Keys of every kind: in keys_long and, with the odd tick, in the slots 0 to 6.
 for my $database (@databases)
 {
 	one($old, <<'SQL', $database);
@@ -115,7 +114,7 @@ my %tables = (
 	'row of keys' => q{SELECT md5(string_agg(k::text, E'\n' ORDER BY scope, key, slot)), count(*) FROM idempotency.keys AS k},
 	'policy' => 'SELECT * FROM idempotency.policy ORDER BY scope',
 	'until of the wheel' => 'SELECT slot, until FROM idempotency.wheel ORDER BY slot, until');
-# What a retry is answered, but for the time that is left.
+# The answer to a retry, without the remaining time.
 my $answers = q{
 SELECT key, c.outcome, c.status_code, c.resource_id, md5(c.response::text), c.claimed_at, c.completed_at, c.expires_at
 FROM (SELECT key, scope, fingerprint FROM idempotency.keys
@@ -157,7 +156,7 @@ for my $database (@databases)
 	is(one($new, q{SELECT outcome, attempt FROM idempotency.claim('released', 'shop')}, $database),
 		'new|2', "the attempts of a released key go on $in");
 	is(one($new, q{SELECT outcome, attempt, recovery_point, state FROM idempotency.claim('run out', 'shop')}, $database),
-		'recovered|2|charged|{"charge": "ch_2"}', "a lease that has run out is taken over $in");
+		'recovered|2|charged|{"charge": "ch_2"}', "an expired lease is taken over $in");
 	my ($status, $stdout, $stderr) = $new->psql($database,
 		qq{\\set VERBOSITY sqlstate\nSELECT idempotency.complete('run out', 'shop', attempt => 1);});
 	like($stderr, qr/ERROR:  IK423$/, "its old owner is refused $in");
@@ -179,7 +178,7 @@ for my $database (@databases)
 	like($stderr, qr/permission denied/, "and may not read the keys $in");
 }
 
-# The wheel goes on: the slot that was past is emptied, and turned.
+# The wheel continues: the slot that was past is emptied, and turned.
 is( one($new, q{
 SELECT slots_cleared, rows_deleted FROM idempotency.sweep();
 SELECT until > clock_timestamp() FROM idempotency.wheel WHERE slot = 7;

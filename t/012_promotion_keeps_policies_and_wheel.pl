@@ -1,4 +1,4 @@
-# A standby follows policies and wheel, even in sessions that knew older ones.
+# A standby follows policies and wheel, even in sessions that have read older ones.
 # After promotion it continues with both: policies hold, keys are found in the
 # slots where the old primary had put them, and the first sweep begins at once,
 # not after an interval.
@@ -18,8 +18,8 @@ idempotency.sweep_interval = '1 day'
 idempotency.worker = off
 });
 $old->start;
-# The indexes of slots 0 and 1 have a root already: its making would tell other
-# sessions of the turn.
+# The indexes of slots 0 and 1 have a root already: its creation would inform
+# other sessions of the turn.
 $old->safe_psql('postgres', q{
 CREATE EXTENSION idempotency;
 INSERT INTO idempotency.keys (scope, key, status, attempt, expires_at, slot, hash)
@@ -52,13 +52,13 @@ SELECT idempotency.issue('shop/strict', 'cart');
 });
 $old->wait_for_catchup($new, 'replay', $old->lsn('write'));
 
-# A session that knows the wheel as it was.
+# A session that has read the wheel before the turn.
 my $session = $new->background_psql('postgres');
 my $look_up = q{SELECT response FROM idempotency.lookup('%s', 'shop')};
 is($session->query_safe(sprintf $look_up, 'early'), '"early"', 'a session of the standby knows the wheel');
 
-# Slots 0 and 1 are past; turned, they are at the next two ticks, and slot 1 takes
-# what expires between them.
+# Slots 0 and 1 are past; once turned, they are at the next two ticks, and slot 1
+# takes the keys that expire between them.
 one($old, 'SELECT idempotency.sweep()');
 one($old, q{
 SELECT until - clock_timestamp() - interval '1 minute' AS ttl FROM idempotency.wheel WHERE slot = 1 \gset

@@ -1,10 +1,10 @@
 # A primary with a synchronous standby is killed under load, and the standby is
 # promoted. Clients reconnect and resend each request without a reply: no key
-# has a second effect, and every reply that was given holds.
+# has a second effect, and every reply that was given remains true.
 #
-# Each key is sent by two clients at about the same time. At every other
-# failover the standby has all that the primary had committed, and no client
-# got the reply; at the others the kill comes at a random moment.
+# Each key is sent by two clients at about the same time. At every second
+# failover the standby has everything that the primary had committed, and no
+# client got the reply; at the others the primary is killed at a random moment.
 # FAILOVER_KEYS=20000 is the long form.
 
 use strict;
@@ -44,7 +44,7 @@ END
 $$;
 SQL
 
-# From here on, on each server, a commit is acknowledged when it is on two.
+# From here on, a commit is acknowledged when it is on two servers.
 $primary->append_conf('postgresql.conf', q{
 synchronous_commit = remote_apply
 synchronous_standby_names = '*'
@@ -67,8 +67,8 @@ my $service = sprintf "host='%s' port='%s' dbname=postgres target_session_attrs=
   join(',', map { $_->host } @server), join(',', map { $_->port } @server);
 my $directory = $primary->basedir;
 
-# A client sends its keys one after another, and again until it has all replies.
-# One line of "replies" for each.
+# A client sends its keys one after another, and again until it has all replies:
+# one line of "replies" for each key.
 sub client
 {
 	my ($name, @unanswered) = @_;
@@ -76,7 +76,7 @@ sub client
 
 	while (@unanswered && time < $give_up && getppid == $test)
 	{
-		# A file, as a psql that loses its server reads no further.
+		# A file, since psql reads no further once it has lost its server.
 		unlink "$directory/$name.requests";
 		append_to_file("$directory/$name.requests", join '', map { "SELECT '$_', * FROM pay('$_');\n" } @unanswered);
 		IPC::Run::run(
@@ -89,7 +89,7 @@ sub client
 	return !@unanswered;
 }
 
-# As a machine does that loses its power: nobody goes on after another's death.
+# Like a power failure: no process continues after another has died.
 sub kill_primary
 {
 	my @processes = split /\n/, $primary->safe_psql('postgres', 'SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()');

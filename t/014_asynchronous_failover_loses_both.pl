@@ -85,7 +85,7 @@ $new->stop('immediate');
 $load->finish;
 like($output, qr/transactions actually processed: $keys\/$keys\n/, 'the primary acknowledges every payment');
 is("@alone", '', 'no snapshot of a standby has a key or an effect alone');
-# However fast the load was, these come too late.
+# However fast the load was, these are too late.
 one($old, q{SELECT count(pay('key ' || nextval('numbers'))) FROM generate_series(1, 10)});
 
 my %told = map { split /\|/ } split /\n/, one($old, 'SELECT key, payment FROM payments');

@@ -1,7 +1,7 @@
 # If the server preloads the library, a key that is claimed without a lease is
 # written once, with its result, by execute() or by claim() and complete();
-# until then in_flight shows the claim, even after another session has died in
-# one.
+# until then in_flight shows the claim, even after another session has died
+# during a claim.
 
 use strict;
 use warnings;
@@ -40,7 +40,7 @@ is(written('s' x 257, 'k'), "new\n1|1", 'a scope too long to be shown is claimed
 is( $node->safe_psql('postgres', "SELECT key, outcome FROM idempotency.execute('k', 'again', 'pay'), (SELECT 'k' AS key) AS k;"
 		. "SELECT status, attempt, lease_until IS NULL, completed_at >= claimed_at, expires_at - claimed_at FROM idempotency.lookup('k', 'again')"),
 	"k|new\ncompleted|1|t|t|1 day",
-	'the row is what a claim and its completion leave');
+	'the row is that of a claim and its completion');
 
 # rows SQL: rows inserted into and updated in the tables of keys by a
 # transaction, and the locks of keys that it holds at its end
@@ -62,7 +62,7 @@ is(rows(q{SELECT idempotency.claim('c', 'shop');}), "0|0\n1", 'a claim is not wr
 is(rows(q{SELECT idempotency.claim('c', 'shop', lease => '1 minute');}), "1|0\n0", 'one with a lease is');
 is(rows(q{SELECT idempotency.claim('c', 'shop'); SELECT idempotency.complete('c', 'shop', '1');}), "1|0\n0", 'its completion is one row version');
 is(rows(q{SELECT idempotency.claim('c', 'shop'); SELECT idempotency.checkpoint('c', 'shop', 'step'); SELECT idempotency.fail('c', 'shop', '1');}),
-	"1|1\n0", 'a step is noted in a row');
+	"1|1\n0", 'a checkpoint writes a row');
 is(rows(q{SELECT idempotency.claim('c', 'shop'); SELECT idempotency.forget('c', 'shop');}), "0|0\n0", 'a forgotten claim was never written');
 is(rows(q{SELECT idempotency.claim('k', 'released', lease => '1 minute'); SELECT idempotency.release('k', 'released'); SELECT idempotency.claim('k', 'released');}),
 	"1|2\n0", 'the claim of a key that has a row is written');
@@ -70,7 +70,7 @@ is(rows(q{SELECT count(idempotency.claim('c' || n, 'shop')) FROM generate_series
 is( rows(q{SELECT count(idempotency.claim('c' || n, 'shop')) FROM generate_series(1, 17) AS n;
 	SELECT count(idempotency.complete('c' || n, 'shop')) FROM generate_series(1, 17) AS n;
 	SELECT count(idempotency.claim('d' || n, 'shop')) FROM generate_series(1, 3) AS n;}),
-	"17|1\n3", 'what has ended makes room');
+	"17|1\n3", 'claims that have ended make room');
 is( rows(q{DO $$
 BEGIN
 	FOR n IN 1 .. 100 LOOP
@@ -81,7 +81,7 @@ BEGIN
 		END;
 	END LOOP;
 END $$;}),
-	"100|0\n1", 'also what was completed in a block');
+	"100|0\n1", 'also claims that were completed in a block');
 is( rows(q{SELECT count(*) FROM idempotency.claim_many((SELECT array_agg(n::text) FROM generate_series(1, 20) AS n), 'shop');
 	SELECT idempotency.complete_many((SELECT array_agg(n::text) FROM generate_series(1, 20) AS n), 'shop');}),
 	"20|4\n0", 'a batch');
@@ -91,7 +91,7 @@ CREATE FUNCTION pay_for_two(request jsonb) RETURNS jsonb LANGUAGE sql AS
 END
 is(rows(q{SELECT idempotency.execute('outer', 'shop', 'pay_for_two');}), "2|0\n0", 'execute() within execute()');
 
-# A command that forgets its own key has nothing to store its result under.
+# A command that forgets its own key has no row for its result.
 $node->safe_psql('postgres', <<'END');
 CREATE FUNCTION pay_and_forget(request jsonb) RETURNS jsonb LANGUAGE plpgsql AS
 	$$ BEGIN PERFORM idempotency.forget('forgotten', 'shop'); RETURN pay(request); END $$;
@@ -100,17 +100,17 @@ my (undef, undef, $error) = $node->psql('postgres', q{SELECT idempotency.execute
 like($error, qr/no claim of idempotency key "forgotten" is in progress/, 'a claim that its own command forgets is gone');
 is($node->safe_psql('postgres', q{SELECT count(*) FROM payments WHERE key = 'forgotten'}), '0', 'and so is its work');
 
-# who: what in_flight shows
+# who: the rows of in_flight
 sub who
 {
 	return $node->safe_psql('postgres', 'SELECT scope, key, attempt, application_name, waiters, lease_until IS NULL FROM idempotency.in_flight ORDER BY scope, key');
 }
 
-# Sessions whose commands wait until this one lets them go on.
+# Sessions whose commands wait for this one.
 my $stopper = $node->background_psql('postgres');
 $stopper->query_safe('SELECT pg_advisory_lock(4711)');
 
-# start_command NAME, SCOPE: a session in the middle of its command
+# start_command NAME, SCOPE: a session during its command
 sub start_command
 {
 	my ($name, $scope) = @_;

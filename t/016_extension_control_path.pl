@@ -1,6 +1,5 @@
-# The extension works from a directory outside the server's own, as an image
-# that is mounted next to the server has it: share/extension and lib,
-# read-only.
+# The extension works from a directory outside the server's own, as in an image
+# that is mounted next to the server: share/extension and lib, read-only.
 
 use strict;
 use warnings;
@@ -15,8 +14,8 @@ plan skip_all => 'extension_control_path is new in PostgreSQL 18' if $node->pg_v
 $node->init;
 $node->start;
 
-# files(SETTING, SYSTEM, NAME): those of the installation, in the first
-# directory of the path that has any.
+# files(SETTING, SYSTEM, NAME): the installed files, in the first directory of the
+# path that has any.
 sub files
 {
 	my ($setting, $system, $name) = @_;
@@ -80,7 +79,7 @@ $node->adjust_conf('postgresql.conf', 'shared_preload_libraries', undef);
 $node->restart;
 my $session = $node->background_psql('postgres');
 is($session->query(q{SELECT outcome FROM idempotency.claim('k', 'shop', '{"amount": 5}')}),
-	'replay', 'a session finds what was stored, without preloading');
+	'replay', 'a session finds the stored key, without preloading');
 is(loaded_from($session->query('SELECT pg_backend_pid()')), "$image/lib/idempotency.so", 'and loads the mounted library');
 $session->quit;
 

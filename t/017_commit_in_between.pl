@@ -1,5 +1,5 @@
-# A commit between claim and completion is refused, in every protocol, as
-# PREPARE TRANSACTION, in either store and before anything is committed on
+# A commit between claim and completion is refused, in every protocol and in
+# either store, also for PREPARE TRANSACTION, and before anything is committed on
 # other servers; and it is counted.
 
 use strict;
@@ -22,8 +22,8 @@ END
 
 my $refused = qr/IK500: claim of idempotency key "k" is unfinished/;
 
-# Each protocol, in autocommit: the rows are sent before the error, which is
-# the answer to the end of the statement.
+# Each protocol, in autocommit: the rows are sent before the error, which comes at
+# the end of the statement.
 for my $protocol ('simple', 'extended', 'prepared')
 {
 	my $script = PostgreSQL::Test::Utils::tempdir() . "/$protocol.sql";
@@ -47,14 +47,14 @@ END
 $node->command_ok([ 'pgbench', '-n', '-t', '1', '-M', 'extended', '-f', $pipeline, 'postgres' ], 'a pipeline with the completion commits');
 is($node->safe_psql('postgres', q{SELECT status FROM idempotency.lookup('piped', 'shop')}), 'completed', 'as one transaction');
 
-# errors SQL: the messages that a session gets
+# errors SQL: the error messages that a session gets
 sub errors
 {
 	my (undef, undef, $errors) = $node->psql('postgres', "\\set VERBOSITY verbose\n$_[0]", on_error_stop => 0);
 	return $errors;
 }
 
-# An exception after a commit: the handler's work is not there any more.
+# An exception after a commit: the handler's work was rolled back.
 like(errors(q{BEGIN; SELECT idempotency.claim('k', 'shop'); INSERT INTO payments VALUES ('k'); COMMIT; SELECT 1/0;}),
 	$refused, 'a commit before an error is refused');
 is($node->safe_psql('postgres', q{SELECT count(*) FROM payments WHERE key = 'k'}), '0', 'and its work is undone');

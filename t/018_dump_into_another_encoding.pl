@@ -1,6 +1,6 @@
-# Keys of a database of one encoding are found, and their retries recognized,
-# in a database of another one: hashes are computed when rows arrive, and
-# fingerprints are of UTF-8.
+# Keys of a database of one encoding are found, and their retries recognized, in
+# a database of another encoding: hashes are computed when rows arrive, and
+# fingerprints are computed from UTF-8.
 
 use strict;
 use warnings;
@@ -12,8 +12,8 @@ my $node = PostgreSQL::Test::Cluster->new('primary');
 $node->init(allows_streaming => 'logical', extra => [ '--locale=C', '--encoding=UTF8' ]);
 $node->start;
 
-# Pure ASCII, what every encoding here has, and objects whose keys are in another
-# order once they are UTF-8: there an e with an acute accent is longer than "z".
+# ASCII, characters that every encoding here has, and objects whose keys have
+# another order in UTF-8, where an e with an acute accent is longer than "z".
 my @requests = (
 	q('{"amount": 1}'),
 	q('"' || E'\u00e9t\u00e9' || '"'),
@@ -41,7 +41,7 @@ sub carry
 		"restore of $from into $to");
 }
 
-# What is asked of a database that holds the keys of another.
+# Check a database that holds the keys of another.
 sub holds_keys
 {
 	my ($database, $what) = @_;
@@ -60,7 +60,7 @@ for my $database (sort keys %encoding)
 	$node->safe_psql($database, 'CREATE EXTENSION idempotency');
 	if ($encoding{$database} eq 'SQL_ASCII')
 	{
-		# It takes no escapes but the bytes themselves.
+		# It accepts no escapes, only the bytes.
 		(my $raw = "SELECT idempotency.claim($key, $scope, $request) FROM $all; SELECT idempotency.complete($key, $scope, to_jsonb(n)) FROM $all;") =~
 		  s/E'([^']*)'/my $s = $1; $s =~ s{\\u00(..)}{my $c = chr hex $1; utf8::encode($c); $c}ge; "'$s'"/ge;
 		$node->safe_psql($database, "BEGIN; $raw COMMIT;");
@@ -88,7 +88,7 @@ for my $database (grep { $_ ne 'utf8' } sort keys %encoding)
 	holds_keys("into_$database", "UTF8 into $database");
 }
 
-# A subscriber finds by the hash which row has changed.
+# A subscriber finds the changed row by its hash.
 create('subscriber', 'UTF8');
 $node->safe_psql('latin1', "CREATE PUBLICATION idempotency FOR TABLE idempotency.keys, idempotency.wheel, idempotency.policy;");
 $node->safe_psql('latin1', "SELECT pg_create_logical_replication_slot('encodings', 'pgoutput')");
@@ -100,7 +100,7 @@ $node->wait_for_subscription_sync($node, 'encodings', 'subscriber');
 $node->safe_psql('latin1', "SELECT idempotency.complete($key, 'changed', '{}', attempt => 1) FROM generate_series(7, 7) AS n");
 $node->wait_for_catchup('encodings');
 is($node->safe_psql('subscriber', "SELECT status FROM generate_series(7, 7) AS n, idempotency.lookup($key, 'changed')"),
-	'completed', 'a subscriber of another encoding has what changed');
+	'completed', 'a subscriber of another encoding has the change');
 $node->safe_psql('subscriber', 'DROP SUBSCRIPTION encodings');
 
 done_testing();

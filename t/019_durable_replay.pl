@@ -37,7 +37,7 @@ sub set
 	return;
 }
 
-# Have the calls made by a session that is terminated while its commit waits.
+# Make the calls in a session that is terminated while its commit waits.
 sub caller_is_terminated
 {
 	my ($level, $calls) = @_;
@@ -59,7 +59,7 @@ sub owner_is_terminated
 	return;
 }
 
-# What a call answers within a second and a half: its result, or an SQLSTATE.
+# The answer to a call within a second and a half: its result, or an SQLSTATE.
 sub answer
 {
 	my ($call, @settings) = @_;
@@ -105,7 +105,7 @@ for my $level (qw(remote_write on remote_apply))
 	like(answer("SELECT idempotency.issue('cart', '$level')", @level), qr/^[-0-9a-f]{36}$/, "$level: and the issued key");
 }
 
-# A replay waits as long as it must, ends by a cancel, and has no transaction id.
+# A replay waits without a limit, can be cancelled, and has no transaction id.
 $standby{s1}->stop;
 owner_is_terminated('waits', 'on');
 my $waiter = $primary->background_psql('postgres', on_error_stop => 0);
@@ -114,7 +114,7 @@ chomp $pid;
 $waiter->query_until(qr/asked/, "\\echo asked\nSELECT idempotency.once('waits');\nSELECT 'xid', pg_current_xact_id_if_assigned();\n");
 $primary->poll_query_until('postgres', "SELECT wait_event_type = 'Extension' FROM pg_stat_activity WHERE pid = $pid") or die;
 is($primary->safe_psql('postgres', "SELECT count(*) FROM pg_locks WHERE pid = $pid AND relation IN (SELECT inhrelid FROM pg_inherits)"),
-	'0', 'holds no slot while it waits');
+	'0', 'no table of keys is locked while it waits');
 $primary->safe_psql('postgres', "SELECT pg_cancel_backend($pid)");
 $waiter->query('SELECT 1');
 like($waiter->{stderr}, qr/canceling statement due to user request/, 'a cancel ends the wait');
@@ -125,7 +125,7 @@ $primary->poll_query_until('postgres', "SELECT wait_event_type = 'Extension' FRO
 $standby{s1}->start;
 like($waiter->query_safe("SELECT 'done'"), qr/once false.*done/s, 'the standby ends it');
 
-# What is known as confirmed is replayed also while no standby answers.
+# A confirmed result is replayed even while no standby answers.
 $primary->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_stat_replication WHERE sync_state = 'sync'}) or die;
 $waiter->query_safe("SELECT pg_current_xact_id(); SELECT idempotency.once('k on')");
 $standby{s1}->stop;
@@ -133,18 +133,18 @@ like($waiter->query_safe("SET statement_timeout = '5 s'; SELECT 'old ' || idempo
 $waiter->quit;
 $standby{s1}->start;
 
-# Quorum: as many as a commit waits for.
+# Quorum: as many standbys as a commit waits for.
 set('ANY 2 (s1, s2)');
 $standby{s2}->stop;
 owner_is_terminated('quorum', 'on');
 is(answer($once->('quorum')), '57014', 'one of two is too few');
 set('ANY 1 (s1, s2)');
-# (Nothing is sent to a standby meanwhile: what it has said before counts.)
+# (Nothing is sent to a standby meanwhile: its last confirmation counts.)
 is(answer($once->('quorum')), 'f', 'one of one is enough');
 set('');
 $standby{s2}->start;
 
-# The scene to its end: nobody was told what the promoted standby does not know.
+# To the end: no client got an answer that the promoted standby does not have.
 set('s1');
 $standby{s1}->stop;
 owner_is_terminated('lost', 'on');

@@ -24,7 +24,7 @@ for my $concurrent (
 		'>', \my $out, '2>', \my $err, IPC::Run::timeout(60));
 	$node->poll_query_until('postgres', q{SELECT count(*) = 2 FROM pg_stat_activity WHERE query LIKE 'SELECT idempotency.%'}) or die;
 
-	# Each claim is taken back, so that the key stays free.
+	# Each claim is rolled back, so that the key stays free.
 	my $outcomes = $node->safe_psql('postgres', q{
 CREATE TEMP TABLE seen (outcome text);
 DO $$

@@ -2,11 +2,11 @@
 # the page shows.
 #
 # The blocks of a page run one after another in one session, as a reader would
-# paste them, in a database of the page's own, which has the extension but for
-# the README, which begins with it.  A block of SQL that a block of text follows
-# at once has that text as its output; one without succeeds.  Each page is written
-# to the log directory as it would have to be for its test to pass: to be read,
-# and copied where it is right.
+# paste them, in a database of the page's own.  It has the extension, except for
+# the README, which creates it.  If a block of text directly follows a block of
+# SQL, it is the output; without one, the SQL must succeed.  Each page is written
+# to the log directory as it would have to be for its test to pass, so that it can
+# be read and copied.
 
 use strict;
 use warnings;
@@ -29,8 +29,8 @@ max_prepared_transactions = 2
 });
 $node->start;
 
-# Trailing blanks can't be seen on a page; psql writes them to align.  Where in
-# a script an error came up is left out, too.
+# Trailing blanks, which psql writes to align columns, can't be seen on a page.
+# The position of an error in a script is left out, too.
 sub visible
 {
 	my ($text) = @_;
@@ -58,7 +58,7 @@ sub run_blocks
 	return @outputs;
 }
 
-# What takes two servers is run by a test of its own.
+# A page that needs two servers is run by a test of its own.
 my @pages = ('README.md', grep { $_ ne 'doc/replicas.md' } sort glob 'doc/*.md');
 
 my $examples = 0;
@@ -96,7 +96,7 @@ foreach my $page (@pages)
 	$examples += $number;
 	append_to_file("$written/" . basename($page), $actual);
 
-	# The next page meets nothing of this one.
+	# Each page has a database of its own.
 	$node->safe_psql('postgres', 'DROP DATABASE page');
 	my $roles = $node->safe_psql('postgres',
 		q{SELECT quote_ident(rolname) FROM pg_roles WHERE oid >= 16384});

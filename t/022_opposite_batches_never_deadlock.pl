@@ -1,5 +1,5 @@
 # Four sessions claim and complete the same 2,000 keys in one batch each, every
-# one in an order of its own, round after round, some of them rolling back: no
+# session in its own order, round after round, some of them rolling back: no
 # deadlock occurs, and each key has exactly one effect.
 
 use strict;
@@ -14,7 +14,7 @@ my $keys = 2000;
 
 my $node = PostgreSQL::Test::Cluster->new('primary');
 $node->init;
-# A deadlock that could happen is looked for at once.
+# The server looks for deadlocks at once.
 $node->append_conf('postgresql.conf', "deadlock_timeout = 1ms\nidempotency.default_wait = '5 minutes'");
 $node->start;
 
@@ -49,7 +49,7 @@ END
 \$\$;
 });
 
-# In each round two sessions fail at first, and try again.
+# In each round two sessions fail at first, and retry.
 for my $isolation ('read committed', 'serializable')
 {
 	one(q{TRUNCATE effect, ended; DELETE FROM idempotency.keys});

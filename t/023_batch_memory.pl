@@ -14,7 +14,7 @@ my $allowed = 64 * 1024;
 
 my $node = PostgreSQL::Test::Cluster->new('primary');
 $node->init;
-# What the server has touched of the buffers counts as the session's.
+# The shared buffers that a session has touched count as its memory.
 $node->append_conf('postgresql.conf', "shared_buffers = '8MB'");
 $node->start;
 $node->safe_psql('postgres', q{
@@ -24,7 +24,7 @@ SELECT array_agg('key ' || n) AS keys, array_agg(jsonb_build_object('amount', n,
 FROM generate_series(1, 100000) AS n;
 });
 
-# The most memory that a session has had, in kB, after some statements.
+# The peak memory of a session, in kB, after some statements.
 sub peak
 {
 	my (@statements) = @_;
@@ -37,7 +37,7 @@ sub peak
 	return $peak;
 }
 
-# Read, each array is in memory once.
+# When the arrays have been read, each is in memory once.
 my $built = peak('SELECT cardinality(keys), cardinality(requests) FROM batch');
 my $claimed = peak(
 	"BEGIN",

@@ -15,7 +15,7 @@ my $allowed = 10 * 1024;
 
 my $node = PostgreSQL::Test::Cluster->new('primary');
 $node->init;
-# What the server has touched of the buffers counts as the session's.
+# The shared buffers that a session has touched count as its memory.
 $node->append_conf('postgresql.conf', "shared_buffers = '8MB'");
 $node->start;
 $node->safe_psql('postgres', 'CREATE EXTENSION idempotency');
@@ -34,7 +34,7 @@ SELECT 'other', 'k', 'completed', 1, now() + interval '1 hour', $slot, idempoten
 	return;
 }
 
-# The most memory that a session has had, in kB, after a statement.
+# The peak memory of a session, in kB, after a statement.
 sub peak
 {
 	my ($statement, $result) = @_;

@@ -1,8 +1,8 @@
-# A wait whose limit fires in the instant in which the lock is granted ends as
+# A wait whose limit fires in the instant in which the lock is granted ends like
 # any other: the claim is answered, and the caller's transaction continues.
 #
 # The instant can't be arranged from outside. Owners that roll back after a
-# millisecond and claims that wait for a millisecond meet it now and then.
+# millisecond and claims that wait for a millisecond hit it now and then.
 
 use strict;
 use warnings;
@@ -15,7 +15,7 @@ $node->init;
 $node->start;
 $node->safe_psql('postgres', 'CREATE EXTENSION idempotency');
 
-# Each claim is taken back at once.  An error of the wait itself would be caught, too.
+# Each claim is rolled back at once.  An error of the wait itself would be caught, too.
 my $loop = sub {
 	my ($key, $wait, $hold) = @_;
 	return qq{DO \$\$

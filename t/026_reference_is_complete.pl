@@ -1,5 +1,5 @@
-# doc/reference.md names every existing function, column, setting and SQLSTATE
-# correctly, and no others; and has an example of each.
+# doc/reference.md documents every function, column, setting and SQLSTATE
+# correctly, and no others, and has an example of each.
 
 use strict;
 use warnings;
@@ -41,8 +41,8 @@ sub section
 my $members = q{SELECT objid FROM pg_depend
 	WHERE refobjid = (SELECT oid FROM pg_extension WHERE extname = 'idempotency') AND deptype = 'e'};
 
-# Functions: the signature under a heading is an indented block, that of a
-# function behind these a cell of a table.
+# Functions: the signature under a heading is an indented block; an internal
+# function has a row of a table.
 my @functions = rows(
 	qq{SELECT proname || '(' || pg_get_function_arguments(oid) || ') → ' || pg_get_function_result(oid)
 	   FROM pg_proc WHERE oid IN ($members)});

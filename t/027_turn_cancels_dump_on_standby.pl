@@ -33,7 +33,7 @@ hot_standby_feedback = on
 });
 $standby->start;
 
-# A slot with a key, whose time has passed.
+# A slot with a key, and an upper bound that is past.
 sub past_slot
 {
 	$primary->safe_psql('postgres', q{
@@ -45,8 +45,8 @@ sub past_slot
 	return;
 }
 
-# As pg_dump does: it locks all tables first, and reads one after another.  It
-# reads the keys when it may.
+# Like pg_dump: lock all tables first, then read one after another, the keys when
+# this test allows.
 my $directory = PostgreSQL::Test::Utils::tempdir();
 
 sub begin_dump
@@ -82,7 +82,7 @@ $primary->wait_for_catchup($standby, 'replay', $primary->lsn('write'));
 ok(!ends_well($dump), 'the dump on the standby is canceled');
 like(slurp_file($standby->logfile), qr/User was holding a relation lock for too long/, 'because of its lock on the slot');
 
-# Remedy: nothing is turned while the dump runs.
+# Remedy: no slot is turned while the dump runs.
 past_slot();
 $dump = begin_dump();
 $primary->safe_psql('postgres', q{SELECT idempotency.once('k' || n, 'shop') FROM generate_series(1, 100) AS n});

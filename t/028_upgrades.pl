@@ -3,7 +3,7 @@
 # later ones with a clear error.
 #
 # Every script src/idempotency--A--B.sql is run from a fresh A and compared
-# with a fresh B. There is always a next version: the test makes one.
+# with a fresh B. The test makes a next version itself.
 
 use strict;
 use warnings;
@@ -21,7 +21,7 @@ my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
 $node->start;
 
-# The server is to find this test's scripts in place of the installed ones.
+# The server must find this test's scripts in place of the installed ones.
 my $major = int($node->safe_psql('postgres', 'SHOW server_version_num') / 10000);
 my $setting = $major >= 18 ? 'extension_control_path' : 'extension_destdir';
 if ($node->safe_psql('postgres', "SELECT count(*) FROM pg_settings WHERE name = '$setting'") eq '0')
@@ -53,7 +53,7 @@ sub write_script
 	append_to_file("$scripts/$name", $text);
 }
 
-# The extension's members, each with all that the catalogue says of it.
+# The extension's members, each with its entries in the catalogs.
 my $describe = q{
 WITH member AS (
 	SELECT classid, objid
@@ -100,7 +100,7 @@ WHERE schema IS DISTINCT FROM 'pg_toast'
 ORDER BY 1
 };
 
-# What is stored, and is to be there afterwards.
+# The stored rows, which must be the same afterwards.
 my $store = q{
 	SELECT outcome FROM idempotency.claim('done', 'upgrade', '{"amount": 5}', lease => '1 minute');
 	SELECT idempotency.complete('done', 'upgrade', '{"id": 17}', '17', 201, 1);
@@ -116,8 +116,8 @@ my $stored = q{
 	GROUP BY attrelid
 };
 
-# See that the update from one version to another does what it should.
-# Returns the differences from a fresh installation.
+# Check the update from one version to another.  Returns the differences from a
+# fresh installation.
 sub update
 {
 	my ($from, $to) = @_;
@@ -133,7 +133,7 @@ sub update
 	is($node->safe_psql('updated', $columns), $before, "$from to $to keeps keys, policies and the wheel");
 	is($node->safe_psql('updated',
 			q{SELECT outcome, status_code, resource_id, response FROM idempotency.claim('done', 'upgrade', '{"amount": 5.0}', lease => '1 minute')}),
-		'replay|201|17|{"id": 17}', "after $from to $to a retry replays what was stored before");
+		'replay|201|17|{"id": 17}', "after $from to $to a retry replays the stored result");
 	$node->safe_psql('updated', q{SELECT idempotency.complete('long', 'upgrade', attempt => 1)});
 
 	$node->safe_psql('fresh', "CREATE EXTENSION idempotency VERSION '$to'");
@@ -146,7 +146,7 @@ sub update
 	  (map { "has $_" } grep { !$fresh{$_} } sort keys %updated);
 }
 
-# The real ones.
+# The real scripts.
 foreach my $script (sort map { basename($_) } glob 'src/idempotency--*--*.sql')
 {
 	my ($from, $to) = $script =~ /^idempotency--(.+)--(.+)\.sql$/;
@@ -155,7 +155,7 @@ foreach my $script (sort map { basename($_) } glob 'src/idempotency--*--*.sql')
 	is(update($from, $to), '', "$from updated to $to is as a fresh $to");
 }
 
-# One that changes something of each kind.
+# A script that changes something of each kind.
 my $changes = q{
 ALTER TABLE idempotency.policy ALTER COLUMN cache_errors SET STORAGE EXTERNAL;
 COMMENT ON COLUMN idempotency.policy.cache_errors IS 'SQLSTATEs that are results';
@@ -179,7 +179,7 @@ is(update($current, $next), '', "$current updated to the next version is as a fr
 # The comparison sees what an upgrade script forgets.
 foreach my $forgotten (grep { /\S/ } split /;\n/, $changes)
 {
-	# A comment on what is not there can't be left alone.
+	# The comment on an object can't be there without the object.
 	next if $forgotten =~ /^\s*(CREATE|ALTER)/;
 	my $short = $changes =~ s/\Q$forgotten;\E\n//r;
 
@@ -194,10 +194,10 @@ $node->safe_psql('earlier', q{CREATE EXTENSION idempotency VERSION '0.9'});
 is($node->safe_psql('earlier', q{SELECT outcome FROM idempotency.claim('k', lease => '1 minute')}),
 	'new', 'a library later than the extension works');
 
-# An earlier one says so, and the update that would need a later one fails.
+# An earlier library says so, and the update that needs a later library fails.
 my ($major_number, $minor_number) = split /\./, $current;
 my $later = "$major_number." . ($minor_number + 1);
-# It is installed by a library of its version, which lays the wheel.
+# (A library of its version would lay the wheel.)
 write_script("idempotency--$later.sql", $install =~ s/^DO .*idempotency\.sweep\(0\).*$//mr);
 write_script("idempotency--$current--$later.sql", $announce);
 $node->safe_psql('postgres', 'CREATE DATABASE later');
@@ -213,9 +213,9 @@ $node->safe_psql('updated', $store);
 like($err, qr/older than the extension/, 'an update that the library is too old for fails');
 is($node->safe_psql('updated',
 		q{SELECT extversion, (SELECT outcome FROM idempotency.claim('done', 'upgrade', '{"amount": 5}', lease => '1 minute')) FROM pg_extension WHERE extname = 'idempotency'}),
-	"$current|replay", 'and leaves everything as it was');
+	"$current|replay", 'and changes nothing');
 
-# A session that has been using the tables hears of it, too.
+# A session that has used the tables notices it, too.
 write_script("idempotency--$current--$later.sql", 'DELETE FROM idempotency.policy WHERE false;');
 my $connstr = $node->connstr('updated');
 ($status, $out, $err) = $node->psql('updated', qq{

@@ -14,8 +14,8 @@ idempotency.sweep_interval = '20 ms'
 });
 $node->start;
 
-# Leave an expired key in a slot whose time is over, and one in keys_long.  The
-# sweeper may lay the wheel meanwhile.
+# Leave an expired key in a slot that is past, and one in keys_long.  The sweeper
+# may lay the wheel meanwhile.
 sub leave_expired_keys
 {
 	my ($db) = @_;
@@ -38,8 +38,8 @@ sub is_swept
 	return;
 }
 
-# Rows of keys after a round that began after now; a round is seen by its
-# sweeping another database.
+# Rows of keys after a round that begins later than this call; a round is seen
+# when it sweeps another database.
 sub keys_after_a_round
 {
 	my ($db, $other) = @_;
@@ -82,7 +82,7 @@ $node->append_conf('postgresql.conf', q{idempotency.sweep_databases = ''});
 $node->reload;
 is_swept('later', 'chosen again, it is');
 
-# Template databases are left alone.
+# Template databases are not swept.
 $node->safe_psql('postgres', 'ALTER DATABASE later IS_TEMPLATE true');
 leave_expired_keys('later');
 is(keys_after_a_round('later', 'postgres'), '2', 'a template is not swept');

@@ -1,4 +1,4 @@
-# Settings of the server, a database or a role that could stop the worker don't.
+# Settings of the server, a database or a role can't stop the worker.
 use strict;
 use warnings;
 use PostgreSQL::Test::Cluster;
@@ -18,7 +18,7 @@ search_path = 'trap'
 });
 $node->start;
 
-# The test's own sessions are not to suffer from them.
+# The test's own sessions must not be affected.
 $ENV{PGOPTIONS} = '-c statement_timeout=0 -c idle_in_transaction_session_timeout=0 -c lock_timeout=0'
   . ' -c default_transaction_read_only=off -c default_transaction_isolation=read\\ committed -c role=none'
   . ' -c session_replication_role=origin';
@@ -40,14 +40,14 @@ run(q{ALTER DATABASE postgres SET session_replication_role = 'replica'});
 run(q{CREATE ROLE powerless; ALTER DATABASE postgres SET role = 'powerless'});
 run(q{DO $$ BEGIN EXECUTE format('ALTER ROLE %I SET default_transaction_read_only = on', session_user); END $$});
 
-# Traps on the search path: nothing of the extension may be looked up there.
+# Traps on the search path: the extension must not look up anything there.
 run(q{CREATE SCHEMA trap;
 	CREATE TABLE trap.wheel (slot int); CREATE TABLE trap.keys_long (a int);
 	CREATE FUNCTION trap.sweep(bigint) RETURNS int LANGUAGE sql AS 'SELECT 1/0'});
 
-# A trigger that writes: what the worker does is to be read-write, whatever the
-# default, and done as the owner of the tables.  It is made a member of the
-# extension, since any other would stop the sweep.
+# A trigger that writes: the worker's transactions must be read-write, whatever the
+# default is, and it must act as the owner of the tables.  The trigger is made a
+# member of the extension, since any other trigger would stop the sweep.
 run(q{CREATE TABLE public.seen (who name);
 	CREATE FUNCTION public.note() RETURNS trigger LANGUAGE plpgsql AS
 		$$BEGIN INSERT INTO public.seen VALUES (current_user); RETURN NULL; END$$;
@@ -65,6 +65,6 @@ run(q{
 
 ok($node->poll_query_until('postgres', 'SELECT count(*) = 0 FROM idempotency.keys'), 'the keys are swept all the same');
 is(run(q{SELECT string_agg((who = relowner::regrole::name)::text, ' ') FROM public.seen, pg_class WHERE oid = 'idempotency.keys'::regclass}),
-	'true', 'by the owner of the tables, who may write');
+	'true', 'as the owner of the tables, in a read-write transaction');
 $node->stop('fast');
 done_testing();

@@ -16,7 +16,7 @@ idempotency.wheel_tick = '2 ms'
 });
 $node->start;
 
-# With so short a tick every round has slots to turn, and rows to delete.
+# With this short tick every round has slots to turn, and rows to delete.
 my $fill = q{SELECT idempotency.claim('k' || n, 'fill', ttl => '0.01 s', lease => '0.01 s') FROM generate_series(1, 200) AS n};
 
 sub succeeds

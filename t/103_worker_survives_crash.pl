@@ -1,4 +1,4 @@
-# Sweeping continues after any end of the launcher, the worker or the server.
+# Sweeping continues however the launcher, the worker or the server ended.
 use strict;
 use warnings;
 use PostgreSQL::Test::Cluster;
@@ -52,8 +52,8 @@ $node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity W
 isnt(launcher(), $pid, 'the launcher is started again after kill -9');
 goes_on('sweeping goes on after kill -9');
 
-# A crash while a slot is being turned: the turn has happened as a whole or
-# not at all, and live keys are there.
+# A crash while a slot is being turned: the turn has happened as a whole or not at
+# all, and live keys are stored.
 $node->append_conf('postgresql.conf', 'idempotency.worker = off');
 $node->reload;
 $node->safe_psql('postgres', q{

@@ -1,4 +1,4 @@
-# On a standby there is no sweep; after promotion sweeping begins by itself.
+# A standby does not sweep; after promotion sweeping begins automatically.
 use strict;
 use warnings;
 use PostgreSQL::Test::Cluster;

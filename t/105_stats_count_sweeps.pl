@@ -43,7 +43,7 @@ ok($node->poll_query_until('postgres', q{SELECT last_sweep_error ~ 'idempotency'
 
 $node->safe_psql('postgres', 'ALTER TABLE idempotency.hidden RENAME TO keys_long');
 ok($node->poll_query_until('postgres', q{SELECT last_sweep_error IS NULL FROM idempotency.stats WHERE scope = ''}),
-	'the next sweep that goes well clears it');
+	'the next sweep that succeeds clears it');
 
 $node->stop;
 done_testing();

@@ -1,5 +1,5 @@
-# Without the worker a scheduler does its work: pg_cron runs sweep(), as a role
-# that may do nothing else.
+# A scheduler can replace the worker: pg_cron runs sweep(), as a role that may do
+# nothing else.
 #
 # A minute is the shortest period in every version of pg_cron; a job for
 # @reboot runs as soon as the server has started, so each start is a round.
@@ -29,7 +29,7 @@ sub start_with
 	return;
 }
 
-# Expired keys in slot 0, whose time is over, and in keys_long; and live ones.
+# Expired keys in slot 0, which is past, and in keys_long; and live keys.
 sub leave_expired_keys
 {
 	$node->safe_psql('postgres', q{
@@ -45,7 +45,7 @@ sub leave_expired_keys
 	return;
 }
 
-# Rounds that pg_cron has recorded: whose, and how they ended.
+# Rounds that pg_cron has recorded: their roles and results.
 sub rounds_are
 {
 	my ($rounds, $name) = @_;
@@ -61,7 +61,7 @@ sub is_swept
 	is($node->safe_psql('postgres', q{SELECT string_agg(key, ' ' ORDER BY key) FROM idempotency.keys}),
 		'c d', "$name: the expired keys are gone, the live ones are there");
 	is($node->safe_psql('postgres', q{SELECT until > clock_timestamp() FROM idempotency.wheel WHERE slot = 0}),
-		't', "$name: the slot has been handed another hour");
+		't', "$name: the slot has its next upper bound");
 	return;
 }
 
@@ -81,10 +81,10 @@ $node->restart;
 rounds_are('sweeper succeeded', 'pg_cron runs sweep() by a connection');
 is_swept('by a connection');
 is($node->safe_psql('postgres', q{SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'idempotency%'}), '0',
-	'no worker of its own is there');
+	'there is no worker of the extension');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM idempotency.stats'), '0', 'nor counters');
 
-# Preloaded for its counters, with its worker off; pg_cron uses workers of its own.
+# Preloaded for its counters, with the worker off; pg_cron has its own workers.
 leave_expired_keys();
 $node->append_conf('postgresql.conf', q{
 idempotency.worker = off
@@ -95,7 +95,7 @@ rounds_are('sweeper succeeded, sweeper succeeded', 'pg_cron runs sweep() in a wo
 is_swept('in a worker');
 is( $node->safe_psql('postgres', q{SELECT sweeps, slots_cleared, rows_deleted, last_sweep > pg_postmaster_start_time(), last_sweep_error
 		FROM idempotency.stats WHERE scope = ''}),
-	'1|1|100|t|', 'stats tells of the sweep');
+	'1|1|100|t|', 'stats counts the sweep');
 
 $node->stop('fast');
 ok(slurp_file($node->logfile) !~ qr/(?:ERROR|PANIC):/, 'the log has no error');

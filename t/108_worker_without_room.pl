@@ -1,5 +1,5 @@
-# If no worker can be started the launcher logs it, continues, and sweeps as
-# soon as there is room.
+# If no worker can be started, the launcher logs it, continues, and sweeps as soon
+# as a worker can start.
 use strict;
 use warnings;
 use PostgreSQL::Test::Cluster;

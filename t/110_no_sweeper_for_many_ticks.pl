@@ -1,5 +1,5 @@
-# W5: without sweeps the wheel runs out, and every promise holds; when a
-# sweeper comes, it clears up in a round or two, and the wheel reaches as far
+# W5: without sweeps all slots become past, and the contract is still kept; once
+# there is a sweeper, one or two rounds empty them, and the wheel reaches as far
 # ahead as before.
 use strict;
 use warnings;
@@ -27,9 +27,9 @@ CREATE EXTENSION idempotency;
 UPDATE idempotency.wheel SET until = now() + (slot + 1) * interval '100 ms';
 });
 
-# Twenty ticks, in one session that knows the wheel as it was: in each a key that
-# lives for three ticks is claimed, and one that lives on.  Both are replayed as
-# long as they live, and every earlier one is what it should be.
+# Twenty ticks, in one session that has read the wheel before: in each tick, a key
+# that lives for three ticks is claimed, and a key that does not expire.  Each is
+# replayed as long as it lives, and later is new.
 my $session = $node->background_psql('postgres');
 $session->query_safe(q{
 CREATE TABLE seen (tick int, what text, outcome text, is_right boolean);
@@ -66,7 +66,7 @@ one(q{
 SELECT idempotency.claim('expired ' || n, 'ticks', ttl => '1 ms', lease => '1 ms') FROM generate_series(1, 100) AS n;
 });
 
-# One session: where a claim finds its key in progress it would tell.
+# One session, so that no claim may find its key in progress.
 my $retries = q{
 SELECT string_agg(DISTINCT outcome, ' ') FROM generate_series(1, 20) AS n, LATERAL idempotency.claim('long ' || n, 'ticks') AS c
 WHERE response = to_jsonb(n)};

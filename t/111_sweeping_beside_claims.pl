@@ -14,14 +14,14 @@ log_statement = none
 autovacuum_naptime = '1 s'
 });
 $node->start;
-# The wheel has run out, so that all keys go to keys_long.
+# All slots are past, so that all keys go to keys_long.
 $node->safe_psql('postgres', q{
 	CREATE EXTENSION idempotency;
 	UPDATE idempotency.wheel SET until = clock_timestamp() - interval '1 day';
 	CREATE TABLE kept (key text PRIMARY KEY);
 });
 
-# Now and then a key is claimed to stay; a session that meets it then is not its owner.
+# Now and then a key is claimed with a long ttl; then no other session owns it.
 my $directory = $node->basedir;
 append_to_file("$directory/claim.sql", q{
 \set n random(1, 40)
@@ -47,7 +47,7 @@ DELETE FROM kept WHERE key = :n::text;
 COMMIT;
 });
 $node->command_ok([ 'pgbench', '-n', '-c', '6', '-T', '3', '-f', "$directory/claim.sql\@10", '-f', "$directory/sweep.sql\@10",
-	'-f', "$directory/forget.sql\@1", 'postgres' ], 'nobody met an error');
+	'-f', "$directory/forget.sql\@1", 'postgres' ], 'no client got an error');
 
 is($node->safe_psql('postgres', q{
 	SELECT count(*) FROM kept
@@ -55,6 +55,6 @@ is($node->safe_psql('postgres', q{
 cmp_ok($node->safe_psql('postgres', 'SELECT count(*) FROM kept'), '>', 0, 'some was');
 $node->safe_psql('postgres', 'SELECT idempotency.sweep()');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM idempotency.keys'), $node->safe_psql('postgres', 'SELECT count(*) FROM kept'),
-	'in the end nothing else is left');
+	'in the end no other row is left');
 $node->stop('fast');
 done_testing();

@@ -1,5 +1,5 @@
 # One database does not delay the sweeps of the others for ever: a worker that
-# takes too long is ended. A name that matches no database is logged, once.
+# takes too long is terminated. A name that matches no database is logged, once.
 use strict;
 use warnings;
 use PostgreSQL::Test::Cluster;
@@ -16,8 +16,8 @@ idempotency.sweep_databases = 'hangs, swept, Misspelled, postgres'
 });
 $node->start;
 
-# The trigger is made a member of the extension, since any other would stop the
-# sweep at once.
+# The trigger is made a member of the extension, since any other trigger would stop
+# the sweep at once.
 for my $database ('hangs', 'swept')
 {
 	$node->safe_psql('postgres', "CREATE DATABASE $database");

@@ -19,7 +19,7 @@ sub one
 	return $node->safe_psql($database // 'postgres', $sql);
 }
 
-# What has been counted for a scope, but for zeros: "claims 2, new 2".
+# The counters of a scope that are not zero: "claims 2, new 2".
 sub counted
 {
 	my ($scope, $database) = @_;
@@ -56,7 +56,7 @@ is(one('SELECT count(*) FROM idempotency.stats'), '0', 'no rows where the librar
 
 preload();
 is(one('SELECT scope, claims, stats_reset > pg_postmaster_start_time() FROM idempotency.stats'),
-	'|0|t', 'before anything is done there is the row of the empty scope');
+	'|0|t', 'at first there is only the row of the empty scope');
 
 # Every outcome, in one session, under no policy.
 one(q{
@@ -79,7 +79,7 @@ is( counted(''),
 is(one('SELECT count(*) FROM idempotency.stats'), '1', 'a scope without a policy has no row');
 is(one(q{SELECT time_waited FROM idempotency.stats WHERE scope = ''}), '00:00:00', 'nobody has waited');
 
-# Policies that come and go under a session that has counted already.
+# Policies that are created and dropped after a session has counted.
 my $session = $node->background_psql('postgres');
 sub claim_in_session
 {
@@ -141,7 +141,7 @@ SELECT idempotency.complete_many('{1,2,3}', 'ends', attempts => '{1,1,1}');
 });
 is(counted('ends'), 'claims 4, new 3, replay 1, completions 3', 'a batch counts each of its keys');
 
-# Calls count, not transactions; what is refused has no outcome.
+# Calls are counted, not transactions; a call that is refused has no outcome.
 one(q{
 SELECT idempotency.stats_reset();
 BEGIN;
@@ -159,14 +159,14 @@ $node->psql('postgres', $_)
   for (q{SELECT idempotency.claim('leased', 'ends', '1', lease => '1 minute')}, q{SELECT idempotency.once('leased', 'ends')});
 is( counted('ends'),
 	'claims 3, new 2, mismatch 1, completions 1',
-	'an outcome counts also where it is raised as an error');
+	'an outcome is counted also if it is raised as an error');
 
-# Waits, ended in four ways: by their limit, by a timeout of the statement or of
-# locks, by the owner.  Limit and statement begin a little before the wait.
+# Waits that end in four ways: by their limit, by statement_timeout, by
+# lock_timeout, by the owner.  The first two count from a little before the wait.
 my $owner = $node->background_psql('postgres');
 my $waiter = $node->background_psql('postgres');
 my $waited_before = 0;
-# The number of waits, and whether the last one took so many milliseconds.
+# The number of waits, and whether the last one took the given milliseconds.
 sub waited
 {
 	my ($least) = @_;
@@ -197,10 +197,10 @@ like($waiter->query_safe('SELECT 1'), qr/replay/, 'the waiter replays');
 is(waited(0), '4', 'a wait that the owner ends is counted once');
 is( counted('ends'),
 	'claims 4, new 1, replay 1, in_progress 2, completions 1, waits 4',
-	'a wait does not change what the claim counts as');
+	'a wait does not change how the claim is counted');
 $_->quit for ($owner, $waiter);
 
-# Databases are apart.
+# Each database has its own counters.
 one('CREATE DATABASE other');
 one(q{
 CREATE EXTENSION idempotency;
@@ -223,10 +223,10 @@ SELECT idempotency.claim('long', '$long', lease => '1 minute');
 SELECT idempotency.claim('long', '$long/b/c', lease => '1 minute');
 });
 is( one(q{SELECT scope = repeat('ä', 127), new FROM idempotency.stats WHERE scope LIKE 'ä%'}),
-	't|2', 'long scopes that begin alike count together');
+	't|2', 'long scopes with the same beginning are counted together');
 
-# No room: entries of a dropped database are used again, then what is left
-# counts in one row.
+# No room: entries of a dropped database are used again, then all further scopes
+# are counted in one row.
 $node->restart;
 is(one('SELECT sum(claims) FROM idempotency.stats'), '0', 'a restart sets the counters to zero');
 sub claim_under_policies
@@ -261,7 +261,7 @@ is(one($without_room, 'another'), '181|181|t', 'they show in every database');
 one('SELECT idempotency.stats_reset()');
 is(one('SELECT count(*), sum(claims) FROM idempotency.stats'), '511|0', 'a reset keeps the rows');
 
-# Clients at once.  First uses of a policy collide:
+# Concurrent clients.  First uses of a policy collide:
 one(q{
 SELECT count(idempotency.drop_policy(scope)) FROM idempotency.policy;
 SELECT count(idempotency.set_policy('race/' || i)) FROM generate_series(1, 400) AS i;
@@ -284,7 +284,7 @@ END $$;
 is( one(q{SELECT count(*), min(replay), max(replay) FROM idempotency.stats WHERE scope LIKE 'race/%'}),
 	'400|8|8', 'each policy has one row, with the counts of all clients');
 
-# What is counted is what the clients see:
+# The counters match the outcomes that the clients see:
 $node->restart;
 one(q{
 SELECT count(idempotency.set_policy('storm/' || i)) FROM generate_series(1, 100) AS i;
@@ -308,10 +308,10 @@ SELECT count(*) FROM (
 	SELECT scope, new, replay, claims, completions FROM idempotency.stats WHERE scope LIKE 'storm/%'
 	EXCEPT
 	SELECT scope, sum(new), sum(replay), count(*), sum(new) FROM seen GROUP BY scope) AS wrong}),
-	'0', 'the counters of each scope are what its clients saw');
+	'0', 'the counters of each scope match the outcomes of its clients');
 is(one(q{SELECT sum(claims) FROM idempotency.stats}), '2000', 'no count is lost');
 
-# As fast as can be into one counter:
+# As fast as possible into one counter:
 one(q{SELECT idempotency.claim_many(array_agg(i::text), 'storm/1', lease => '1 minute') FROM generate_series(1, 1000) AS i});
 one(q{SELECT idempotency.complete_many(array_agg(key), 'storm/1', attempts => array_agg(1))
 	FROM idempotency.keys WHERE scope = 'storm/1' AND status = 'in_progress'});

@@ -1,7 +1,7 @@
 # A subscriber of the keys, the wheel and the policies has the publisher's
-# state: lookup() finds every key there, even in a session that knew an earlier
-# wheel, and when the subscriber takes over it replays and refuses as the
-# publisher would have. The commands are those of doc/replicas.md.
+# state: lookup() finds every key there, even in a session that has read an
+# earlier wheel, and when the subscriber takes over, it replays and refuses like
+# the publisher. The commands are those of doc/replicas.md.
 
 use strict;
 use warnings;
@@ -19,7 +19,7 @@ $subscriber->start;
 sub on_publisher { return $publisher->safe_psql('postgres', shift) }
 sub on_subscriber { return $subscriber->safe_psql('postgres', shift) }
 
-# Keys of every kind, in every slot that takes some and in keys_long.
+# Keys of every kind, in keys_long and in every slot that can hold some.
 sub claim_some
 {
 	my $prefix = shift;
@@ -85,8 +85,8 @@ is($session->query_safe(q{SELECT count(*) FROM idempotency.lookup('none')}), '0'
 claim_some('after');
 is_the_same('changes');
 
-# The turn of an empty slot truncates nothing; that it was turned is all that
-# the session can hear of.
+# The turn of an empty slot truncates nothing: the session learns of it only by
+# the change of the wheel.
 is(on_publisher('SELECT slots_cleared FROM idempotency.sweep()'), '0', 'the publisher turns an empty slot');
 on_publisher(q{
 SELECT idempotency.claim('in turned slot', 'shop',
@@ -97,7 +97,7 @@ SELECT idempotency.complete('in turned slot', 'shop', '"turned"', attempt => 1,
 is(on_publisher(q{SELECT slot FROM idempotency.lookup('in turned slot', 'shop')}), '7', 'and stores a key in it');
 $publisher->wait_for_catchup('idempotency');
 is($session->query_safe(q{SELECT response FROM idempotency.lookup('in turned slot', 'shop')}),
-	'"turned"', 'the session finds a key in the slot that was turned since');
+	'"turned"', 'the session finds a key in the slot that was turned');
 is_the_same('turn of an empty slot');
 
 # A slot with expired rows is emptied on both sides.
@@ -124,7 +124,7 @@ SELECT outcome, status_code, resource_id, response FROM (SELECT key FROM idempot
 	LATERAL idempotency.claim(key, 'shop', '{"amount": 1}', lease => '1 minute')};
 is(on_subscriber($answers), on_publisher($answers), 'the subscriber replays what the publisher had completed');
 is(on_subscriber(q{SELECT outcome FROM idempotency.claim('last done 3', 'shop', '{"amount": 2}', lease => '1 minute')}),
-	'mismatch', 'it tells another request apart');
+	'mismatch', 'it recognizes another request');
 is(on_subscriber(q{SELECT outcome FROM idempotency.claim('last leased 3', 'shop', lease => '1 minute')}), 'in_progress', 'it protects a lease');
 is(on_subscriber(q{SELECT outcome, attempt FROM idempotency.claim('last released', 'shop', lease => '1 minute')}), 'new|2', 'it keeps the attempt of a released key');
 on_subscriber(q{SELECT idempotency.complete('last leased 4', 'shop', '"done"', attempt => 1)});

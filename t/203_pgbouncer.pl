@@ -51,8 +51,8 @@ for (1 .. 100)
 }
 ok($up, 'PgBouncer is up');
 
-# One transaction: claim, work and result.  Two: a lease, its work, its end.
-# The connection of the second is another one than that of the first.
+# One transaction: claim, work and result.  Two: a lease, its work, its end; the
+# second may run on another connection.
 my $one = "$directory/one";
 append_to_file($one, q{
 \set number random(1, 40)
@@ -75,8 +75,8 @@ SELECT idempotency.complete('two ' || :mode::text || ' ' || :number::text, 'pgbo
 \endif
 });
 
-# A thread for each client: one that waits for a connection to prepare its
-# statements on blocks its thread.
+# A thread for each client: a client that waits for a connection, to prepare its
+# statements, blocks its thread.
 my %number = (simple => 1, extended => 2, prepared => 3);
 for my $mode ('simple', 'extended', $prepares ? ('prepared') : ())
 {
@@ -93,7 +93,7 @@ FROM charges AS c LEFT JOIN LATERAL idempotency.lookup(c.key, 'pgbouncer') AS l 
 }
 note('PgBouncer before 1.21 has no prepared statements') unless $prepares;
 
-# What the connections hold now, outside any transaction.
+# The state of the connections, outside any transaction.
 cmp_ok($node->safe_psql('postgres', q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()}),
 	'>=', 4, 'the connections of the pool are open');
 is($node->safe_psql('postgres', q{SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' OR relation = 'idempotency.keys_long'::regclass}),

@@ -20,7 +20,7 @@ $node->start;
 
 sub owner { return $node->safe_psql('postgres', $_[0]) }
 
-# As a role that has logged in: the answer it gets, errors by SQLSTATE.
+# The answer to a role that has logged in; errors as SQLSTATEs.
 sub as
 {
 	my ($role, $sql) = @_;
@@ -29,7 +29,7 @@ sub as
 	return join ' ', grep { length } $out, $err =~ /(?:ERROR|FATAL|PANIC): +(\S+)/g;
 }
 
-# Rounds of the worker that began after now.
+# Rounds of the worker that begin later than this call.
 sub sweeps
 {
 	my $before = owner(q{SELECT coalesce(sum(sweeps), 0) FROM idempotency.stats});
@@ -70,7 +70,7 @@ ALTER DEFAULT PRIVILEGES REVOKE ALL ON FUNCTIONS FROM mover;
 ALTER DEFAULT PRIVILEGES REVOKE ALL ON TABLES FROM mover;
 SELECT idempotency.grant_usage('app')});
 
-# Who may read all data, or use the schema by default privileges.
+# Roles that may read all data, or use the schema by default privileges.
 for my $role ('reader', 'mover')
 {
 	is(as($role, qq{$_;}), '42501', "$role may not: $_") for
@@ -91,7 +91,7 @@ is(as('app', $_), '42501', "app may not: $_") for
 	q{TABLE idempotency.policy},
 	q{CREATE TRIGGER t AFTER TRUNCATE ON idempotency.keys_0 EXECUTE FUNCTION attack()};
 
-# Settings that decide what is guaranteed, by every way a session has.
+# Settings that decide guarantees, by every way to set them in a session.
 is(as('app', "SET idempotency.$_ = '1'; RESET ALL;"), '42501', "app may not set $_") for
 	qw(default_ttl default_lease min_key_length max_key_length max_response_size sqlstate_prefix store wheel_tick sweep_batch);
 is(as('app', q{ALTER ROLE app SET idempotency.default_ttl = '1 us'}), '42501', 'nor for itself');
@@ -99,7 +99,7 @@ isnt($node->psql('postgres', 'SELECT 1', connstr => $node->connstr('postgres') .
 	0, 'nor when it connects');
 is(as('app', q{SET idempotency.default_wait = '1 s'; SHOW idempotency.default_wait}), '1 s', 'but default_wait');
 
-# Who may put triggers on the tables: GRANT ALL contains it.
+# A role that may create triggers on the tables, which GRANT ALL includes.
 owner('GRANT ALL ON ALL TABLES IN SCHEMA idempotency TO trusted');
 for my $on ('TRUNCATE ON idempotency.keys_0', 'INSERT ON idempotency.keys', 'INSERT OR UPDATE ON idempotency.wheel', 'DELETE ON idempotency.policy')
 {
@@ -116,7 +116,7 @@ owner(q{REVOKE ALL ON ALL TABLES IN SCHEMA idempotency FROM trusted});
 no_superuser('by a trigger');
 sweeps('the worker sweeps after that');
 
-# A sweep that has something to do while there is one says so.
+# A sweep reports an error while there is a trigger.
 owner(q{GRANT TRIGGER ON idempotency.keys_1 TO trusted});
 as('trusted', q{CREATE TRIGGER aa BEFORE TRUNCATE ON idempotency.keys_1 EXECUTE FUNCTION attack()});
 owner(q{UPDATE idempotency.wheel SET until = clock_timestamp() WHERE slot = 1});
@@ -125,7 +125,8 @@ ok($node->poll_query_until('postgres', q{SELECT bool_or(last_sweep_error LIKE '%
 owner(q{DROP TRIGGER aa ON idempotency.keys_1});
 no_superuser('by a trigger that waits for the sweeper');
 
-# Who owns the schema, or may create in it, plants the table of the distributed store.
+# A role that owns the schema, or may create in it, creates a false table of the
+# distributed store.
 my $key = '01234567-89ab-7def-8123-456789abcdef';
 owner('ALTER SCHEMA idempotency OWNER TO mover; GRANT CREATE, USAGE ON SCHEMA idempotency TO app');
 for my $role ('mover', 'app')
@@ -151,7 +152,8 @@ GRANT ALL ON idempotency.distributed_keys TO PUBLIC}), '', "$role plants the tab
 }
 owner('REVOKE CREATE ON SCHEMA idempotency FROM app');
 
-# Who owns the schema renames it and plants tables of other shapes, and a view.
+# The owner of the schema renames it, and creates tables of other shapes, and a
+# view, in a new one.
 is( as('mover', q{
 ALTER SCHEMA idempotency RENAME TO moved;
 CREATE SCHEMA idempotency;

@@ -11,14 +11,14 @@ use Test::More;
 
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init(extra => [ '--locale=C', '--encoding=UTF8' ]);
-# The library is there before the database moves, and does not disturb.
+# The library is preloaded before the database moves, which has no effect.
 $node->append_conf('postgresql.conf', q{shared_preload_libraries = 'idempotency'});
 $node->start;
 $node->safe_psql('postgres', 'CREATE ROLE app_owner LOGIN; CREATE ROLE app LOGIN; CREATE DATABASE portable OWNER app_owner');
 
 sub as_owner { my ($database, @rest) = @_; return $node->psql($database, @rest, extra_params => [ '-U', 'app_owner' ]) }
 
-# Installed by one command, by a role that is no superuser.
+# Installed with one command, by a role that is not a superuser.
 $node->command_ok([ 'psql', '-Xq1', '-v', 'ON_ERROR_STOP=1', '-f', 'portable/idempotency.sql', '-U', 'app_owner', '-d', $node->connstr('portable') ],
 	'the owner of a database installs the portable edition');
 is(as_owner('portable', <<'SQL'), 0, 'keys of every kind are stored');
@@ -71,7 +71,7 @@ sub check_moved
 	is($answer->(q{'leased', 'shop', '{"amount": 2}'}), 'in_progress|409||', "$how: a lease protects its key");
 	is($answer->(q{'released', 'shop', '1', lease => '1 hour'}), 'new|||2', "$how: the attempt of a released key goes on");
 	is($node->safe_psql($database, q{SELECT idempotency.once('event', 'webhooks'), idempotency.issue('shop', 'cart 1') = key FROM issued}), 'f|t',
-		"$how: a message is known, and a subject has its key");
+		"$how: a message is recognized, and a subject keeps its key");
 	isnt($node->psql($database, q{SELECT idempotency.complete('taken over', 'shop', attempt => 1)}), 0, "$how: an owner who was superseded is refused");
 	is($node->psql($database, q{SELECT idempotency.complete('taken over', 'shop', '"done"', attempt => 2), idempotency.heartbeat('leased', 'shop', attempt => 1),
 		idempotency.complete('leased', 'shop', '"done"', attempt => 1)}), 0, "$how: owners complete what they claimed before");
@@ -90,8 +90,8 @@ $node->command_ok([ 'pg_restore', '-d', $node->connstr('restored'), "$PostgreSQL
 $node->safe_psql('restored', $move);
 check_moved('restored', 'restored');
 
-# In place, during a session that has cached plans, and claims that wait for the
-# table: what they would write to it would be forgotten.
+# In place, while a session has cached plans, and claims wait for the table: rows
+# that they would write to it would be lost.
 my $cached = $node->background_psql('portable', on_error_stop => 0);
 $cached->query_safe(q{CREATE TEMPORARY TABLE effect (a integer)});
 $cached->query_safe(q{SELECT idempotency.once('cached ' || n, 'webhooks', ttl => '1 us') FROM generate_series(1, 10) AS n});
@@ -112,7 +112,7 @@ is($node->safe_psql('portable', q{SELECT count(*) FROM idempotency.keys WHERE ke
 $node->safe_psql('portable', q{SELECT idempotency.forget('after', 'webhooks')});
 check_moved('portable', 'in place');
 
-# What is no portable edition.
+# A schema that is not a portable edition.
 my ($status, $out, $err) = $node->psql('portable', q{SELECT idempotency.adopt('public')});
 like($err, qr/schema "public" does not hold the portable edition/, 'another schema is refused');
 ($status, $out, $err) = $node->psql('portable', q{BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT idempotency.adopt('public')});

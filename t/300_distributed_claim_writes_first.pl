@@ -20,7 +20,7 @@ $node->safe_psql('postgres', q{
 my ($status) = $node->psql('postgres', q{LOAD 'auto_explain'});
 plan skip_all => 'auto_explain is not installed' if $status != 0;
 
-# The statements on the table of keys that a call makes, in their order.
+# The statements of a call on the table of keys, in their order.
 sub statements
 {
 	my ($call) = @_;
@@ -54,7 +54,7 @@ is(statements(q{BEGIN; SELECT idempotency.claim('k', 'payments/1', lease => '1 m
 is(statements(q{SELECT idempotency.once('m', 'payments/1');}), 'INSERT', 'nor does once()');
 is(statements(q{SELECT idempotency.once('m', 'payments/1');}), 'INSERT SELECT', 'but the second time');
 is(statements(q{SELECT idempotency.claim('late', 'payments/1', first_sent => now() - interval '1 year', lease => '1 minute');}),
-	'INSERT DELETE SELECT', 'a request that comes too late inserts before it is refused');
+	'INSERT DELETE SELECT', 'a request that is too late inserts before it is refused');
 is($node->safe_psql('postgres', q{SELECT count(*) FROM idempotency.distributed_keys WHERE key = 'late'}), '0', 'and leaves nothing');
 $node->safe_psql('postgres', q{SELECT idempotency.set_policy('carts', require_issued => true)});
 is(statements(q{SELECT idempotency.claim('not issued', 'carts/1', lease => '1 minute');}), 'INSERT DELETE SELECT', 'so does a key that was not issued');
@@ -63,10 +63,10 @@ is(statements(q{SELECT * FROM idempotency.claim_many(ARRAY['x', 'y'], 'payments/
 is(statements(q{
 	BEGIN; SELECT idempotency.claim('s', 'payments/1', lease => '1 minute'); SAVEPOINT s; SELECT idempotency.heartbeat('s', 'payments/1');
 	ROLLBACK TO s; SELECT idempotency.complete('s', 'payments/1'); COMMIT;}),
-	'INSERT UPDATE UPDATE UPDATE', 'what a savepoint has undone is not relied on');
+	'INSERT UPDATE UPDATE UPDATE', 'rows that a savepoint has undone are not relied on');
 
-# Whose a row is does not outlive its transaction, also where the next one of
-# the session is its first since.
+# The owner of a row is remembered only for its transaction, also if the session's
+# next transaction is the first to use the table again.
 my $connection = $node->connstr('postgres');
 my ($stdout, $stderr);
 $node->safe_psql('postgres', q{BEGIN; SELECT idempotency.claim('p', 'payments/1', lease => '1 minute'); PREPARE TRANSACTION 'p'; COMMIT PREPARED 'p'});

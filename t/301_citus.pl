@@ -1,11 +1,11 @@
-# On Citus, keys stored with the rows that they guard: what the contract
-# promises on one server, the coordinator and the workers promise together.
+# On Citus, with keys stored next to the rows that they protect, the coordinator
+# and the workers together keep the contract of one server.
 #
 # Needs servers with Citus and this extension: the coordinator at CITUS_PGPORT
 # of CITUS_PGHOST, two workers or more at CITUS_WORKER_PORTS.  Both libraries are
-# preloaded, prepared transactions allowed, no password is asked for.  All is
-# done in a database of the test's own.  Shards move in both of Citus' ways where
-# wal_level is logical; a worker is killed where it runs on this machine as this
+# preloaded, prepared transactions are allowed, no password is needed.  The test
+# works in a database of its own.  Shards are moved in both of Citus's ways if
+# wal_level is logical; a worker is killed if it runs on this machine as this
 # user.
 #
 # CITUS_KEYS=10000 is the long form.
@@ -37,7 +37,7 @@ sub psql
 	return ('psql', '-XAtq', '-h', $host, '-p', $port, '-d', $where // $database, '-v', 'VERBOSITY=verbose', '-f', '-');
 }
 
-# What statements return, and the error of the first that fails.
+# The output of statements, and the error of the first that fails.
 sub try_sql
 {
 	my ($port, $sql, $where) = @_;
@@ -72,7 +72,7 @@ sub poll
 	die "this does not come true: $sql";
 }
 
-# Until a query is true on any node, or another on one.
+# Wait until a query is true on any node, or another query on one node.
 sub poll_any
 {
 	my ($anywhere, $other) = @_;
@@ -101,7 +101,7 @@ sub say_to
 	$session->{run}->pump_nb;
 }
 
-# What it said to the last thing; an error as well as a result.
+# Its answer to the last statement: a result or an error.
 sub answer
 {
 	my ($session) = @_;
@@ -163,7 +163,7 @@ SELECT idempotency.grant_usage('idempotency_test_app');
 GRANT SELECT, INSERT ON payments TO idempotency_test_app;
 });
 
-# The whole of a request in one call; the client connects wherever it likes.
+# A whole request in one call; the client may connect to any node.
 for my $port (@node)
 {
 	sql($port, q{
@@ -199,7 +199,7 @@ is( sql($coordinator, q{
 SET idempotency.store = 'local';
 SELECT outcome FROM idempotency.claim('local', 'pay/ann', lease => '1 minute');
 SELECT idempotency.complete('local', 'pay/ann', attempt => 1)}),
-	"new\n", 'idempotency.store = local is for those who know');
+	"new\n", 'idempotency.store = local permits it');
 fails($coordinator, q{SELECT idempotency.distribute('payments')},
 	qr/ERROR:.*HINT: /s, 'live keys of the local store would be forgotten: distribute refuses');
 sql($coordinator, q{SET idempotency.store = 'local'; SELECT idempotency.forget('local', 'pay/ann')});
@@ -226,7 +226,7 @@ is( join(' ', map { sql($_, $again) } @node),
 	join(' ', ('replay|{"paid": 10}|back|201') x @node),
 	'a duplicate replays on every node');
 is( sql($coordinator, q{SELECT outcome FROM idempotency.claim('back', 'pay/ann', '{"amount": 11}')}),
-	'mismatch', 'another request under the key is a mismatch');
+	'mismatch', 'another request with the key is a mismatch');
 is(sql($coordinator, q{SELECT outcome FROM idempotency.claim('back', 'pay/bob', lease => '1 minute')}), 'new', 'another tenant has keys of its own');
 is( sql($coordinator, q{
 BEGIN;
@@ -240,18 +240,19 @@ SELECT outcome FROM idempotency.claim('savepoint', 'pay/ann');
 COMMIT}),
 	"new\nnew\nin_progress\n\nreplay", 'savepoints and second claims are as on one server');
 
-# Citus lets one user alone write to what is colocated, in one transaction.
+# Citus allows only one user in a transaction to write to colocated tables.
 my $app = 'SET ROLE idempotency_test_app;';
 is( sql($coordinator, "$app SELECT outcome FROM idempotency.claim('app', 'pay/ann', lease => '1 minute'); SELECT idempotency.complete('app', 'pay/ann', attempt => 1)"),
 	"new\n", 'a role that was granted usage claims in transactions of its own');
 sql($_, "SELECT idempotency.grant_usage('idempotency_test_app')") for @worker;
 is( sql($worker[0], sprintf("$app BEGIN; $pay ROLLBACK; BEGIN; $pay COMMIT;", 'both', 'both') . sprintf($effects, 'both')),
-	"new|1\n\nnew|1\n\n1", 'and where it writes its rows, on a worker, too');
+	"new|1\n\nnew|1\n\n1", 'and also if it writes its rows, on a worker');
 
 is( join(' ', map { sql($_, "SELECT c.outcome FROM generate_series(1, 3) AS n, idempotency.claim('no wait $_', 'pay/' || n, wait => '0', lease => '1 minute') AS c") =~ s/\n/ /gr } @node),
 	join(' ', ('new') x (3 * @node)), 'a new connection is not taken for a wait');
 
-# Citus prints values for other nodes, which read them by settings of their own.
+# Citus sends values as text to other nodes, which read them with their own
+# settings.
 is( sql($_, q{
 SET DateStyle = 'SQL, DMY';
 SET IntervalStyle = 'sql_standard';
@@ -263,7 +264,7 @@ SELECT bool_and(expires_at - claimed_at = '29 days 22:00'), bool_and(ttl = '30 d
 WHERE scope = 'mail/ann' AND key LIKE chr(39) || chr(92) || chr(92) || '%'}),
 	"new\nt|t", 'values arrive as they are, whatever the settings') for $coordinator, $worker[0];
 
-# Two requests at once.
+# Two concurrent requests.
 for my $port ($coordinator, $worker[0], $worker[1])
 {
 	my $place = $port == $coordinator ? 'the coordinator' : "worker $port";
@@ -273,7 +274,7 @@ for my $port ($coordinator, $worker[0], $worker[1])
 	my $key = "at once $port";
 	is(ask($owner, 'BEGIN; ' . sprintf($pay, $key)), "new|1\n", "$place: an owner is at work");
 	is( ask($waiter, qq{BEGIN; SELECT outcome, retry_after FROM idempotency.claim('$key', 'pay/ann', '{"amount": 10}', wait => '0')}),
-		'in_progress|00:00:01', "$place: without a wait a duplicate gets that answer");
+		'in_progress|00:00:01', "$place: without a wait a duplicate gets in_progress");
 	is(ask($waiter, qq{INSERT INTO payments (tenant, key) VALUES ('ann', 'other $key'); COMMIT; } . sprintf($effects, "other $key")),
 		'1', "$place: and its transaction goes on");
 	is( ask($waiter, qq{BEGIN; SELECT outcome FROM idempotency.claim('$key', 'pay/ann', wait => '$_')} .
@@ -301,8 +302,8 @@ for my $port ($coordinator, $worker[0], $worker[1])
 	leave($_) for $owner, $waiter;
 }
 
-# A transaction keeps its shards where they are, also where the subtransaction that
-# wrote to one was rolled back; after ROLLBACK TO, the next claim does.
+# A transaction prevents moves of its shards, also if the subtransaction that wrote
+# to one was rolled back; after ROLLBACK TO, the next claim prevents them.
 my $move_of_ann = sprintf q{
 SELECT format('SELECT citus_move_shard_placement(%%s, %%L, %%s, %%L, %%s, %%L)', s.shardid, s.nodename, s.nodeport, n.nodename, n.nodeport, 'block_writes')
 FROM citus_shards AS s JOIN pg_dist_node AS n ON n.shouldhaveshards AND n.nodeport <> s.nodeport
@@ -312,15 +313,15 @@ for my $port ($coordinator, $worker[0])
 	my ($owner, $claimant, $mover) = (session($coordinator), session($port), session($coordinator));
 	my $key = "parked $port";
 
-	# Statements that are planned once for all.
+	# Statements with generic plans.
 	ask($claimant, "SELECT outcome FROM generate_series(1, 10) AS n, idempotency.claim('$key ' || n, 'pay/ann', lease => '1 minute')");
 	ask($owner, "BEGIN; SELECT outcome FROM idempotency.claim('$key', 'pay/ann')");
 	is(ask($claimant, "BEGIN; SELECT outcome FROM idempotency.claim('$key', 'pay/ann', wait => '100 ms')"),
-		'in_progress', "$port: a wait has run out");
+		'in_progress', "$port: the wait ends by its limit");
 	ask($owner, 'ROLLBACK');
 	my ($move, $pid) = map { ask($mover, $_) } $move_of_ann, 'SELECT pg_backend_pid()';
 	say_to($mover, "BEGIN; $move");
-	# It waits for the claimant, on whose node that is; or else it is made by now.
+	# The move waits for the claimant, on the claimant's node, or it is done.
 	poll_any("SELECT count(*) > 0 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted",
 		[$coordinator, "SELECT state = 'idle in transaction' FROM pg_stat_activity WHERE pid = $pid"]);
 	is(sql($coordinator, "SELECT state FROM pg_stat_activity WHERE pid = $pid"), 'active', "$port: the shard can't move before the transaction ends");
@@ -352,14 +353,14 @@ SELECT outcome, attempt, retry_after > '30 min' FROM idempotency.claim('lease', 
 SELECT idempotency.checkpoint('lease', 'mail/ann', 'sent', '{"to": "ann"}', 1, '1 ms');
 SELECT pg_sleep(0.01)}), "new|1\nin_progress||t\n\n", 'a lease is kept');
 is( sql($worker[1], q{SELECT outcome, attempt, recovery_point, state FROM idempotency.claim('lease', 'mail/ann', lease => '1 hour')}),
-	'recovered|2|sent|{"to": "ann"}', 'a lease that has run out is taken over, with a higher attempt');
+	'recovered|2|sent|{"to": "ann"}', 'an expired lease is taken over, with a higher attempt');
 fails($worker[0], q{SELECT idempotency.complete('lease', 'mail/ann', attempt => 1)}, qr/ERROR:  IK423/, 'its old owner can no longer write');
 fails($worker[1], q{SELECT idempotency.complete('lease', 'mail/ann')}, qr/ERROR:  IK428/, 'the new one must name its attempt');
 is( sql($worker[1], q{
 SELECT idempotency.complete('lease', 'mail/ann', '"sent"', attempt => 2);
 SELECT status, response, attempt FROM idempotency.lookup('lease', 'mail/ann')}), "\ncompleted|\"sent\"|2", 'and does');
 
-# In other forms.
+# Other functions.
 my $execute = q{SELECT outcome, response FROM idempotency.execute('e', 'pay/ann', 'work', '{"key": "e"}');};
 is(sql($worker[1], "$execute $execute") . '|' . sql($coordinator, sprintf($effects, 'e')),
 	qq(new|{"key": "e"}\nreplay|{"key": "e"}|1), 'execute');
@@ -384,15 +385,15 @@ is(sql($coordinator, "SELECT rows_deleted >= 0 FROM idempotency.sweep(); $rows")
 is(sql($coordinator, q{SELECT idempotency.forget('old 7', 'pay/0')} . "; $rows"), "t\n0", 'a key is forgotten');
 fails($coordinator, 'SELECT idempotency.undistribute()', qr/ERROR:.*HINT: /s, 'undistribute refuses where there are keys');
 
-# Clients that send each of their keys until they have a reply.  What they may
-# meet is what the manual tells them to send again.
+# Clients that send each of their keys until they have a reply.  They may get only
+# errors after which the manual tells them to send the request again.
 sub client
 {
 	my ($port, $name, @unanswered) = @_;
 	my $give_up = time + $patience + $keys / 10;
 	while (@unanswered && time < $give_up && getppid == $test)
 	{
-		# A file, as a psql that loses its server reads no further.
+		# A file, since psql reads no further once it has lost its server.
 		unlink "$directory/$name.requests";
 		append_to_file("$directory/$name.requests",
 			join '', map { sprintf "SELECT '%s', * FROM pay('tenant %d', '%s');\n", $_, /(\d+)$/ && $1 % 40, $_ } @unanswered);
@@ -404,8 +405,8 @@ sub client
 	return !@unanswered;
 }
 
-# Have every key sent by two clients of different nodes while the cluster is
-# disturbed, for as long as the clients are at work; returns how often.
+# Every key is sent by two clients, to different nodes, while the cluster is
+# disturbed, as long as the clients work; returns how often.
 sub under_load
 {
 	my ($what, $disturb) = @_;
@@ -453,7 +454,7 @@ sub under_load
 		}
 		push @errors, slurp_file("$directory/$name.errors") =~ /^.*(?:ERROR|FATAL|PANIC): .*$/mg;
 	}
-	# Citus has no SQLSTATE for some of the moments in which it loses a worker.
+	# Citus has no SQLSTATE for some of the errors when it loses a worker.
 	my @unexpected = grep { !/: +(?:40001|40P01|08...|57P0.): |could not commit transaction for shard|connection to server|server closed the connection/ } @errors;
 	is(join("\n", @broken), '', "$what: every reply holds");
 	is(join("\n", @unexpected), '', "$what: clients meet no error but those to send again for");
@@ -495,7 +496,7 @@ SKIP:
 	is($kills, 3, 'killed: the worker was killed under the load');
 }
 
-# The table as a dump brings it back, and distributed again.
+# The table as restored from a dump, and distributed again.
 my $kept = q{SELECT idempotency.once('kept', 'mail/ann')};
 is(sql($worker[0], $kept), 't', 'a key is stored');
 sql($coordinator, "SELECT undistribute_table('$store')");
