@@ -8,11 +8,13 @@
 #	- the exporter, connected as the role of doc/monitoring.md, brings what
 #	  the server has counted;
 #	- every expression of the dashboard and of the alerting rules finds its
-#	  metrics, and no rule fires but the one that there is reason for.
+#	  metrics, and no rule fires but the one that there is reason for;
+#	- each rule fires when alerts.yaml says so, and not before;
+#	- the dashboard is what Grafana's schema says (dashboard/).
 #
-# The two programs are taken from PATH, or from their packages, which are
-# downloaded and unpacked below the scratch directory: nothing is installed and
-# no service is started.  The last line is the count of checks.
+# The programs of Prometheus are taken from PATH, or from their packages, which
+# are downloaded and unpacked below the scratch directory: no service is started.
+# The last line is the count of checks.
 
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -21,7 +23,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 if [ "${1:-}" != inside ]; then
 	# shellcheck source-path=SCRIPTDIR source=packages.sh
 	. "$here/packages.sh"
-	ensure_packages curl=curl
+	ensure_packages curl=curl node=nodejs npm=npm
 	programs=$(mktemp -d)
 	trap 'rm -rf "$programs"' EXIT
 	for wanted in prometheus-postgres-exporter prometheus; do
@@ -31,26 +33,21 @@ if [ "${1:-}" != inside ]; then
 			(cd "$programs" && apt-get download -qq "$wanted" 2>/dev/null && dpkg -x "$wanted"_*.deb . && rm "$wanted"_*.deb)
 		fi
 	done
+	cp -R "$here/dashboard" "$programs/"
+	{
+		echo "import type { CheckedDashboard } from './types.js';"
+		echo 'export const dashboard: CheckedDashboard ='
+		cat "$here/../doc/monitoring/grafana-dashboard.json"
+	} >"$programs/dashboard/dashboard.ts"
+	(cd "$programs/dashboard" && npm ci --silent --ignore-scripts --no-audit --no-fund --no-update-notifier)
 	chmod -R a+rX "$programs"
-	PATH=$PATH:$programs/usr/bin "$here/throwaway-server.sh" -c "shared_preload_libraries = 'idempotency'" \
+	PATH=$PATH:$programs/usr/bin DASHBOARD=$programs/dashboard "$here/throwaway-server.sh" -c "shared_preload_libraries = 'idempotency'" \
 		-c "idempotency.worker = off" test/monitoring.sh inside
 	exit
 fi
 
-passed=0
-failed=0
-# check NAME COMMAND...
-check() {
-	local name=$1
-	shift
-	if "$@" >/dev/null; then
-		passed=$((passed + 1))
-		echo "ok: $name"
-	else
-		failed=$((failed + 1))
-		echo "FAILED: $name"
-	fi
-}
+# shellcheck source-path=SCRIPTDIR source=check.sh
+. "$here/check.sh"
 
 sql() { psql -XAtq -v ON_ERROR_STOP=1 "$@"; }
 
@@ -117,8 +114,13 @@ check 'the sweep went well' has idempotency_sweep_failing '' 0
 check 'nine tables hold keys' test "$(grep -c '^idempotency_storage_bytes' metrics)" = 9
 check 'no query failed' test -z "$(grep -E 'level=error|Error running query' exporter.log)"
 
+check "the dashboard is what Grafana's schema says" "$DASHBOARD/node_modules/.bin/tsc" -p "$DASHBOARD"
+
 # Prometheus, with the rules.
 cp doc/monitoring/alerts.yaml rules.yaml
+cp test/alerts.yaml .
+check 'the rules are well-formed' promtool check rules rules.yaml
+check 'the rules fire when they should' promtool test rules alerts.yaml
 cat >prometheus.yaml <<END
 global: { scrape_interval: 1s, evaluation_interval: 1s }
 rule_files: [ rules.yaml ]
@@ -165,5 +167,4 @@ sql -c "SELECT idempotency.claim('u', 'orders')" >/dev/null 2>&1 || true
 refusal_fires() { [ "$(query 'ALERTS{alertname="IdempotencyUnfinishedCommits", alertstate="firing"}')" = 1 ]; }
 check 'so does a refused commit' wait_for 30 refusal_fires
 
-echo "$passed passed, $failed failed"
-[ "$failed" = 0 ]
+say_count
