@@ -40,6 +40,8 @@ ok($node->poll_query_until('postgres', q{SELECT sweeps > 3 AND last_sweep_error 
 $node->safe_psql('postgres', 'ALTER TABLE idempotency.keys_long RENAME TO hidden');
 ok($node->poll_query_until('postgres', q{SELECT last_sweep_error ~ 'idempotency' FROM idempotency.stats WHERE scope = ''}),
 	'the error that ended the last sweep is shown');
+like(slurp_file($node->logfile), qr/ ERROR: .*\n(?:.*(?:DETAIL|HINT): .*\n)*.*CONTEXT:  idempotency sweeper for database postgres\n/,
+	'the log names the database below it');
 
 $node->safe_psql('postgres', 'ALTER TABLE idempotency.hidden RENAME TO keys_long');
 ok($node->poll_query_until('postgres', q{SELECT last_sweep_error IS NULL FROM idempotency.stats WHERE scope = ''}),

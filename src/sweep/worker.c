@@ -481,9 +481,19 @@ sweep_here(void)
 		stats_count_sweep(sweep.slots_cleared, sweep.rows_deleted, NULL);
 }
 
+/* The log names the worker, and with it the database, below each error. */
+static void
+name_worker(void *arg)
+{
+	errcontext("%s", MyBgworkerEntry->bgw_name);
+}
+
 void
 idempotency_worker_main(Datum arg)
 {
+	ErrorContextCallback context = {.previous = error_context_stack,.callback = name_worker};
+
+	error_context_stack = &context;
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
 	override_settings();
