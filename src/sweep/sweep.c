@@ -15,7 +15,7 @@
  * a row that another transaction is deleting, and waits for the end of that
  * transaction.  The worker therefore deletes few rows in one transaction.
  *
- * Two concurrent rounds do no harm: one of them turns the wheel (wheel.c), and
+ * Two concurrent rounds do no harm: one of them turns the wheel (turn.c), and
  * the first to lock a key deletes its row.
  *
  * In the tables of the extension the work is done as their owner, whichever
@@ -35,6 +35,9 @@
 #include "funcapi.h"
 #include "guc.h"
 #include "store/keylock.h"
+#include "store/local/lay.h"
+#include "store/local/tick.h"
+#include "store/local/turn.h"
 #include "miscadmin.h"
 #include "stats.h"
 #include "sweep/sweep.h"
@@ -74,7 +77,7 @@ next_leaf(Sweep *sweep)
 
 		if (leaf == LEAF_LONG ||
 			(!wheel.unused[leaf] &&
-			 wheel_slot_reaches_too_far(&wheel, leaf, GetCurrentTimestamp())))
+			 slot_reaches_too_far(&wheel, leaf, GetCurrentTimestamp())))
 		{
 			LongWalk	walk = {.leaf = leaf,.pages_left = sweep->pages_of_leaf};
 

@@ -43,6 +43,7 @@
 #include "nodes/execnodes.h"
 #include "storage/lmgr.h"
 #include "store/local/leaf.h"
+#include "store/local/turn.h"
 #include "utils/rel.h"
 #include "utils/resowner.h"
 

@@ -56,6 +56,7 @@
 #include "nodes/execnodes.h"
 #include "store/choice.h"
 #include "store/deferred.h"
+#include "store/local/first_use.h"
 #include "store/local/leaf.h"
 #include "store/store.h"
 #include "utils/fmgroids.h"
@@ -383,7 +384,7 @@ insert_row(Leaves *leaves, const IdempotencyKey *key, KeyRow *row,
 {
 	int			leaf = row->leaf;
 
-	wheel_use_leaf(leaves->heap[leaf]);
+	use_leaf(leaves->heap[leaf]);
 	table_tuple_insert(leaves->heap[leaf], tts, GetCurrentCommandId(true), 0, NULL);
 	row->tid = tts->tts_tid;
 	if (insert_index_entry(leaves, leaf, key, &row->tid))
