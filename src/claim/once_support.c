@@ -13,7 +13,9 @@
  *		  false for the new one, which then is left alone.
  *		- A condition of a join may be evaluated below the join, and one of a
  *		  query with ORDER BY and LIMIT below the sort, for rows that are then
- *		  left out.
+ *		  left out.  So may one whose neighbor has a subquery: the cost of
+ *		  once() puts it after the other conditions, but a subquery that is
+ *		  evaluated for each row costs more, if its table is not small.
  *
  * The planner asks this support function to simplify each call, at the query
  * level that contains the call after views, SQL functions and subqueries have
@@ -37,6 +39,7 @@
 #include "nodes/nodeFuncs.h"
 #include "nodes/pathnodes.h"
 #include "nodes/supportnodes.h"
+#include "optimizer/optimizer.h"
 #include "parser/parsetree.h"
 
 PG_FUNCTION_INFO_V1(idempotency_once_support);
@@ -87,37 +90,78 @@ is_of_expression(const PlannerInfo *parent)
 		parent->simple_rel_array_size == 0;
 }
 
-/* The relations that are joined here, and whether a condition has a call. */
-static int
-count_relations(Node *node, const Query *query, Oid function, bool *in_condition)
+/*
+ * Whether an expression has a subquery that may be evaluated for each row,
+ * outside the arguments of the function.
+ */
+static bool
+has_subplan(Node *node, void *function)
 {
-	int			count = 0;
+	if (node == NULL || (IsA(node, FuncExpr) && ((FuncExpr *) node)->funcid == *(Oid *) function))
+		return false;
+	if (IsA(node, SubLink))
+	{
+		SubLink    *subquery = (SubLink *) node;
+
+		if (subquery->testexpr != NULL || contain_vars_of_level(subquery->subselect, 1))
+			return true;
+	}
+	return expression_tree_walker(node, has_subplan, function);
+}
+
+/* What is evaluated for the rows of a level before they are returned. */
+typedef struct Conditions
+{
+	Oid			function;
+	int			relations;		/* how many are joined */
+	bool		call;			/* a condition has a call of the function */
+	bool		subplan;		/* a condition has a subquery */
+} Conditions;
+
+static void
+add_condition(Conditions *conditions, Node *condition)
+{
+	conditions->call |= calls(condition, &conditions->function);
+	conditions->subplan |= has_subplan(condition, &conditions->function);
+}
+
+static void
+add_relations(Conditions *conditions, const Query *query, Node *node)
+{
 	ListCell   *cell;
 
 	if (IsA(node, RangeTblRef))
-		return rt_fetch(((RangeTblRef *) node)->rtindex, query->rtable)->rtekind == RTE_RESULT ? 0 : 1;
-	if (IsA(node, JoinExpr))
+	{
+		if (rt_fetch(((RangeTblRef *) node)->rtindex, query->rtable)->rtekind != RTE_RESULT)
+			conditions->relations++;
+	}
+	else if (IsA(node, JoinExpr))
 	{
 		JoinExpr   *join = (JoinExpr *) node;
 
-		*in_condition |= calls(join->quals, &function);
-		return count_relations(join->larg, query, function, in_condition) +
-			count_relations(join->rarg, query, function, in_condition);
+		add_condition(conditions, join->quals);
+		add_relations(conditions, query, join->larg);
+		add_relations(conditions, query, join->rarg);
 	}
-	*in_condition |= calls(((FromExpr *) node)->quals, &function);
-	foreach(cell, ((FromExpr *) node)->fromlist)
-		count += count_relations(lfirst(cell), query, function, in_condition);
-	return count;
+	else
+	{
+		add_condition(conditions, ((FromExpr *) node)->quals);
+		foreach(cell, ((FromExpr *) node)->fromlist)
+			add_relations(conditions, query, lfirst(cell));
+	}
 }
 
 static bool
 is_above_discarded_rows(const Query *query, Oid function)
 {
-	bool		in_condition = false;
-	int			relations = count_relations((Node *) query->jointree, query, function, &in_condition);
+	Conditions	rows = {.function = function};
+	Conditions	groups = {.function = function};
 
-	return in_condition &&
-		(relations > 1 || (query->sortClause != NIL && query->limitCount != NULL));
+	add_relations(&rows, query, (Node *) query->jointree);
+	add_condition(&groups, query->havingQual);
+	return (groups.call && groups.subplan) ||
+		(rows.call && (rows.subplan || rows.relations > 1 ||
+					   (query->sortClause != NIL && query->limitCount != NULL)));
 }
 
 /* The form that is correct in every query. */
@@ -143,7 +187,7 @@ refuse_call(const PlannerInfo *root, Oid function)
 		ereport(ERROR,
 				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
 				 errmsg("once() is called where PostgreSQL may evaluate it for rows that are not in the result"),
-				 errdetail("A condition of a query with a join, or with ORDER BY and LIMIT, may be evaluated for rows that these remove; their keys would count as seen."),
+				 errdetail("A condition beside a join or a subquery, or of a query with ORDER BY and LIMIT, may be evaluated for rows that these remove; their keys would count as seen."),
 				 WRITE_A_CTE));
 }
 
