@@ -2,12 +2,12 @@
 #
 # analyze.sh: static analysis of the C files, by clang and by cppcheck.
 #
-# Says nothing about what is in order.  A finding is shown and fails the run,
-# unless test/cppcheck.accepted has it, with the reason.  cppcheck reads each
-# file as the preprocessor leaves it: it can't take in the server's headers with
-# all their variants, and without them passes over half of the files unread.
+# Prints findings only.  A finding fails the run, unless test/cppcheck.accepted
+# has it, with the reason.  cppcheck reads the output of the preprocessor: it
+# can't read the server's headers with all their variants, and without them it
+# skips half of the code.
 #
-# Needs clang and cppcheck, and installs them where they are missing.
+# Needs clang and cppcheck, and installs them if they are missing.
 
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

@@ -9,7 +9,7 @@
  * is linked to libgpg-error this is within bindtextdomain(), while the C
  * library holds a lock that the initialization wants too, and the process
  * never starts.  This library, linked with -z initfirst, is initialized before
- * all others and leaves nothing to be done under that lock.
+ * all others, so that nothing remains to be done under that lock.
  */
 extern void __asan_init(void);
 

@@ -1,10 +1,10 @@
 #!/bin/bash
 #
-# check-tree.sh: what can be seen to be in order without building anything.
+# check-tree.sh: checks that need no build.
 #
 # The same version everywhere, tests and expected files that belong together,
-# PG_VERSION_NUM in one file, a META.json that PGXN takes, links that lead
-# somewhere.  The last line is the count of checks.
+# PG_VERSION_NUM in one file, a META.json that PGXN accepts, links to existing
+# files.  The last line is the count of checks.
 
 set -euo pipefail
 shopt -s lastpipe
@@ -12,7 +12,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 passed=0
 failed=0
-# none NAME: passes where nothing comes in, and shows what does.
+# none NAME: passes if its input is empty, else shows it.
 none() {
 	local found
 	found=$(cat)
@@ -26,8 +26,7 @@ none() {
 	fi
 }
 
-# The version: two numbers where the extension's catalogue has it, three where
-# releases are counted.
+# The version: two numbers in the extension's catalogs, three for releases.
 short=$(sed -nE "s/^default_version = '(.*)'$/\1/p" idempotency.control)
 full=$(sed -nE '/^   "version"/s/.*: "(.*)".*/\1/p' META.json)
 {
@@ -36,7 +35,7 @@ full=$(sed -nE '/^   "version"/s/.*: "(.*)".*/\1/p' META.json)
 	grep -q "\"src/idempotency--$short.sql\"" META.json || echo "META.json provides another file than src/idempotency--$short.sql"
 	[ "$(grep -c "\"version\": \"$full\"" META.json)" -ge 2 ] || echo "META.json does not provide $full"
 	grep -q "^#define LIBRARY_VERSION[[:space:]]*\"$short\"$" src/version.h || echo "src/version.h has another version than $short"
-	grep -qE "^## \[$full\]|^To be released as $full\.$" CHANGELOG.md || echo "CHANGELOG.md says nothing of $full"
+	grep -qE "^## \[$full\]|^To be released as $full\.$" CHANGELOG.md || echo "CHANGELOG.md does not mention $full"
 	grep -qF "  \"version\": \"$full\"," clients/node/package.json || echo "clients/node/package.json has another version than $full"
 	cmp LICENSE clients/python/LICENSE 2>&1 || true
 	grep -qFx "version = \"$full\"" clients/python/pyproject.toml || echo "clients/python/pyproject.toml has another version than $full"
@@ -45,7 +44,7 @@ full=$(sed -nE '/^   "version"/s/.*: "(.*)".*/\1/p' META.json)
 	grep -q "idempotency:$full-" doc/packages/Dockerfile.cloudnative-pg || echo "doc/packages/Dockerfile.cloudnative-pg names another version than $full"
 } | none 'the version is the same everywhere'
 
-# What is in the directories of tests is a test.
+# Every file in a directory of tests is a test.
 {
 	find sql -type f ! -name '*.sql'
 	find specs -type f ! -name '*.spec'
@@ -67,7 +66,7 @@ full=$(sed -nE '/^   "version"/s/.*: "(.*)".*/\1/p' META.json)
 	done
 	comm -12 <(basename -s .sql -a sql/*.sql | sort) <(basename -s .spec -a specs/*.spec | sort) |
 		sed 's/$/ is the name of two tests/'
-} | none 'each test has what it expects, and nothing is left over'
+} | none 'each test has its expected output, and each expected output its test'
 
 { grep -rln PG_VERSION_NUM src --include='*.[ch]' | grep -vx src/compat.h || true; } |
 	none 'PG_VERSION_NUM is in src/compat.h alone'
@@ -80,7 +79,7 @@ while IFS= read -r file; do
 	esac
 done < <(git ls-files 'src/*.[ch]') | none 'each source file has its header, and its place in the map'
 
-# Rooms: key/ and http/ stand below store/, and that below claim/ and sweep/.
+# Rooms: key/ and http/ are below store/, which is below claim/ and sweep/.
 upward() { git grep -nE "#include \"($1)/" -- "${@:2}" || true; }
 {
 	upward 'http|store|claim|sweep' src/key
@@ -106,13 +105,13 @@ while IFS= read -r script; do
 	[ -x "$script" ] || [ "$script" = test/packages.sh ] || grep -q '^# To be sourced' "$script" || echo "$script is not executable"
 	bash -n "$script" 2>&1
 	sed -n '3p' "$script" | grep -q '^# ' || echo "$script does not say what it does"
-done < <(git ls-files '*.sh' .ci/run) | none 'each script says what it does, and can be read by bash'
+done < <(git ls-files '*.sh' .ci/run) | none 'each script says what it does, and bash can read it'
 
 { git grep -nIE '[[:blank:]]+$' -- . ':!expected' ':!test/distributed/*.out' ':!test/portable/*.diff' ':!test/portable/expected' ':!*.corpus/*' ':!*.patch' || true; } | none 'no line ends with a blank'
 
-# Where issues and security reports go is said in META.json, and in README as there.
-# Until a publisher has put addresses there, they are of the domain "invalid"; no
-# release is tagged before.
+# META.json has the addresses for issues and security reports, which README
+# repeats.  Until a publisher has put them there, they are of the domain "invalid",
+# and no release is tagged.
 address() { sed -nE "s/^ *\"$1\": \"(.*)\".*/\1/p" META.json | head -n 1; }
 {
 	grep -qF "Issues: <$(address web)>. Security reports: <$(address mailto)>" README.md || echo "README.md has other addresses than META.json"
@@ -158,13 +157,13 @@ perl -MJSON::PP -e '
 	foreach my $tag (@{$meta->{tags} // []}) {
 		text($tag) && length $tag <= 256 && $tag !~ m{[/\\[:cntrl:]]} or print "tags: not a tag: $tag\n";
 	}
-	' | none 'PGXN takes META.json'
+	' | none 'PGXN accepts META.json'
 
 {
 	for file in doc/monitoring/*.json; do
 		perl -MJSON::PP -0ne 'eval { decode_json($_) } or print "$ARGV: $@"' "$file"
 	done
-} | none 'JSON is JSON'
+} | none 'the JSON files are valid'
 
 # Links within the repository, with their anchors.
 git ls-files '*.md' | perl -MFile::Basename -ne '
@@ -179,7 +178,7 @@ git ls-files '*.md' | perl -MFile::Basename -ne '
 		my $target = $path eq "" ? $page : dirname($page) . "/$path";
 		if (!-e $target) { print "$page: $link: there is no such file\n" }
 		elsif (defined $anchor && !grep { $_ eq $anchor } anchors($target)) { print "$page: $link: there is no such heading\n" }
-	}' | none 'links within the repository lead somewhere'
+	}' | none 'links within the repository have a target'
 
 doc/include.sh --check 2>&1 | none 'pages show the examples as they are'
 

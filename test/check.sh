@@ -1,15 +1,14 @@
 # shellcheck shell=bash
 #
-# check.sh: count what holds.
+# check.sh: run checks, and count them.
 #
 # To be sourced by a bash script, which then calls "check NAME COMMAND..." for
-# each thing that has to hold, and at its end "say_count", whose status is the
-# script's.
+# each check, and finally "say_count", whose status is the script's.
 
 passed=0
 failed=0
 
-# check NAME COMMAND...: what a command says is shown if it fails.
+# check NAME COMMAND...: the output of the command is shown if it fails.
 check() {
 	local name=$1 said
 	shift

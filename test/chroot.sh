@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 #
-# chroot.sh: have other Debian suites, in chroots.
+# chroot.sh: make chroots of other Debian suites.
 #
 # To be sourced by a bash script, after packages.sh, which then calls
 #
@@ -8,19 +8,19 @@
 #
 # for a chroot of the Debian suite that has the newest of these majors of
 # PostgreSQL, with the packages, from the mirror that this machine's apt uses.
-# Older majors come from the suites that have them, everything else does not.
-# postgresql-server-dev-MAJOR depends on a compiler of bitcode, which nobody
-# calls here: it is unpacked without what it depends on.  No suite has 16; its
-# binaries come from PyPI, as /opt/postgresql-16.
+# Only older majors of PostgreSQL come from other suites.
+# postgresql-server-dev-MAJOR depends on a compiler of bitcode, which is not used
+# here: it is unpacked without its dependencies.  No suite has 16; its binaries
+# come from PyPI, as /opt/postgresql-16.
 #
 #	in_chroot DIRECTORY COMMAND...
 #
 # runs a command as root of the chroot, in namespaces of its own for mounts and
 # processes: nothing that runs there outlives it.
 #
-# Both need root.  Where make_chroot fails, $reason says why.  The chroots are
-# kept in $chroots, and are used again; remove one to have it made again.  Who
-# makes or uses one holds lock_chroots.
+# Both need root.  If make_chroot fails, $reason says why.  The chroots are kept
+# in $chroots, and used again; remove one to have it made again.  A script calls
+# lock_chroots before it makes or uses one.
 
 chroots=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/idempotency
 
@@ -70,7 +70,7 @@ make_chroot() {
 				[ -z "$security" ] || sources+=("deb $security $suite-security main")
 				;;
 			experimental)
-				# Everything but PostgreSQL itself is unstable's.
+				# Everything except PostgreSQL itself comes from unstable.
 				sources+=("deb $mirror sid main")
 				preferences+="Package: src:postgresql-$major\nPin: release a=experimental\nPin-Priority: 990\n\n"
 				;;
@@ -97,7 +97,7 @@ make_chroot() {
 		--dpkgopt='path-exclude=/usr/share/doc/*'
 		--dpkgopt='path-exclude=/usr/share/man/*'
 		--essential-hook='mkdir -p "$1/etc/postgresql-common/createcluster.d" && echo "create_main_cluster = false" >"$1/etc/postgresql-common/createcluster.d/no-main-cluster.conf"'
-		# What is installed by the later hooks obeys the preferences.
+		# The preferences apply to what the later hooks install.
 		--essential-hook="printf '$preferences' >\"\$1/etc/apt/preferences.d/postgresql\""
 		"--customize-hook=chroot \"\$1\" apt-get install -y --no-install-recommends ${install[*]}"
 		"${unpack[@]}"
@@ -106,9 +106,8 @@ make_chroot() {
 	mkdir -p "$chroots" .build/chroot
 	log=.build/chroot/$(basename "$root").log
 	reason="the chroot could not be made: $log says why"
-	# A mirror that is behind may offer lists whose time of validity is over.
-	# They are signed all the same, and this is no machine that anything
-	# depends on.
+	# A mirror may offer package lists that are past their Valid-Until.  Their
+	# signatures are still verified, and the chroot is only for tests.
 	for validity in true false; do
 		rm -rf --one-file-system "$root.new"
 		if mmdebstrap --aptopt="Acquire::Check-Valid-Until \"$validity\"" "${options[@]}" "$base" "$root.new" "${sources[@]}" >"$log" 2>&1 </dev/null; then
@@ -155,7 +154,7 @@ unpack_16() (
 in_chroot() {
 	local root=$1
 	shift
-	# The first process of the namespace stays to collect what others leave.
+	# The first process of the namespace stays, to collect orphaned ones.
 	unshare --mount --pid --ipc --fork --kill-child --propagation private bash -euc '
 		root=$1
 		shift

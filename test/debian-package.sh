@@ -1,15 +1,15 @@
 #!/bin/bash
 #
-# debian-package.sh: build the Debian packages, and see that they install, work
+# debian-package.sh: build the Debian packages, and check that they install, work
 # and leave nothing behind.
 #
 #	test/debian-package.sh [MAJOR]
 #
-# in a chroot of the Debian suite that has this major, or 15, with what it takes
-# to build a package, about 1.5 gigabytes; see chroot.sh.  From the committed
-# tree: builds the source package of "make dist" and a binary package for the
-# suite's PostgreSQL, asks lintian, installs the package, runs debian/tests, as
-# autopkgtest does, and purges it.
+# in a chroot of the Debian suite that has this major, or 15, with the tools to
+# build a package, about 1.5 gigabytes; see chroot.sh.  From the committed tree:
+# builds the source package of "make dist" and a binary package for the suite's
+# PostgreSQL, runs lintian, installs the package, runs debian/tests, as
+# autopkgtest does, and purges the package.
 #
 # The last line is the count of checks.
 
@@ -18,7 +18,7 @@ cd "$(dirname "$0")/.."
 # shellcheck source-path=SCRIPTDIR source=check.sh
 . test/check.sh
 
-# What follows runs outside first, and calls itself inside.
+# Outside the chroot, the script makes it, and runs itself inside.
 if [ "${1:-}" != --inside ]; then
 	# shellcheck source-path=SCRIPTDIR source=packages.sh
 	. test/packages.sh
@@ -47,7 +47,7 @@ fi
 major=$2
 package=postgresql-$major-idempotency
 
-# apt.postgresql.org has all majors at once, a distribution one.
+# apt.postgresql.org has all majors at once, a distribution has one.
 majors=(15 16 17 18 19)
 check 'there is a package for each major that is supported' diff <(
 	PG_SUPPORTED_VERSIONS=${majors[*]} pg_buildext updatecontrol
@@ -66,7 +66,7 @@ done
 check 'the package has all scripts' diff <(grep -o 'idempotency--.*\.sql$' <<<"$contents" | sort) <(cd src && ls idempotency--*.sql)
 # There is no mail address of the maintainers yet, the suite may be older than the
 # policy that the package obeys, and the tarball has debian/ too.
-check 'lintian has nothing else to say' lintian --fail-on error,warning --allow-root \
+check 'lintian finds nothing else' lintian --fail-on error,warning --allow-root \
 	--suppress-tags bogus-mail-host,initial-upload-closes-no-bugs,newer-standards-version,no-debian-changes ../*.changes
 
 files_of_ours() { find / -xdev \( -path /proc -o -path /build -o -path /var/lib/dpkg \) -prune -o -name '*idempotency*' -print | sort; }

@@ -1,11 +1,11 @@
 #!/bin/bash
 #
-# dist.sh: see that the source archives are reproducible, and build by themselves.
+# dist.sh: check that the source archives are reproducible, and can be built.
 #
-# Makes them twice from the committed tree, from clones in other places, with
-# another umask and time zone, and compares the bytes.  Then builds the
-# extension from the tarball, without git, and runs some of its tests.  The last line is
-# the count of checks.
+# Makes them twice from the committed tree, from clones in different places, with
+# a different umask and time zone, and compares the bytes.  Then builds the
+# extension from the tarball, without git, and runs some of its tests.  The last
+# line is the count of checks.
 
 set -euo pipefail
 checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -27,7 +27,7 @@ done
 
 tar -C "$scratch" -xzf "$scratch/one/.build/$tarball"
 cd "$scratch/${tarball%.tar.gz}"
-check 'it holds what the commit holds' diff <(git -C "$scratch/one" ls-files | sort) <(find . -type f | sed 's|^\./||' | sort)
+check 'it has the files of the commit' diff <(git -C "$scratch/one" ls-files | sort) <(find . -type f | sed 's|^\./||' | sort)
 # shellcheck disable=SC2016 # for the shell that throwaway-server.sh starts
 check 'it builds, installs and works' test/throwaway-server.sh sh -c \
 	'$MAKE_EXTENSION installcheck REGRESS="contract one_effect_per_key" ISOLATION=claim_race TAP_TESTS='

@@ -6,14 +6,14 @@
 #
 # To be run by throwaway-server.sh, whose variables it uses.  The files are those
 # that run over the local store; here they run in a database where distribute()
-# has made an ordinary table without tenants: what claims, calls in one piece and
-# guards promise does not depend on the store.  In the files the name of the table
-# is changed, as tests let keys grow old by hand.
+# has created an ordinary table without tenants: the contract does not depend on
+# the store.  In the files the name of the table is changed, as tests make keys
+# expire by hand.
 #
-# What is not run, and why, is in test/distributed/left_out: files that are not
-# about the contract or about the local store alone, and of specs the
-# permutations in which the stores differ, as doc/scaling.md says.  Where a
-# file differs in little, its expected output is in test/distributed/.
+# test/distributed/left_out says what is not run, and why: files that are not
+# about the contract, or about the local store alone, and those permutations of
+# specs in which the stores differ, as doc/scaling.md says.  If a file differs only
+# a little, its expected output is in test/distributed/.
 #
 # The last line says how many files passed and failed.
 
@@ -26,7 +26,7 @@ bindir=$("$PG_CONFIG" --bindir)
 programs=$("$PG_CONFIG" --pkglibdir)/pgxs/src/test
 passed=0
 failed=0
-# A step that waits where none should is not waited for long.
+# A step that waits although it should not is soon ended.
 export PGISOLATIONTIMEOUT=10
 
 # left_out FILE: the permutations that are left out, as a regular expression, or
@@ -41,9 +41,9 @@ rename() {
 		s/^(ERROR:  (permission denied for|must be owner of) table) keys$/\1 distributed_keys/' "$1"
 }
 
-# permutations PATTERN FILE: a spec or its output without those that match, and
-# without the marks of who was seen to wait: an answer that comes after a
-# millisecond is one at once.
+# permutations PATTERN FILE: a spec or its output without the permutations that
+# match, and without the marks of waiting steps: an answer after a millisecond
+# counts as immediate.
 permutations() {
 	awk -v pattern="$1" '
 		/^permutation / && $0 ~ pattern { next }
@@ -76,8 +76,8 @@ run_regress() {
 	[ ! -s "$directory/regression.diffs" ] || cat "$directory/regression.diffs"
 }
 
-# run_spec NAME: whether its output is as expected.  $wanted is the last that was
-# compared.
+# run_spec NAME: whether its output is as expected.  $wanted is the file that was
+# compared last.
 run_spec() {
 	local name=$1 alternate
 	PGAPPNAME=isolation/$name PGTZ=PST8PDT PGDATESTYLE='Postgres, MDY' PGOPTIONS='-c intervalstyle=postgres_verbose' \
@@ -92,8 +92,8 @@ run_spec() {
 	return 1
 }
 
-# A wait of a millisecond may be seen by the tester, which goes on to the next step
-# then: such a spec is run again.
+# The tester may notice a wait of a millisecond, and then continues with the next
+# step: such a spec is run again.
 run_isolation() {
 	local name pattern wanted result
 	make_database distributed_isolation
@@ -101,7 +101,7 @@ run_isolation() {
 		pattern=$(left_out "$name")
 		result=$directory/results/$name.out
 		permutations "$pattern" <(rename "specs/$name.spec") >"$directory/specs/$name.spec"
-		# Without any, all that are possible would be run.
+		# Without any permutation, all possible ones would be run.
 		grep -q '^permutation ' "$directory/specs/$name.spec" || continue
 		if run_spec "$name" || run_spec "$name" || run_spec "$name"; then
 			echo "ok - $name"

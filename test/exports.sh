@@ -1,13 +1,13 @@
 #!/bin/bash
 #
-# exports.sh: see that a built library exports what the server looks up by name,
+# exports.sh: check that a built library exports what the server looks up by name,
 # and nothing else.
 #
 #	test/exports.sh LIBRARY
 #
-# That is: the functions named in the extension's SQL script with what describes
-# their calling convention, the entry points of the background workers, and what
-# every library has.  Prints each difference, and fails if there is one.
+# That is: the functions that the extension's SQL script names, with their
+# pg_finfo functions, the entry points of the background workers, and what every
+# library has.  Prints each difference, and fails if there is one.
 
 set -euo pipefail
 library=$(realpath "$1")

@@ -1,6 +1,6 @@
 # fuzz_arguments.pl SEED SECONDS: print random calls of the extension's
 # functions, for psql to run: odd values and NULLs, in all contexts in which a
-# call may stand.  The same seed prints the same calls.
+# function can be called.  The same seed prints the same calls.
 
 use strict;
 use warnings;
@@ -13,7 +13,7 @@ my $end = time + $seconds;
 sub any { return $_[ rand @_ ] }
 sub key { return any("'a'", "'b'", "'c'", "'k' || (random() * 20)::int", 'NULL', "''", "repeat('x', 255)", "repeat('x', 256)",
 		"E'\\x01'", "'a b'", "U&'\\00e9'", "'\"quoted\"'", 'gen_random_uuid()::text') }
-sub scope { return any("''", "'s'", "'s/t'", "'payments'", 'NULL', "repeat('y', 2000)", "'/'", "'idempotency:issue'") }
+sub scope { return any("''", "'s'", "'s/t'", "'payments'", 'NULL', "repeat('y', 2000)", "'/'", "'idempotency.issue/s'") }
 sub jsonb { return any('NULL', "'null'", "'{}'", "'[]'", "'1'", "'1.0e5'", "'\"\\u00e9\"'", "'{\"id\": 1, \"code\": \"23505\"}'", "'{\"code\": \"40001\"}'",
 		"'{\"id\": {\"id\": [1, null]}}'", "(SELECT jsonb_agg(i) FROM generate_series(1, 2000) AS i)", "to_jsonb(repeat('z', 9000))", "'1e130000'") . '::jsonb' }
 sub interval { return any('NULL', "'0'", "'1 microsecond'", "'-1 day'", "'1 second'", "'1 day'", "'8 days'", "'1 mon -30 days'", "'178000000 years'", "'-178000000 years'", "'infinity'") . '::interval' }
@@ -54,6 +54,8 @@ my %function = (
 	forget => [ \&key, \&scope ],
 	purge => [ \&scope ],
 	erase => [ \&key, \&scope ],
+	erase_scope => [ \&scope ],
+	retain => [ \&key, \&scope, \&interval ],
 	distribute => [ \&table, sub { any('NULL', "'none'", "'last'", "'x'") } ],
 	undistribute => [],
 	upgrade_store => [],
@@ -64,6 +66,10 @@ my %function = (
 	stats_reset => [],
 	announce_change => [],
 	raise_until => [],
+	refuse_change => [],
+	use_leaf => [],
+	empty_wheel => [],
+	version => [],
 );
 my @names = sort keys %function;
 

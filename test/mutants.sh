@@ -1,13 +1,13 @@
 #!/bin/bash
 #
-# mutants.sh: builds that were broken on purpose are found by the tests.
+# mutants.sh: check that the tests find builds that are broken on purpose.
 #
 #	test/mutants.sh [PATCH]...
 #
-# Each patch of test/mutants/ takes away one thing that no race is needed to miss,
-# and begins with the variables for "make test" that name the tests which must
-# then fail; they pass without it, as every other run of theirs shows.  The storm
-# has patches of its own, for what takes a race.
+# Each patch of test/mutants/ removes one check whose absence shows without a race,
+# and begins with the variables for "make test" that name the tests that must then
+# fail; without the patch they pass, as every other run shows.  The storm has
+# patches of its own, for races.
 #
 # The last line says how many patches were found.
 
@@ -30,7 +30,7 @@ found() {
 	rm -rf "$scratch/copy"
 	mkdir "$scratch/copy"
 	tar --exclude=./.git --exclude=./.build -cf - . | tar -C "$scratch/copy" -xf -
-	patch -s -p1 -d "$scratch/copy" <"$1" || { echo "it does not apply any more"; return 1; }
+	patch -s -p1 -d "$scratch/copy" <"$1" || { echo "it does not apply"; return 1; }
 	if make -s -C "$scratch/copy" test "${tests[@]}" >"$output" 2>&1; then
 		echo "the tests pass"
 		return 1

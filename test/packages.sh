@@ -1,36 +1,35 @@
 # shellcheck shell=bash
 #
-# packages.sh: have a PostgreSQL to build and test against.
+# packages.sh: find or install a PostgreSQL to build and test against.
 #
 # To be sourced by a bash script, which then calls
 #
 #	ensure_packages [COMMAND=PACKAGE]...
 #
-# and finds PG_CONFIG, exported, naming the pg_config of the chosen server, and
-# that server's programs in front of PATH.  Each COMMAND=PACKAGE asks for one
-# more command and says which package brings it (psql, make, prove and a
-# compiler are seen to in any case).
+# which exports PG_CONFIG, the pg_config of the chosen server, and puts that
+# server's programs in front of PATH.  Each COMMAND=PACKAGE asks for one more
+# command and names the package that has it (psql, make, prove and a compiler are
+# always ensured).
 #
 # Which server:
 #
 #	- the one that PG_CONFIG names, if it is set;
-#	- else the newest installed major of which nothing is missing;
+#	- else the newest installed major that is complete;
 #	- else the distribution's own, which its package "postgresql" depends on.
 #
-# What is missing is looked for as files, not as packages: a server built from
-# source is as good as a packaged one.  Where nothing is missing, apt is not
-# called.  Where something is, this says what, asks, and installs it as root or
-# through sudo; with CI or ASSUME_YES set it does not ask, and without a terminal
-# to ask on it fails.  Nothing but packages stays behind: Debian's server package
-# makes and starts a cluster when it is first installed, which is disabled here,
-# and no package starts a service (but a service that is enabled starts at the next
-# boot).
+# The script looks for files, not for packages: a server built from source is as
+# good as a packaged one.  If nothing is missing, apt is not called.  If something
+# is, the script says what, asks, and installs it as root or through sudo; with CI
+# or ASSUME_YES set it does not ask, and without a terminal it fails.  Only packages
+# are left behind: Debian's server package creates and starts a cluster when it is
+# first installed, which is disabled here, and no package starts a service (but a
+# service that is enabled starts at the next boot).
 # Packages that are installed already are left as they are, unless a new one
 # depends on a later version.
 #
 #	want_extensions [EXTENSION=SUFFIX]...
 #
-# adds extensions of others to the server, where they are to be had.
+# adds other extensions to the server, if they are available.
 
 OLDEST_MAJOR=15
 
@@ -43,7 +42,7 @@ missing_server_packages() {
 	major=$(major_of "$pg_config")
 	bin=$("$pg_config" --bindir)
 	pgxs=$(dirname "$("$pg_config" --pgxs)")/..
-	# A server built without --enable-tap-tests has no Perl modules to look for.
+	# A server built without --enable-tap-tests has no Perl modules.
 	if grep -qE '^enable_tap_tests[[:space:]]*= *no' "$pgxs/Makefile.global" 2>/dev/null; then
 		perl=absent
 	fi
@@ -72,7 +71,7 @@ missing_packages() {
 	perl -MIPC::Run -MTest::More -e 1 2>/dev/null || echo libipc-run-perl
 }
 
-# newest_complete_server: the pg_config of the newest major that lacks nothing.
+# newest_complete_server: the pg_config of the newest major that is complete.
 newest_complete_server() {
 	local pg_config major newest=0 found=
 	for pg_config in /usr/lib/postgresql/*/bin/pg_config; do
@@ -87,7 +86,7 @@ newest_complete_server() {
 	echo "$found"
 }
 
-# distribution_major: the major that the package "postgresql" stands for.
+# distribution_major: the major that the package "postgresql" installs.
 distribution_major() {
 	apt-cache show --no-all-versions postgresql 2>/dev/null |
 		sed -nE 's/^Depends:.*\bpostgresql-([0-9]+)\b.*/\1/p' | head -n 1
@@ -133,7 +132,7 @@ apt_update() {
 	apt_get update -qq || packages_say "apt-get update failed; going on with the lists that are there."
 }
 
-# install_packages PACKAGE...: in a subshell, for its trap's sake.
+# install_packages PACKAGE...: in a subshell, because of its trap.
 install_packages() (
 	local no_cluster directory existed policy own_policy simulated log
 	no_cluster=/etc/postgresql-common/createcluster.d/no-main-cluster-for-tests.conf
@@ -213,10 +212,10 @@ ensure_packages() {
 	export PG_CONFIG PATH
 }
 
-# want_extensions EXTENSION=SUFFIX...: have extensions of the chosen server that
-# some tests use, each from Debian's package postgresql-MAJOR-SUFFIX.  To be
-# called after ensure_packages.  Where one can't be had this says so and
-# succeeds: the tests that use it skip themselves.
+# want_extensions EXTENSION=SUFFIX...: install extensions for the chosen server that
+# some tests use, each from Debian's package postgresql-MAJOR-SUFFIX.  To be called
+# after ensure_packages.  If one can't be installed, this says so and succeeds: the
+# tests that use it skip themselves.
 want_extensions() {
 	local major wanted
 	major=$(major_of "$PG_CONFIG")

@@ -5,13 +5,13 @@
 # To be run by throwaway-server.sh, whose variables it uses.  Twice:
 #
 #	rotating	three server connections, each transaction on the next one.
-#			Files that themselves keep something in the session, outside a
-#			transaction (SET, a library loaded, PREPARE, temporary tables, \c ..), can't pass
-#			there whatever they test; they are named, with the first line
-#			that does so.
+#			Files that themselves keep state in the session, outside a
+#			transaction (SET, LOAD, PREPARE, temporary tables, \c ..),
+#			can't pass there; their names are printed, with the first
+#			such line.
 #	one		these files, with one server connection, a new one for each
-#			file.  Left out are files that connect to databases of their
-#			own and drop them, which a pool keeps open.
+#			file.  Files that connect to databases of their own and drop
+#			them are not run, since a pool keeps them open.
 #
 # The last line says how many files passed and failed.
 
@@ -82,10 +82,10 @@ exec "\$@"
 END
 chmod +x "$directory/launcher"
 
-# What pg_regress asks for as a startup option, which PgBouncer does not pass on.
+# pg_regress sets this by a startup option, which PgBouncer does not pass on.
 psql -Xqc "ALTER ROLE postgres SET intervalstyle = 'postgres_verbose'"
 
-# The first line of a file that keeps something in its session.
+# The first line of a file that keeps state in its session.
 session_line() {
 	awk '/^BEGIN( .*)?;/ { inside = 1 } /^(COMMIT|ROLLBACK)/ { inside = 0 }
 		/^SET LOCAL/ { next }

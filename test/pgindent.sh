@@ -1,10 +1,10 @@
 #!/bin/bash
 #
-# pgindent.sh: have PostgreSQL's own tool lay out the C files.
+# pgindent.sh: lay out the C files with PostgreSQL's own tool.
 #
 #	test/pgindent.sh [--check | --diff]
 #
-# Writes the files in place; --check and --diff write nothing, and fail where
+# Writes the files in place; --check and --diff write nothing, and fail if
 # something would change.  pgindent and its list of PostgreSQL's types come
 # with the server's headers from 17 on: those of PG_CONFIG, else the newest in
 # /usr/lib/postgresql, else in the root that PGINDENT_ROOT names, a chroot.

@@ -6,14 +6,14 @@
 #
 # To be run by throwaway-server.sh, whose variables it uses.  The files are those
 # of sql/ and specs/ that run over the extension; here they run in databases in
-# which a role that is no superuser has run the portable file.  In the files
-# keys_long is renamed, as there is one table; and the lines that tell in which
-# function an error was raised are left out, since that is PL/pgSQL here.
+# which a role that is not a superuser has run the portable file.  In the files
+# keys_long is renamed, as there is one table; and the lines that say in which
+# function an error was raised are removed, since functions are PL/pgSQL here.
 #
-# What is not run, and why, is in test/portable/left_out: it is the table of
-# what differs.  Where a file differs in little, test/portable/NAME.diff says in
-# what; it is applied to the expected output.  Files of test/portable/sql and
-# test/portable/specs are about the portable file alone.
+# test/portable/left_out says what is not run, and why: it is the list of the
+# differences.  If a file differs only a little, test/portable/NAME.diff is applied
+# to the expected output.  Files of test/portable/sql and test/portable/specs are
+# about the portable file alone.
 #
 # The last line says how many files passed and failed.
 
@@ -27,7 +27,7 @@ bindir=$("$PG_CONFIG" --bindir)
 programs=$("$PG_CONFIG" --pkglibdir)/pgxs/src/test
 passed=0
 failed=0
-# A step that waits where none should is not waited for long.
+# A step that waits although it should not is soon ended.
 export PGISOLATIONTIMEOUT=10
 
 # left_out FILE: the permutations that are left out, as a regular expression, or
@@ -36,8 +36,8 @@ left_out() {
 	awk -F '\t' -v file="$1" '$1 == file || $1 == "*" { print $2 }' test/portable/left_out | paste -s -d '|'
 }
 
-# adapt FILE: with the other table, without contexts, and with what a trigger of
-# one row can say of unfinished claims.
+# adapt FILE: with the other table, without contexts, and with the message of a
+# row trigger about an unfinished claim.
 adapt() {
 	sed -E 's/\bidempotency\.keys_long\b/idempotency.keys/g
 		s/^DETAIL:  [0-9]+ claims? of the transaction ha(s|ve) neither/DETAIL:  It has neither/' "$1" |
@@ -46,7 +46,8 @@ adapt() {
 			{ context = 0; print }'
 }
 
-# permutations PATTERN FILE: a spec or its output without those that match.
+# permutations PATTERN FILE: a spec or its output without the permutations that
+# match.
 permutations() {
 	awk -v pattern="$1" '
 		/^permutation / && $0 ~ pattern { next }
@@ -55,14 +56,15 @@ permutations() {
 		!skip' "$2"
 }
 
-# expect FILE: make expected output what is expected here.
+# expect FILE: apply the differences to expected output.
 expect() {
 	local change
 	change=test/portable/$(basename "${1%.out}").diff
 	[ ! -e "$change" ] || patch -s --no-backup-if-mismatch "$1" "$change" || exit
 }
 
-# make_database NAME: where the file was run by a role that is no superuser.
+# make_database NAME: a database in which a role that is not a superuser has run
+# the file.
 make_database() {
 	psql -Xqc "CREATE DATABASE $1 OWNER portable_owner" || exit
 	psql -Xqc "ALTER DATABASE $1 SET statement_timeout = '2min'" || exit
@@ -90,7 +92,7 @@ run_isolation() {
 		spec=specs/$name.spec
 		[ -e "$spec" ] || spec=test/portable/specs/$name.spec
 		permutations "${pattern:-^$}" <(adapt "$spec") >"$directory/specs/$name.spec"
-		# Without any, all that are possible would be run.
+		# Without any permutation, all possible ones would be run.
 		grep -q '^permutation ' "$directory/specs/$name.spec" || continue
 		PGAPPNAME=isolation/$name PGTZ=PST8PDT PGDATESTYLE='Postgres, MDY' PGOPTIONS='-c intervalstyle=postgres_verbose' \
 			"$programs/isolation/isolationtester" "dbname=portable_isolation" \
@@ -111,7 +113,7 @@ run_isolation() {
 	done
 }
 
-# as_regress FILE: a file or its expected output, where psql says no context.
+# as_regress FILE: a file or its expected output, without contexts.
 as_regress() {
 	echo '\set SHOW_CONTEXT never'
 	adapt "$1"

@@ -1,12 +1,12 @@
 #!/bin/bash
 #
-# rpm.sh: build the RPM packages, and see that they install, work and leave
+# rpm.sh: build the RPM packages, and check that they install, work and leave
 # nothing behind.
 #
 # In a chroot of the Debian suite that has PostgreSQL 18, with Debian's rpmbuild;
 # see chroot.sh.  From the tarball of "make dist".  The packages of
-# yum.postgresql.org are not to be had there: a pg_config that answers with their
-# directories stands for postgresql18-devel, Debian's server for
+# yum.postgresql.org can't be installed there: a pg_config that returns their
+# directories replaces postgresql18-devel, Debian's server replaces
 # postgresql18-server, and rpm runs with --nodeps, as it would find neither.
 #
 # The last line is the count of checks.
@@ -16,7 +16,7 @@ cd "$(dirname "$0")/.."
 # shellcheck source-path=SCRIPTDIR source=check.sh
 . test/check.sh
 
-# What follows runs outside first, and calls itself inside.
+# Outside the chroot, the script makes it, and runs itself inside.
 if [ "${1:-}" != --inside ]; then
 	# shellcheck source-path=SCRIPTDIR source=packages.sh
 	. test/packages.sh
@@ -63,8 +63,8 @@ check 'the package holds the extension' diff <(rpm -qpl "$package" | grep '^/usr
 check 'the package has the licence and the pages' test "$(rpm -qpl "$package" | grep -cE '/(LICENSE|doc/reference\.md)$')" = 2
 check 'the package depends on the server' test "$(rpm -qpR "$package" | grep '^postgresql')" = postgresql18-server
 check 'the bitcode is in a package of its own' test "$(rpm -qpl "$bitcode" | grep -vc '^/usr/pgsql-18/lib/bitcode/idempotency')" = 0
-# What who signs and publishes packages adds, how those of yum.postgresql.org are
-# named and split, and how Debian's compiler links.
+# These are added when packages are signed and published, follow the names of
+# yum.postgresql.org's packages, or come from Debian's compiler.
 cat >rpmlint.toml <<'END'
 Filters = ["no-signature", "no-packager-tag", "no-group-tag", "no-url-tag", "no-%check-section",
   "invalid-license PostgreSQL", "invalid-spec-name", "llvmjit.* no-binary", "/usr/lib/.build-id", "missing-hash-section"]

@@ -7,15 +7,14 @@
 # To be run by throwaway-server.sh, whose variables it uses.  Three of its parts
 # are PostgreSQL's own: regress is pg_regress on sql/, isolation is
 # pg_isolation_regress on specs/, and TAP is prove on t/; preloaded is isolation
-# once more with the library loaded by the server, which alone can defer claims;
+# once more with the library preloaded, without which no claim is deferred;
 # distributed is the first two over the distributed store, portable over the
-# portable edition, storm a short storm.  All are run, or
-# those that are named, whatever fails.  What went wrong is shown, what was
-# written is left in $RESULTS, and the last line says how many passed and failed:
-# of sql/ and specs/ the runner's own count, or that of distributed.sh, of t/ the
-# files, of the storm the builds that it judged, and one for the logs of all
-# servers, which must not tell of a crash.  A part that breaks off without its
-# closing line counts as one that failed.
+# portable edition, storm a short storm.  All parts are run, or those that are
+# named, whatever fails.  Failures are shown, results are left in $RESULTS, and the
+# last line says how many passed and failed: for sql/ and specs/ the runner's own
+# count, or that of distributed.sh, for t/ the files, for the storm the builds that
+# it judged, and one for the logs of all servers, which must not have a crash.  A
+# part that ends early, without its last line, counts as failed.
 
 set -uo pipefail
 read -ra make_extension <<<"$MAKE_EXTENSION"
@@ -40,10 +39,10 @@ run_part() {
 count() {
 	passed=$((passed + $1))
 	failed=$((failed + $2))
-	# A runner that breaks off may not have counted what broke it.
+	# A runner that ends early may not have counted the failure.
 	if [ "$status" != 0 ] && [ "$2" = 0 ]; then
 		failed=$((failed + 1))
-		closing[-1]+=" broke off with status $status"
+		closing[-1]+=" ended early with status $status"
 	elif [ $(($1 + $2)) = 0 ]; then
 		closing[-1]+="skipped: $(tail -n 1 "$output" | grep . || echo there are no tests of this kind)"
 	fi
@@ -97,7 +96,7 @@ run_portable() {
 	closing+=("portable: $(tail -n 1 "$output")")
 }
 
-# These end with the line that run.sh ends with.
+# These end with the same line as run.sh.
 count_last_line() {
 	local count
 	count=$(sed -nE '$s/^([0-9]+) passed, ([0-9]+) failed$/\1 \2/p' "$output")
@@ -134,9 +133,8 @@ for file in t/*.pl; do
 	fi
 done
 
-# A signal that a process sends itself or gets for what it did, and what a
-# sanitizer or valgrind says.  The server is stopped first, for it may be the
-# end of a process that goes wrong.
+# A signal for a fault of the process, and the findings of a sanitizer or of
+# valgrind.  The server is stopped first, since a process may fail at its end.
 crash='PANIC: |TRAP: |terminated by signal (4|6|7|8|11)\b|AddressSanitizer|runtime error: |^==[0-9]+== '
 version=$(psql -XAtc 'SELECT version()')
 pg_ctl -D "$SERVER_DATA" -m fast -w -s stop

@@ -1,5 +1,5 @@
 \set ECHO none
--- show_error(STATEMENT): runs it, and shows its error as one message, without the
+-- show_error(STATEMENT): run it, and show its error as one message, without the
 -- context, which differs between the stores.
 --
 -- To be read by files of sql/.  It is not echoed, so that no expected output

@@ -1,4 +1,4 @@
--- What every package has to pass, on a new server that has its library preloaded.
+-- The test of all packages, on a new server that preloads the library.
 \set ON_ERROR_STOP on
 
 CREATE EXTENSION idempotency;

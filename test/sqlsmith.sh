@@ -6,11 +6,11 @@
 #	SMITH_SEED		from which seed (a new one, which is printed)
 #
 # To be run by throwaway-server.sh, whose variables it uses, with
-# log_line_prefix = '%m [%p] %e ' and log_error_verbosity = verbose.  At once:
-# sqlsmith as a superuser and as an application's role, and fuzz_arguments.pl,
-# calls of every function of the schema with odd arguments, as both and over both
-# stores.  Fails if a backend crashes, or if an internal error (XX000) comes from
-# the extension's own source.  Those of the server's own functions are shown.
+# log_line_prefix = '%m [%p] %e ' and log_error_verbosity = verbose.
+# Concurrently: sqlsmith as a superuser and as an application's role, and the calls
+# of fuzz_arguments.pl, as both roles and over both stores.  Fails if a backend
+# crashes, or if an internal error (XX000) comes from the extension's own source.
+# Those of the server's own functions are shown.
 
 set -euo pipefail
 seconds=${SMITH_SECONDS:-600}
@@ -50,10 +50,10 @@ status=0
 crashes=$(grep -cE 'PANIC: |TRAP: |was terminated by signal' "$log" || true)
 internal=$(awk '/ XX[0-9A-Z]{3} ERROR:/ { message = $0 } /LOCATION:/ && message { print message " " $0; message = "" }' "$log" |
 	sed -E 's/^.*ERROR:/ERROR:/; s/[0-9-]{10} .*LOCATION:/LOCATION:/' | sort | uniq -c | sort -rn)
-own=$(grep -E "LOCATION: .*($(cd src && echo *.c | sed 's/\.c/\\.c/g; s/ /|/g')):" <<<"$internal" || true)
+own=$(grep -E "LOCATION: .*($(find src -name '*.c' -printf '%f\n' | sed 's/\.c$/\\.c/' | paste -sd '|')):" <<<"$internal" || true)
 echo "statements of sqlsmith: $(grep -hoE 'queries: [0-9]+' "$RESULTS"/sqlsmith.*.out | sort -u | tail -n 2 | tr '\n' ' ')"
-echo "errors that the calls with odd arguments met: $(cat "$RESULTS"/fuzz.*.out | grep -c ERROR || true), of $(cat "$RESULTS"/fuzz.*.out | sed -nE 's/.*ERROR: +//p' | sort -u | wc -l) SQLSTATEs"
-echo "internal errors, with the place that raised them:"
+echo "errors of the calls with odd arguments: $(cat "$RESULTS"/fuzz.*.out | grep -c ERROR || true), of $(cat "$RESULTS"/fuzz.*.out | sed -nE 's/.*ERROR: +//p' | sort -u | wc -l) SQLSTATEs"
+echo "internal errors, with their locations:"
 printf '%s\n' "$internal"
 if [ "$crashes" != 0 ] || [ -n "$own" ]; then
 	grep -E 'PANIC: |TRAP: |was terminated by signal' "$log" | head -n 20 || true

@@ -3,9 +3,9 @@
  * parse_header.c
  *	  Fuzz target for the parser of the Idempotency-Key header.
  *
- * Each input is parsed strictly and not; what must hold of any two answers is
- * asserted below.  Header and key stand in buffers of exactly their size, so
- * that the address sanitizer sees a byte read or written too many.
+ * Each input is parsed strictly and leniently; what must be true of the two
+ * results is asserted below.  Header and key are in buffers of exactly their
+ * size, so that the address sanitizer detects an access beyond them.
  *
  * With libFuzzer this file is the target.  Compiled with -DREPLAY it is a
  * program that runs the files named on its command line once each, for
@@ -35,7 +35,7 @@ check(bool holds, const char *promise)
 static void *
 allocate(size_t size)
 {
-	/* Never NULL, and never a byte more than asked for but for that. */
+	/* Not malloc(0), which may be NULL. */
 	void	   *memory = malloc(size > 0 ? size : 1);
 
 	if (memory == NULL)
@@ -103,7 +103,7 @@ serialize(const Parsed *parsed, char *header)
 	return n;
 }
 
-/* What holds of every header that is accepted. */
+/* What must be true of every header that is accepted. */
 static void
 check_accepted(const char *header, size_t length, bool strict, const Parsed *parsed)
 {
@@ -143,7 +143,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (strict.result.fault == HEADER_OK)
 	{
-		check(same_key(&strict, &lenient), "what is accepted strictly means the same otherwise");
+		check(same_key(&strict, &lenient), "a header that is accepted strictly has the same key leniently");
 		check_accepted(header, size, true, &strict);
 	}
 	if (lenient.result.fault == HEADER_OK)

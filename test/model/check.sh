@@ -2,14 +2,14 @@
 #
 # check.sh: check claims.pml with Spin, as it is and with each deliberate bug.
 #
-# The model as it is must have no error, with each bug it must have one.  A
-# search is exhaustive where the table says so.  The others keep two bits of
-# each state (bitstate hashing) and go on until they are through or SECONDS_EACH
-# (default 60) are over: what they pass is not a proof, and the line says how
-# many states were seen.  Partial order reduction is on throughout.
+# The model as it is must have no error, with each bug it must have one.  A search
+# is exhaustive if the table says so.  The others keep two bits of each state
+# (bitstate hashing) and run until they have finished or SECONDS_EACH (default 60)
+# have passed: they are not a proof, and the line says how many states were seen.
+# Partial order reduction is on throughout.
 #
 # Prints a line for each configuration, and how many passed and failed.  Needs
-# spin and gcc, and installs them where they are missing.
+# spin and gcc, and installs them if they are missing.
 
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -77,8 +77,8 @@ holds bitstate -DCLIENTS=3 -DKEYS=1 -DCALLS=2 -DLAST_TICK=3
 holds bitstate -DCLIENTS=3 -DKEYS=2 -DCALLS=2 -DLAST_TICK=3
 holds bitstate -DCLIENTS=2 -DKEYS=1 -DCALLS=3 -DLAST_TICK=4 -DNO_SWEEPER
 holds bitstate -DCLIENTS=2 -DKEYS=1 -DCALLS=3 -DLAST_TICK=3 -DFAR
-# Each bug within bounds that have room for it.  LOCK_FIRST leaves the unlocked
-# probe out.
+# Each bug, within bounds that are sufficient for it.  LOCK_FIRST omits the
+# unlocked probe.
 breaks -DCALLS=3 -DLAST_TICK=4 -DNO_LOCK
 breaks -DCALLS=3 -DLAST_TICK=4 -DREAD_BEFORE_LOCK
 breaks -DCALLS=3 -DLAST_TICK=4 -DUNLOCK_EARLY

@@ -3,13 +3,13 @@
  *
  * CLIENTS clients run transactions of claims, completions, heartbeats and
  * releases of KEYS keys; a sweeper turns the wheel and deletes from keys_long;
- * a clock ticks.  What each step stands for is named after the C function that
- * does it.  What is left out, and which bug each switch makes, is said in
- * doc/model.md; check.sh runs all of it.
+ * a clock ticks.  Steps are named after the C functions that they model.
+ * doc/model.md says what is left out, and which bug each switch makes; check.sh
+ * runs all of it.
  *
- * Whatever is assigned in one d_step or atomic happens at one instant in the
- * database too: under one buffer lock, one lock manager partition lock, or by
- * one commit becoming visible.
+ * Assignments in one d_step or atomic happen at one instant in the database, too:
+ * under one buffer lock, one lock manager partition lock, or when one commit
+ * becomes visible.
  */
 
 #ifndef CLIENTS
@@ -28,7 +28,7 @@
 #define SLOTS	2
 #define LONG	SLOTS			/* the leaf keys_long */
 #define LEAVES	(SLOTS + 1)
-#define SWEEPER	(CLIENTS + 1)	/* clients are 1 .. CLIENTS, nobody is 0 */
+#define SWEEPER	(CLIENTS + 1)	/* clients are 1 .. CLIENTS, none is 0 */
 #define bit(i)	(1 << (i))
 #define at(leaf, key)	((leaf) * KEYS + (key))
 
@@ -52,8 +52,8 @@
 /*
  * A leaf has at most two versions of a key's row: the committed one, whose xact
  * is the transaction replacing or deleting it, and the uncommitted one, whose
- * xact has written it.  taker is not known to the protocol: who was told to do
- * the work.
+ * xact has written it.  taker, the client that was told to do the work, is not
+ * known to the protocol.
  */
 typedef Version {
 	byte status, attempt, lease_until, claimed_at, expires_at, taker, xact
@@ -68,7 +68,7 @@ byte key_lock[KEYS];			/* who has it */
 byte users[LEAVES];				/* RowExclusiveLock, a bit for each client */
 bool emptying[LEAVES];			/* AccessExclusiveLock */
 
-/* What the world was told, not known to the protocol. */
+/* What clients were told; not known to the protocol. */
 byte result_until[KEYS];		/* expiry of the last committed result */
 byte lease_until[KEYS];			/* end of the committed lease, or 0 */
 
@@ -96,7 +96,7 @@ inline assert_one_live_row()
 	n_ = 0
 }
 
-/* The transaction becomes visible as a whole, then its locks go. */
+/* The transaction becomes visible as a whole, then its locks are released. */
 inline commit(who)
 {
 	for (l_ : 0 .. LEAVES - 1) {
@@ -174,7 +174,7 @@ inline store_close()
 	}
 }
 
-/* The leaves' locks of a transaction that ends. */
+/* Unlock the leaves at the end of a transaction. */
 inline leave_all()
 {
 	for (l_ : 0 .. LEAVES - 1) {
@@ -260,7 +260,7 @@ inline probe_leaf()
 	fi;
 	if
 	:: !complete && committed[at(leaf, key)].status != EMPTY && committed[at(leaf, key)].xact != me ->
-		/* nothing answers but what has been committed */
+		/* only committed rows answer */
 		assert(committed[at(leaf, key)].status != IN_PROGRESS ||
 			committed[at(leaf, key)].lease_until <= clock ||
 			committed[at(leaf, key)].lease_until == lease_until[key]);
@@ -271,7 +271,7 @@ inline probe_leaf()
 		fi;
 		if
 		:: past && committed[at(leaf, key)].status != IN_PROGRESS
-		/* says_more */
+		/* supersedes */
 		:: !(past && committed[at(leaf, key)].status != IN_PROGRESS) &&
 		   (!found ||
 			((committed[at(leaf, key)].expires_at > now) != (expires_at > now) ->
@@ -378,7 +378,7 @@ inline store_write()
 		d_step {
 		wrote = wrote | bit(leaf);
 
-		/* the uncommitted row is the guard: no two write at once */
+		/* the uncommitted row protects the key: no two write at once */
 		for (l_ : 0 .. LEAVES - 1) {
 			assert(written[at(l_, key)].xact == 0 || written[at(l_, key)].xact == me);
 			assert(committed[at(l_, key)].xact == 0 || committed[at(l_, key)].xact == me ||
@@ -420,7 +420,7 @@ inline store_write()
 		fi
 		}
 	}
-	/* a moved row: the old version goes after the new one has come */
+	/* a moved row: the old version is deleted after the new one is inserted */
 	if
 	:: done && found && leaf != row_leaf ->
 		d_step {
@@ -439,8 +439,8 @@ inline store_write()
 }
 
 /*
- * keylock_try; where it is taken: unlock the leaves, and keylock_wait.
- * Who waits may be cancelled, or its wait run out.
+ * keylock_try; if the lock is taken: unlock the leaves, and keylock_wait.  The
+ * wait may be cancelled, or end by its limit.
  */
 inline lock_key()
 {
@@ -474,7 +474,7 @@ inline unlock_key()
 
 /*
  * wait_for_transaction, without any lock of a key or an open leaf.  It may end
- * too early: whatever was waited for, the key is probed again.
+ * too early: in any case the key is probed again.
  */
 inline wait_for_writer()
 {
@@ -490,7 +490,7 @@ proctype client(byte me)
 	byte verdict;
 	/* the transaction: leaves written to, keys claimed */
 	byte wrote, claimed_here;
-	/* what the application remembers */
+	/* the application's memory */
 	byte held_attempt[KEYS], held_until[KEYS];
 	/* the probe */
 	bool found, own, replaced, complete, past;
@@ -536,7 +536,7 @@ next_call:
 		:: held_attempt[key] != 0 -> call = COMPLETE
 		:: held_attempt[key] != 0 -> call = HEARTBEAT
 		:: held_attempt[key] != 0 -> call = RELEASE
-		/* or it never comes back to its claim, and asks again like anybody */
+		/* or it never returns to its claim, and asks again like any other */
 		:: held_attempt[key] != 0 && !(claimed_here & bit(key)) ->
 			call = CLAIM; held_attempt[key] = 0; held_until[key] = 0
 		fi;
@@ -877,7 +877,7 @@ delete:
 			written[at(LONG, key)].xact == 0 && committed[at(LONG, key)].expires_at <= now &&
 #endif
 			committed[at(LONG, key)].status != EMPTY && committed[at(LONG, key)].xact == 0 ->
-			/* W4: what expired is all that is deleted */
+			/* W4: only expired rows are deleted */
 			assert(committed[at(LONG, key)].expires_at <= clock);
 			committed[at(LONG, key)].xact = SWEEPER
 		:: else

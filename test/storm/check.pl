@@ -1,41 +1,41 @@
-# check.pl: judge what the clients of a storm were told, and what is there.
+# check.pl: judge the answers that the clients of a storm got, and the final state.
 #
 #	check.pl [-p] DIRECTORY
 #
-# Reads history.* (clients.c says what the lines are), clock (the steps of the
-# servers' clock), triggers (when there was somebody else's), restored (what
-# copies answered), effects and keys (the tables in the end) and server.*.log, and
-# knows nothing of the extension but its contract.  What has to hold:
+# Reads history.* (its lines are described in clients.c), clock (the steps of the
+# servers' clock), triggers (the times of foreign triggers), restored (the answers
+# of copies), effects and keys (the tables in the end) and server.*.log, and relies
+# only on the extension's contract.  What has to be true:
 #
 #	effects	An effect is there if and only if its transaction committed.
-#	keys	A key that is remembered has its effect, and an effect its key.
+#	keys	A key that is stored has its effect, and an effect its key.
 #	lives	A key's work is done once in a life.  A life ends no earlier than
 #			its ttl after it began.
-#	owners	An unfinished claim is taken over only when its lease is past, with
+#	owners	An unfinished claim is taken over only after its lease, with
 #			a higher attempt.  After a release the key may be claimed before the
 #			end of the lease, with a higher attempt, too.
-#	fences	Nothing is accepted from an owner who has been superseded.
-#	replies	Every reply is the result of the present life, and is there.  Once a
-#			result is known, nobody gets "in progress".
+#	fences	Nothing is accepted from an owner that has been superseded.
+#	replies	Every reply is the result of the present life, and exists.  Once a
+#			result is known, no client gets "in progress".
 #	requests	Another request never gets an answer; one first sent before the
 #			ttl is never run.
 #	commits	A claim without a lease is not committed before its end.
-#	tenants	What is purged or erased is so at once, and nothing else is.
-#	triggers	Nothing is written while a table has somebody else's trigger.
-#	copies	A restored database answers as the one that was dumped.
-#	errors	No client met an error, and no server wrote one, that faults and
-#			contract don't explain.
+#	tenants	A purge or an erasure takes effect at once, and for nothing else.
+#	triggers	Nothing is written while a table has a foreign trigger.
+#	copies	A restored database answers like the one that was dumped.
+#	errors	The faults and the contract explain every error of a client or of a
+#			server.
 #
-# The answers for a key are gone through in the order in which the server gave
-# them.  Times are bounds: what the server's clock said at the earliest when it
-# judged a request, and at the latest, between sending and receiving.
-# Whatever may have been right is taken to be right.
+# The answers for a key are checked in the order in which the server gave them.
+# Times are bounds: the earliest and the latest time of the server's clock when it
+# judged a request, between sending and receiving.  An answer that may have been
+# right counts as right.
 
 use strict;
 use warnings;
 
-# With -p it is the portable edition, where an older snapshot may end with 40001, or
-# does not show the result of a key whose lock somebody is about to release.
+# With -p it is the portable edition, in which an older snapshot may lead to 40001,
+# or does not show the result of a key whose lock is about to be released.
 my $portable = @ARGV && $ARGV[0] eq '-p' && shift;
 my $directory = shift or die "usage: check.pl [-p] DIRECTORY\n";
 my ($violations, %count) = (0);
@@ -63,7 +63,7 @@ sub lines_of
 # Each step: the clock was set between two times of the machine, to an offset.
 my @steps = map { { begun => $_->[0], ended => $_->[1], offset => $_->[2] } } lines_of('clock');
 
-# What the server's clock said at the earliest in a time that may be open.
+# The earliest time of the server's clock in an interval that may be open.
 sub earliest
 {
 	my ($sent, $received) = @_;
@@ -82,8 +82,8 @@ sub earliest
 	return $earliest;
 }
 
-# The latest that it had said by then.  What has expired once may be gone, even
-# if the clock was set back since.
+# The latest time of the server's clock until then.  A key that has expired once may
+# be gone, even if the clock was set back since.
 sub latest
 {
 	my $received = shift;
@@ -117,8 +117,8 @@ my @triggers = map { { begun => $_->[0], put => $_->[1], ended => $_->[2], gone 
 
 # The errors that a client may get, besides the contract's own codes: the
 # connection or the server is going or gone, the disk is full, or a prepared
-# transaction was ended by somebody else.  Not a deadlock: a client that has a key waits for
-# another one only within a batch.
+# transaction was ended by storm.pl.  Not a deadlock: a client that has a key waits
+# for another one only within a batch.
 my $explained = $portable ? qr/^(57P0[123]|08...|53[13]00|42704|55000|40001)$/ : qr/^(57P0[123]|08...|53[13]00|42704|55000)$/;
 my %contract = (
 	lease => qr/^IK4(04|23)$/,
@@ -207,7 +207,7 @@ sub happened
 
 # ---- removals ----
 
-# When each was begun at the earliest, and had taken effect at the latest.
+# The earliest beginning of each, and the latest time of its effect.
 for my $removal (@removals)
 {
 	$removal->{by} = $fate{ $removal->{tx} } eq 'committed' ? $known_at{ $removal->{tx} } : 9e18;
@@ -223,7 +223,7 @@ sub is_removable
 	return $key < 1000000 && $key % 10 == 8;
 }
 
-# A removal that may have met the key between two times; of a kind, if given.
+# A removal that may have removed the key between two times; of a kind, if given.
 sub removal_between
 {
 	my ($key, $from, $to, $what) = @_;
@@ -233,8 +233,8 @@ sub removal_between
 	return $removal;
 }
 
-# A removal that met a result which was known by then, and was known itself
-# before an answer.
+# A removal of a result that was known by then; the removal was known itself before
+# an answer.
 sub removal_of
 {
 	my ($life, $answer) = @_;
@@ -247,8 +247,8 @@ sub removal_of
 # ---- the lives of a key ----
 
 # A life: {claim, lease, expires, done}, all times the earliest possible.  It has
-# also ended if it was purged, or if somebody who never heard of it has taken it
-# over, for a time that has ended.
+# also ended if it was purged, or if a client whose reply was lost has taken it over,
+# for a time that has ended.
 sub may_have_ended
 {
 	my ($life, $answer) = @_;
@@ -304,7 +304,7 @@ sub check_reply
 	my ($life, $last, $reply) = @_;
 	my $id = $reply->{effect};
 
-	# What a transaction tells itself may be undone.
+	# An answer within the transaction itself may be undone.
 	return if grep { $_->{key} == $reply->{key} } @{ $work{ $reply->{tx} } || [] };
 	return unless check_existence($reply);
 
@@ -425,7 +425,7 @@ for my $key (keys %answers)
 	}
 }
 
-# ---- what is remembered ----
+# ---- the stored keys ----
 
 my %remembered;
 my ($ended) = map { $_->[0] } lines_of('ended');
@@ -473,7 +473,7 @@ for my $line (lines_of('restored'))
 	  unless $outcome eq 'replay' && ($effect eq '' || $effect == $life->{done}{effect});
 }
 
-# ---- the servers' own words ----
+# ---- the servers' logs ----
 
 for my $name (map { s{.*/}{}r } glob("$directory/server.*.log"))
 {
@@ -484,8 +484,8 @@ for my $name (map { s{.*/}{}r } glob("$directory/server.*.log"))
 		my $text = $line->[0] // '';
 
 		if ($text =~ /\[(\d+)\] \w+ PANIC: .*No space left on device/) { $no_space{$1} = 1; }
-		# A backend that a crash meets on its way out complains of its closed
-		# socket as LOG XX000.
+		# A backend that ends during a crash complains of its closed socket as
+		# LOG XX000.
 		elsif ($text =~ /PANIC: |TRAP: | XX\w{3} (?:ERROR|FATAL): /
 			|| ($text =~ /\(PID (\d+)\) was terminated by signal (?!9\b)(\d+)/ && !($2 == 6 && $no_space{$1})))
 		{

@@ -2,22 +2,22 @@
  *
  * clients.c
  *	  The clients of the storm: many processes that ask for the same work at
- *	  the same time, in every way there is, and write down what they were told.
+ *	  the same time, in all ways, and write down the answers.
  *
  *		clients SEED NUMBER DIRECTORY
  *
  * New keys appear at a fixed rate.  A client draws a key, most often one of
  * the newest, and a style: claim, work and result in one transaction; a lease
- * that is prolonged, given back, forgotten or finished late; a batch; one of
- * execute() and once(); or one of the mistakes that must have no effect: a commit
- * between claim and result, and another request under the same key.  It draws
- * isolation level, savepoints, pauses, the way the transaction ends, and the
+ * that is renewed, released, forgotten or completed late; a batch; execute() or
+ * once(); or one of the mistakes that must have no effect: a commit between claim
+ * and result, and another request with the same key.  It also draws the
+ * isolation level, savepoints, pauses, the end of the transaction, and the
  * statement at which its connection is cut: before it is sent, or after, so that
  * its reply is lost.  One client also purges and erases a tenant (schema.sql).
- * What the n-th try of a client draws depends on the seed alone; which key it
- * means by "the newest" depends on the time.
+ * What the n-th try of a client draws depends on the seed alone; which key is
+ * "the newest" depends on the time.
  *
- * On SIGTERM the clients draw no more, but ask for every key once again, until
+ * On SIGTERM the clients stop drawing, and ask for every key once again, until
  * each has an answer.
  *
  * Each client writes DIRECTORY/history.N, a line for each answer, fields
@@ -41,8 +41,8 @@
  *										an error
  *
  * Lines of a transaction are facts only if its T line says "committed", or if
- * it says "unknown" and its work is found in the end.  Blocking calls, one
- * process each: the whole state of a client is below.
+ * it says "unknown" and its work is found in the end.  Calls block, and each
+ * client is a process: the whole state of a client is below.
  *
  *-------------------------------------------------------------------------
  */
@@ -77,7 +77,7 @@
 #define OTHER_TTL			4000	/* of some completions */
 #define REMOVER				1	/* the client that purges and erases */
 
-/* Columns of a result: what read_claim() reads. */
+/* The columns of a result that read_claim() reads. */
 #define RESULT	"CASE WHEN c.status_code = 410 THEN 'erased' ELSE c.outcome END," \
 	" c.attempt, c.response->>'id', nextval('turn')"
 
@@ -174,7 +174,7 @@ typedef enum Kind
 {
 	CLAIMED,
 	ONCE,
-	TENANTS						/* schema.sql says whose */
+	TENANTS						/* see schema.sql */
 } Kind;
 
 static Kind
@@ -185,14 +185,14 @@ kind_of(int key)
 	return key >= FIRST_BLOCK || digit < 7 ? CLAIMED : digit == 7 ? ONCE : TENANTS;
 }
 
-/* How many of what appears at this rate there are by now. */
+/* How many keys there are now, if they appear at this rate. */
 static int
 number_by_now(int per_second)
 {
 	return 1 + (int) ((microseconds(CLOCK_MONOTONIC) - start) * per_second / 1000000);
 }
 
-/* Half of the time the next one, else one of the newest or any. */
+/* In half of the cases the next key, else one of the newest, or any. */
 static int
 draw_number(int per_second, int newest)
 {
@@ -206,7 +206,7 @@ draw_number(int per_second, int newest)
 	return 1 + drawn(present);
 }
 
-/* Nobody asks for a key before its time; then all do at once. */
+/* No client asks for a key before its time; then all do at once. */
 static bool
 in_time(int key)
 {
@@ -228,7 +228,7 @@ draw_key(void)
 	return FIRST_BLOCK + drawn(number_by_now(BLOCKS_PER_SECOND) * BATCH);
 }
 
-/* One key in five is kept, and the tenants'; of the others, every claim has its own idea. */
+/* One key in five is kept, and the tenants'; the others have a ttl for each claim. */
 static int64_t
 draw_ttl(int key)
 {
@@ -258,7 +258,7 @@ disconnect(void)
 	conn = NULL;
 }
 
-/* Errors are read from results; that a server crashes is no news here. */
+/* Errors are read from results; a server may crash here. */
 static void
 ignore_notice(void *argument, const PGresult *notice)
 {
@@ -266,7 +266,7 @@ ignore_notice(void *argument, const PGresult *notice)
 	(void) notice;
 }
 
-/* Come back until somebody answers. */
+/* Reconnect until a server answers. */
 static void
 connect_to_service(void)
 {
@@ -293,7 +293,7 @@ note_error(const char *code, const char *message)
 			microseconds(CLOCK_REALTIME), message);
 }
 
-/* Wait for all of the answer: nothing is believed before the server is ready. */
+/* Wait for the whole answer: it counts only once the server is ready. */
 static bool
 receive_answer(void)
 {
@@ -329,7 +329,7 @@ receive_answer(void)
 	}
 }
 
-/* Send a statement, and wait for the answer, if it is not the one to cut at. */
+/* Send a statement, and wait for the answer, unless the connection is cut here. */
 static Reply __attribute__((format(printf, 1, 2)))
 ask(const char *format,...)
 {
@@ -371,7 +371,7 @@ number(int row, int column)
 	return atoll(field(row, column));
 }
 
-/* Append to a list of LIST bytes, with a comma where it has begun. */
+/* Append to a list of LIST bytes, after a comma if it is not empty. */
 static void __attribute__((format(printf, 2, 3)))
 append(char *list, const char *format,...)
 {
@@ -422,7 +422,7 @@ begin(void)
 	return ask("BEGIN ISOLATION LEVEL %s", levels[drawn(3)]) == ANSWERED;
 }
 
-/* Whether the transaction has ended with an error that it can't have outlived. */
+/* Whether the transaction must have ended with this error. */
 static bool
 was_refused(Reply reply)
 {
@@ -430,7 +430,7 @@ was_refused(Reply reply)
 		(strncmp(sqlstate, "40", 2) == 0 || strcmp(sqlstate, "IK500") == 0);
 }
 
-/* What did not get to its COMMIT has left nothing. */
+/* A transaction that did not reach its COMMIT was rolled back. */
 static void
 give_up(void)
 {
@@ -497,7 +497,7 @@ typedef struct Claim
 	bool		own;
 	bool		settled;		/* by a result */
 	int64_t		attempt;
-	int64_t		effect;			/* of a reply, or its own */
+	int64_t		effect;			/* of the reply, or of this claim */
 	int64_t		turn;
 } Claim;
 
@@ -565,7 +565,7 @@ lease_of(const Claim *claim)
 	return text;
 }
 
-/* Fill in from a row of outcome, attempt, effect, turn. */
+/* Fill in the claim from a row of outcome, attempt, effect, turn. */
 static void
 read_claim(Claim *claim, int row, int column)
 {
@@ -633,7 +633,7 @@ complete_key(const Claim *claim, bool with_attempt)
  * ----------------------------------------------------------------
  */
 
-/* Complete a claim that is not there any more: it has to be refused. */
+/* Complete a claim that was rolled back: it has to be refused. */
 static Reply
 complete_in_vain(int key)
 {
@@ -648,7 +648,7 @@ complete_in_vain(int key)
 	return reply;
 }
 
-/* Claim and work, as if they had never been: to no-one's notice. */
+/* Claim and work, and roll back: no other client may notice. */
 static bool
 claim_in_vain(int key)
 {
@@ -663,7 +663,7 @@ claim_in_vain(int key)
 		 (complete_in_vain(key) == REFUSED && ask("ROLLBACK TO SAVEPOINT vain") == ANSWERED));
 }
 
-/* Work and complete, or forget the claim and make another, and take all of it back. */
+/* Work and complete, or forget the claim and claim again, and roll all back. */
 static bool
 end_in_vain(int key)
 {
@@ -683,7 +683,7 @@ end_in_vain(int key)
 	return true;
 }
 
-/* Note a step, which has a claim written that would be written with its result. */
+/* Make a checkpoint, which writes a claim that is still deferred. */
 static bool
 note_step(int key)
 {
@@ -732,7 +732,7 @@ try_transaction(int key)
 		give_up();
 }
 
-/* Another request under the key of one: nothing of it may stay. */
+/* Another request with the same key: it must have no effect. */
 static void
 try_wrong_request(int key)
 {
@@ -746,8 +746,8 @@ try_wrong_request(int key)
 }
 
 /*
- * Commit with the work done and the result still missing, and go on as if that
- * were nothing: as an ORM does whose session commits, or a framework.
+ * Commit after the work and before the result, and continue, like an ORM or a
+ * framework whose session commits.
  */
 static void
 try_commit_in_between(int key)
@@ -771,7 +771,7 @@ try_commit_in_between(int key)
 	}
 }
 
-/* Claim alone, with nothing that says how long. */
+/* Only claim, without a lease. */
 static void
 try_single_claim(int key)
 {
@@ -783,7 +783,7 @@ try_single_claim(int key)
 	(void) note_single(claim_key(&claim, draw_wait()));
 }
 
-/* All keys of a tenant; the effect tells whether it came to that. */
+/* Remove all keys of a tenant; the effect shows whether that was committed. */
 static void
 try_removal(void)
 {
@@ -801,7 +801,7 @@ try_removal(void)
 		give_up();
 }
 
-/* Prolong the lease. */
+/* Renew the lease. */
 static Reply
 beat(const Claim *claim)
 {
@@ -831,7 +831,7 @@ release(const Claim *claim)
 	(void) note_single(reply);
 }
 
-/* The owner of a lease, who may come too late, or never. */
+/* The owner of a lease, which may return too late, or never. */
 static void
 own_lease(Claim *claim)
 {
@@ -892,7 +892,7 @@ try_execute(int key)
 		give_up();
 }
 
-/* Work for, and complete, those of the claims that are the client's. */
+/* Do the work of the claims that the client owns, and complete them. */
 static bool
 complete_batch(Claim *claims, int count, bool with_attempts)
 {
@@ -933,7 +933,7 @@ complete_batch(Claim *claims, int count, bool with_attempts)
 	return true;
 }
 
-/* Claim them in one call, on the same terms. */
+/* Claim them in one call, with the same ttl and lease. */
 static Reply
 claim_batch(Claim *claims, int count)
 {
@@ -1062,7 +1062,7 @@ try_key(int key)
  * ----------------------------------------------------------------
  */
 
-/* In calm: ask for a key of a tenant.  Returns whether its work is known to be done. */
+/* At the end: ask for a key of a tenant.  Returns whether its work is known to be done. */
 static bool
 ask_tenant_again(int key)
 {
@@ -1076,7 +1076,7 @@ ask_tenant_again(int key)
 	return claim.own || claim.settled;
 }
 
-/* In calm: ask for keys until the work of all is known to be done. */
+/* At the end: ask for keys until the work of all is known to be done. */
 static void
 ask_once_again(int first, int last)
 {

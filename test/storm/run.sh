@@ -5,17 +5,16 @@
 #
 #	test/storm/run.sh [-d SECONDS] [-s SEED] [-n CLIENTS] [-p]
 #
-# storm.pl runs servers, clients and faults, check.pl judges the history that
+# storm.pl runs servers, clients and faults; check.pl judges the history that
 # the clients wrote.  Then each patch of mutants/ is applied to a copy, and the
-# same clients meet that build, mildly: check.pl has to find something wrong
-# with it within a minute.
+# same clients use that build, without faults: check.pl has to find a violation
+# within a minute.
 #
-# With -p it is the portable edition that they meet, and the patches of
-# mutants/portable/.
+# With -p they use the portable edition, and the patches of mutants/portable/.
 #
-# To be run by test/throwaway-server.sh, whose variables it uses.  What is
-# needed to look into a storm that did not end well is left in $RESULTS/storm.
-# The last line says how many of the builds were judged as they should be.
+# To be run by test/throwaway-server.sh, whose variables it uses.  The files of a
+# storm that failed are left in $RESULTS/storm.  The last line says how many of the
+# builds were judged correctly.
 
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -52,8 +51,8 @@ compile=(gcc -std=gnu11 -O2 -Wall -Wextra -Werror)
 "${compile[@]}" -I"$("$PG_CONFIG" --includedir)" clients.c -o clients \
 	-L"$("$PG_CONFIG" --libdir)" -Wl,-rpath,"$("$PG_CONFIG" --libdir)" -lpq
 
-# with_small_disks DIRECTORY COMMAND...: become that command, with a small file
-# system for the WAL of each server, mounted where nobody else sees it.
+# with_small_disks DIRECTORY COMMAND...: exec the command, with a small file system
+# for the WAL of each server, mounted in a private namespace.
 # shellcheck disable=SC2016 # for the inner shell
 with_small_disks() {
 	mkdir -p "$1/wal/a" "$1/wal/b"
@@ -82,7 +81,7 @@ storm() {
 	return "$status"
 }
 
-# keep DIRECTORY: but for the servers' data.
+# keep DIRECTORY: keep its files, except the servers' data.
 keep() {
 	mkdir -p "$RESULTS/storm"
 	tar -C "$1" --exclude=./a --exclude=./b --exclude=./wal --exclude='./.s.*' -cf - . | tar -C "$RESULTS/storm" -xf -
@@ -98,7 +97,7 @@ else
 fi
 rm -rf "$scratch/storm"
 
-# Servers look for the extension's library there.
+# Servers load the extension's library from there.
 library=$(sed -nE "s/^dynamic_library_path = '([^:]*):.*/\1/p" "$TEMP_CONFIG")
 library=${library:-$("$PG_CONFIG" --pkglibdir)}/idempotency.so
 
@@ -106,12 +105,12 @@ library=${library:-$("$PG_CONFIG" --pkglibdir)}/idempotency.so
 build_mutant() {
 	if [ ${#edition[@]} != 0 ]; then
 		cp "$scratch/idempotency.sql" ../../portable
-		patch -s -p1 -d ../.. <"$1" || { echo "$1 does not apply any more"; return 1; }
+		patch -s -p1 -d ../.. <"$1" || { echo "$1 does not apply"; return 1; }
 		return
 	fi
 	rm -rf "$scratch/mutant"
 	cp -Rp ../.. "$scratch/mutant"
-	patch -s -p1 -d "$scratch/mutant" <"$1" || { echo "$1 does not apply any more"; return 1; }
+	patch -s -p1 -d "$scratch/mutant" <"$1" || { echo "$1 does not apply"; return 1; }
 	(cd "$scratch/mutant" && "${make_extension[@]}") || return
 	cp "$scratch/mutant/idempotency.so" "$library.new"
 	mv "$library.new" "$library"

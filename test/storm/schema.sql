@@ -1,10 +1,10 @@
--- What the storm's clients write to.  A row is an effect: a payment made, a
--- mail sent.  It names the transaction of the history that made it; a negative
--- one was rolled back to a savepoint, and must never be seen.
+-- The tables of the storm's clients.  A row of effect is an effect, like a payment
+-- or a sent mail.  It has the number of its transaction in the history; a row with
+-- a negative number was rolled back to a savepoint, and must never be seen.
 CREATE EXTENSION idempotency;
 
--- The wheel begins with slots of a day; let it be turned at once, to ranges of
--- the tick that is set.
+-- The wheel begins with slots of a day; have it turned at once, to the tick that is
+-- set.
 UPDATE idempotency.wheel SET until = clock_timestamp();
 
 CREATE SEQUENCE effect_id;
@@ -14,13 +14,13 @@ CREATE TABLE effect (
     tx  bigint NOT NULL
 );
 
--- The order in which requests were answered.  A value is drawn after the
--- answer is known and before anybody else can see what it was based on.
+-- The order in which requests were answered.  A value is drawn after the answer is
+-- known and before another session can see the state on which it was based.
 CREATE SEQUENCE turn;
 
--- What the key of a number is in the database.  Of the last digit 8 are those of
--- a tenant that is purged and erased meanwhile, one in ten of them a scope below;
--- of 9, those of its neighbour, who uses the same names.
+-- The name and the scope of a key's number.  Keys with the last digit 8 belong to a
+-- tenant that is purged and erased meanwhile, one in ten of them to a scope below;
+-- keys with 9 belong to its neighbour, which uses the same names.
 CREATE FUNCTION name_of(key integer) RETURNS text IMMUTABLE LANGUAGE sql AS $$
     SELECT 'key-' || key - (key % 10 = 9 AND key < 1000000)::integer;
 $$;
@@ -34,7 +34,7 @@ CREATE FUNCTION key_of(name text, scope text) RETURNS integer IMMUTABLE LANGUAGE
     SELECT substr(name, 5)::integer + (scope = 'shop/42')::integer;
 $$;
 
--- The trigger that somebody else puts on the tables for a moment, as pg_repack does.
+-- The trigger that is put on the tables for a moment, as pg_repack does.
 CREATE FUNCTION fire() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     RAISE 'a foreign trigger has fired' USING ERRCODE = 'XX000';

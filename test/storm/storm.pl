@@ -1,24 +1,24 @@
-# storm.pl: let the clients loose on servers of their own, and do harm to these.
+# storm.pl: run the clients against servers, and inject faults.
 #
 #	storm.pl [-s SEED] [-d SECONDS] [-n CLIENTS] [-m] [-p] DIRECTORY
 #
-#	-m	mildly: one server and no harm to it, but for its clock
+#	-m	mildly: one server and no faults, except steps of its clock
 #	-p	over the portable edition
 #
 # Two servers, primary and synchronous standby, share a wall clock that can be
-# set (weather.c).  Clients reach the primary by a socket with a fixed name, which
-# a failover makes point to the other server, or through PgBouncer, which does
-# the same; without PgBouncer, all by that socket.  What harm is done, how and when depends on the seed alone:
-# DIRECTORY/schedule has it beforehand.  Where a fault takes longer than until
-# the next one is due, that one follows at once.
+# set (weather.c).  Clients connect to the primary by a socket with a fixed name,
+# which a failover makes point to the other server, or through PgBouncer, which
+# uses that socket; without PgBouncer, all by the socket.  The faults and their
+# times depend on the seed alone, and are written to DIRECTORY/schedule
+# beforehand.  If a fault takes longer than until the next one is due, that one
+# follows at once.
 #
 # Now and then, and in the end, the database is dumped and restored under another
-# name, and all keys are asked for there.
+# name, and all keys are claimed there.
 #
-# Leaves in DIRECTORY what check.pl reads. DIRECTORY/wal/a and b may be mount
-# points of small file systems, which can be filled up. Runs in the
-# surroundings that test/throwaway-server.sh makes; clients and weather.so are
-# expected next to this file.
+# Leaves the input of check.pl in DIRECTORY.  DIRECTORY/wal/a and b may be mount
+# points of small file systems, which can be filled up.  Needs the environment of
+# test/throwaway-server.sh; clients and weather.so are expected next to this file.
 
 use strict;
 use warnings;
@@ -60,8 +60,8 @@ my %deck = (
 	clock_back => [ 2, sub { by => -(0.2, 1, 2)[ rand 3 ] } ]);
 my @mild = qw(sweep foreign_trigger clock_forward clock_back);
 
-# Triggers of others fire in the portable edition, as on any table; and its replays
-# do not wait for the standby, so that one may be of a commit that a failover loses.
+# In the portable edition foreign triggers fire, as on any table; and its replays do
+# not wait for the standby, so that a failover may lose a commit that was replayed.
 if ($option{p})
 {
 	delete @deck{qw(foreign_trigger fail_over)};
@@ -109,7 +109,7 @@ sub write_file
 	close $file or die "$name: $!\n";
 }
 
-# The answer, or undef where there was none.
+# The answer, or undef if there was none.
 sub ask
 {
 	my ($server, $sql, $database) = @_;
@@ -219,7 +219,7 @@ sub make_standby
 	$standby = $server;
 }
 
-# Let the service's socket be that of the primary.
+# Make the service's socket that of the primary.
 sub direct_service
 {
 	symlink("$directory/.s.PGSQL.$port{$primary}", "$directory/new") or die "symlink: $!\n";
@@ -289,7 +289,7 @@ sub set_clock
 	append_line('clock', $begun, microseconds() + 1, $offset);
 }
 
-# Clients at work, of which which-th and following are meant.
+# Clients at work: the which-th and following.
 sub victims
 {
 	my ($which, $count) = @_;
@@ -300,8 +300,8 @@ sub victims
 	return map { $pids[ ($which + $_) % (@pids / 2 + 1) ] // () } 0 .. $count - 1;
 }
 
-# A trigger of somebody else's, for a moment.  Nobody waits long behind it, as
-# those who need its table don't wait long for anybody.
+# A foreign trigger, for a moment.  CREATE TRIGGER does not wait long for its lock,
+# and so delays no client for long.
 sub put_foreign_trigger
 {
 	my ($table, $level) = @_;
@@ -335,7 +335,7 @@ sub restore_elsewhere
 	my $connection = "-p $port{$primary}";
 	my $dumped = system("pg_dump $connection -f '$directory/dump' storm 2>'$directory/dump.log'") == 0;
 
-	# The server may have been restarted by itself a moment ago.
+	# The server may have restarted itself a moment ago.
 	return 0 unless $dumped && defined ask($primary, 'DROP DATABASE IF EXISTS restored (FORCE)', 'postgres') &&
 	  defined ask($primary, 'CREATE DATABASE restored TEMPLATE template0', 'postgres');
 	system("psql -Xq -v ON_ERROR_STOP=1 $connection -d restored -f '$directory/dump' >/dev/null 2>'$directory/restore.log'") == 0
@@ -377,7 +377,7 @@ my %do = (
 		}
 		sleep 0.5;
 		unlink $filler or die "$filler: $!\n";
-		# It may have come back by itself, be about to, or have given up.
+		# The server may have restarted itself, be about to, or have given up.
 		wait_until("server $primary is back", sub {
 			return 1 if defined ask($primary, 'SELECT 1');
 			start($primary) if system("pg_ctl -D '$directory/$primary' status >/dev/null") != 0;
@@ -392,9 +392,9 @@ my %do = (
 			return (ask($primary, "SELECT count(*) FROM pg_stat_replication
 				WHERE sync_state = 'sync' AND flush_lsn >= '$written'") // 0) == 1;
 		});
-		# In its last moment the primary commits what the standby never hears of:
-		# nobody may be told, neither who waits for that nor who asks again when
-		# these have lost their connections.
+		# In its last moment the primary commits what the standby never receives: no
+		# client may get it as an answer, neither the one whose commit waits nor one
+		# that asks again once that has lost its connection.
 		my $sender = ask($old, 'SELECT pid FROM pg_stat_replication');
 		kill STOP => $sender;
 		for (1, 2)
@@ -419,7 +419,7 @@ my %do = (
 	clock_forward => sub { set_clock(shift->{by}); },
 	clock_back => sub { set_clock(shift->{by}); });
 
-# A prepared transaction whose client has lost it: nobody else would end it.
+# Prepared transactions whose clients have lost them: this program ends them.
 my %prepared;
 
 sub end_prepared

@@ -1,20 +1,20 @@
 /*-------------------------------------------------------------------------
  *
  * weather.c
- *	  What the servers of the storm have to put up with from their machine.
+ *	  Disturbances of the storm's servers by their machine.
  *
- * Preloaded into a server, this does two things.
+ * Preloaded into a server, this library does two things.
  *
- * Its wall clock can be set: the 64-bit number of microseconds in the file that
- * STORM_CLOCK names is added to what the clock says.  The file is mapped when a
- * process starts and may be written to at any time.  Monotonic clocks are left
- * alone, so that timeouts and waits last as long as they should.
+ * The server's wall clock can be set: the 64-bit number of microseconds in the
+ * file that STORM_CLOCK names is added to the time.  The file is mapped when a
+ * process starts and may be written to at any time.  Monotonic clocks are not
+ * changed, so that timeouts and waits last as long as they should.
  *
- * And it loses the processor at bad moments: now and then, a process that
- * compares 16 bytes sleeps first.  That is what searching an index of uuids
- * takes, as the one of keys is; so others get to run while a key is looked for,
- * and between a look and what is done on the strength of it.  On an idle
- * machine, or one with few processors, that would be rare.
+ * And the server loses the processor at bad moments: now and then, a process
+ * sleeps before it compares 16 bytes, which it does in a search of an index of
+ * uuids, like that of the keys.  So other processes run while a key is looked up,
+ * and between the look-up and the action that depends on it.  On an idle machine,
+ * or one with few processors, that would be rare.
  *
  *-------------------------------------------------------------------------
  */

@@ -1,4 +1,4 @@
--- Settings stand under policies, and are anybody's.
+-- Policies override settings, which every role may set.
 SELECT outcome, expires_at - claimed_at AS ttl FROM idempotency.claim('a', 'portable_settings', lease => '1 us');
 SET idempotency.default_ttl = '2 hours';
 SET idempotency.default_lease = '3 minutes';
@@ -25,7 +25,7 @@ SELECT outcome FROM idempotency.claim('unfinished', 'portable_settings');
 RESET idempotency.sqlstate_prefix;
 \set VERBOSITY default
 
--- A transaction keeps to its share of the lock table, and gets it back with a savepoint.
+-- A transaction uses only its share of the lock table; ROLLBACK TO returns a part.
 BEGIN;
 SELECT count(idempotency.claim(n::text, 'portable_settings')) FROM generate_series(1, 50) AS n;
 SAVEPOINT s;

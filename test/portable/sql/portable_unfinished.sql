@@ -9,14 +9,14 @@ COMMIT;
 BEGIN;
 SELECT outcome FROM idempotency.claim('prepared', 'portable_unfinished');
 PREPARE TRANSACTION 'portable_unfinished';
--- a step that is noted is no end
+-- a checkpoint does not end the claim
 BEGIN;
 SELECT outcome FROM idempotency.claim('noted', 'portable_unfinished');
 SELECT idempotency.checkpoint('noted', 'portable_unfinished', 'step');
 COMMIT;
 SELECT count(*) FROM idempotency.keys WHERE scope = 'portable_unfinished';
 
--- every end is one, and so is a lease, or that the claim is gone
+-- a claim ends by a result, release or forget, by a lease, or by a rollback
 BEGIN;
 SELECT outcome FROM unnest('{completed, failed, released, leased, forgotten, undone}'::text[]) AS k, idempotency.claim(k, 'portable_unfinished');
 SELECT idempotency.complete('completed', 'portable_unfinished'), idempotency.fail('failed', 'portable_unfinished'), idempotency.release('released', 'portable_unfinished');
@@ -28,7 +28,7 @@ ROLLBACK TO s;
 COMMIT;
 SELECT key, status, lease_until IS NOT NULL AS lease FROM idempotency.keys WHERE scope = 'portable_unfinished' ORDER BY key;
 
--- an end that is rolled back is none
+-- a completion that is rolled back does not end the claim
 BEGIN;
 SELECT outcome FROM idempotency.claim('rolled back', 'portable_unfinished');
 SAVEPOINT s;
@@ -46,7 +46,7 @@ END $$;
 CALL commits();
 DROP PROCEDURE commits;
 
--- a claim again after a release, and a takeover
+-- a new claim after a release, and a takeover
 BEGIN;
 SELECT outcome, attempt FROM idempotency.claim('released', 'portable_unfinished');
 COMMIT;
@@ -59,7 +59,7 @@ SET CONSTRAINTS ALL IMMEDIATE;
 SELECT outcome FROM idempotency.claim('immediate', 'portable_unfinished');
 ROLLBACK;
 
--- whatever search_path is at COMMIT, and as a role that reads no table
+-- whatever search_path is at COMMIT, and as a role that may read no table
 CREATE SCHEMA hostile;
 CREATE FUNCTION hostile.no(text, text) RETURNS boolean LANGUAGE sql AS 'SELECT false';
 CREATE OPERATOR hostile.= (LEFTARG = text, RIGHTARG = text, FUNCTION = hostile.no);
