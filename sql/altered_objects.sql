@@ -110,6 +110,16 @@ ALTER TABLE idempotency.wheel OWNER TO regress_idempotency_owner;
 SELECT * FROM idempotency.sweep();
 ROLLBACK;
 
+-- a table that a crash would empty
+BEGIN;
+ALTER TABLE idempotency.keys_3 SET UNLOGGED;
+SELECT outcome FROM idempotency.claim('past', 'altered');
+ROLLBACK;
+BEGIN;
+ALTER TABLE idempotency.wheel SET UNLOGGED;
+SELECT * FROM idempotency.sweep();
+ROLLBACK;
+
 -- a policy that set_policy() would have refused raises an error in its scope
 BEGIN;
 ALTER TABLE idempotency.policy DROP CONSTRAINT policy_ttl_check, DROP CONSTRAINT policy_wait_check;

@@ -322,6 +322,13 @@ find_table(Objects *found, Oid relid)
 	{
 		if (relation->relkind != kind)
 			not_as_made(NameStr(relation->relname), _("It is a relation of another kind."));
+		if (relation->relpersistence != RELPERSISTENCE_PERMANENT)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("table \"%s\" of extension \"idempotency\" is unlogged",
+							NameStr(relation->relname)),
+					 errdetail("A crash of the server would empty it, and requests could run again."),
+					 errhint("Run ALTER TABLE %s SET LOGGED.", object_name(relid))));
 		if (OidIsValid(found->owner) && relation->relowner != found->owner)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

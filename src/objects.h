@@ -42,8 +42,9 @@ typedef struct Objects
 /*
  * The current OIDs.  Raises UNDEFINED_OBJECT if the extension is not installed
  * in this database, and OBJECT_NOT_IN_PREREQUISITE_STATE if a table is of
- * another kind or owner than the extension made it.  The pointer is good until
- * invalidation messages are next accepted, that is until a relation is locked.
+ * another kind or owner than the extension made it, or unlogged.  The pointer
+ * is good until invalidation messages are next accepted, that is until a
+ * relation is locked.
  *
  * Call it again after locking one of the tables, before using the table: the
  * tables may have changed during the wait for the lock.
