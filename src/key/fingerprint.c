@@ -47,12 +47,14 @@ PG_FUNCTION_INFO_V1(idempotency_fingerprint);
 static void
 append_bytes(StringInfo canonical, char type, const char *bytes, uint32 length)
 {
-	char		head[1 + sizeof(length)];
+	char	   *end;
 
-	head[0] = type;
-	memcpy(head + 1, &length, sizeof(length));
-	appendBinaryStringInfo(canonical, head, sizeof(head));
-	appendBinaryStringInfo(canonical, bytes, length);
+	enlargeStringInfo(canonical, 1 + sizeof(length) + length);
+	end = canonical->data + canonical->len;
+	*end = type;
+	memcpy(end + 1, &length, sizeof(length));
+	memcpy(end + 1 + sizeof(length), bytes, length);
+	canonical->len += 1 + sizeof(length) + length;
 }
 
 /* The number 0, made once. */

@@ -206,6 +206,16 @@ keyrow_values(const IdempotencyKey *key, const KeyRow *row,
 	values[KEYS_HASH] = UUIDPGetDatum(&key->hash);
 }
 
+HeapTuple
+keyrow_tuple(const IdempotencyKey *key, const KeyRow *row, TupleDesc desc)
+{
+	Datum		values[KEYS_COLUMNS];
+	bool		isnull[KEYS_COLUMNS];
+
+	keyrow_values(key, row, values, isnull);
+	return heap_form_tuple(desc, values, isnull);
+}
+
 static void *
 detached(void *value)
 {
@@ -226,13 +236,10 @@ Datum
 keyrow_datum(const IdempotencyKey *key, const KeyRow *row)
 {
 	TupleDesc	desc = lookup_rowtype_tupdesc(objects()->keys_type, -1);
-	Datum		values[KEYS_COLUMNS];
-	bool		isnull[KEYS_COLUMNS];
 	Datum		result;
 
 	keyrow_check_columns(desc);
-	keyrow_values(key, row, values, isnull);
-	result = HeapTupleGetDatum(heap_form_tuple(desc, values, isnull));
+	result = HeapTupleGetDatum(keyrow_tuple(key, row, desc));
 	ReleaseTupleDesc(desc);
 	return result;
 }

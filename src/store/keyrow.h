@@ -142,6 +142,9 @@ extern void keyrow_from_values(KeyRow *row, const Datum *values, const bool *isn
 extern void keyrow_values(const IdempotencyKey *key, const KeyRow *row,
 						  Datum *values, bool *isnull);
 
+/* The row as a tuple of the table. */
+extern HeapTuple keyrow_tuple(const IdempotencyKey *key, const KeyRow *row, TupleDesc desc);
+
 /* Whether the row in the tuple slot is the key's. */
 extern bool keyrow_is_of(const IdempotencyKey *key, TupleTableSlot *tts);
 

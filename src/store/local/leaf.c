@@ -179,7 +179,7 @@ leaf_write_tts(Leaves *leaves, int leaf)
 		MemoryContext caller = MemoryContextSwitchTo(leaves->context);
 
 		leaves->write_tts = MakeSingleTupleTableSlot(RelationGetDescr(leaves->heap[leaf]),
-													 &TTSOpsVirtual);
+													 &TTSOpsHeapTuple);
 		MemoryContextSwitchTo(caller);
 	}
 	return leaves->write_tts;
@@ -188,27 +188,21 @@ leaf_write_tts(Leaves *leaves, int leaf)
 void
 leaf_close(Leaves *leaves, int leaf)
 {
+	Oid			relid;
+
 	if (leaves->index[leaf] != NULL)
 	{
-		Oid			relid = RelationGetRelid(leaves->index[leaf]);
-
+		relid = RelationGetRelid(leaves->index[leaf]);
 		index_close(leaves->index[leaf], NoLock);
 		if (!leaves->written[leaf])
 			unlock_for_transaction(relid, leaves->lock[leaf]);
 	}
-	if (leaves->heap[leaf] != NULL)
-	{
-		Oid			relid = RelationGetRelid(leaves->heap[leaf]);
-
-		table_close(leaves->heap[leaf], NoLock);
-		if (!leaves->written[leaf])
-			unlock_for_transaction(relid, leaves->lock[leaf]);
-	}
-	if (leaves->index_info[leaf] != NULL)
-		pfree(leaves->index_info[leaf]);
+	relid = RelationGetRelid(leaves->heap[leaf]);
+	table_close(leaves->heap[leaf], NoLock);
+	if (!leaves->written[leaf])
+		unlock_for_transaction(relid, leaves->lock[leaf]);
 	leaves->index[leaf] = NULL;
 	leaves->heap[leaf] = NULL;
-	leaves->index_info[leaf] = NULL;
 }
 
 void
@@ -217,7 +211,10 @@ leaves_close(Leaves *leaves)
 	MemoryContext context;
 
 	for (int leaf = 0; leaf < LEAVES; leaf++)
-		leaf_close(leaves, leaf);
+	{
+		if (leaves->heap[leaf] != NULL)
+			leaf_close(leaves, leaf);
+	}
 	if (leaves->read_tts != NULL)
 		ExecDropSingleTupleTableSlot(leaves->read_tts);
 	if (leaves->write_tts != NULL)

@@ -18,7 +18,6 @@ typedef struct Leaves
 	Wheel		wheel;
 	Relation	heap[LEAVES];
 	Relation	index[LEAVES];
-	struct IndexInfo *index_info[LEAVES];
 	LOCKMODE	lock[LEAVES];	/* when it was opened */
 	bool		written[LEAVES];
 	TupleTableSlot *read_tts;
@@ -58,7 +57,7 @@ extern void leaf_write(Leaves *leaves, int leaf);
 /* Open the index of an open leaf. */
 extern void leaf_open_index(Leaves *leaves, int leaf);
 
-/* Close a leaf before the call ends. */
+/* Close an open leaf before the call ends. */
 extern void leaf_close(Leaves *leaves, int leaf);
 
 /*

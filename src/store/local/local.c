@@ -108,6 +108,23 @@ supersedes(const KeyRow *row, bool replaced,
 }
 
 /*
+ * index_getnext_slot(), but a slot is made only if there is an entry: a new key
+ * has none.
+ */
+static TupleTableSlot *
+next_version(Leaves *leaves, int leaf, IndexScanDesc scan)
+{
+	while (scan->xs_heap_continue || index_getnext_tid(scan, ForwardScanDirection) != NULL)
+	{
+		TupleTableSlot *tts = leaf_read_tts(leaves, leaf);
+
+		if (index_fetch_heap(scan, tts))
+			return tts;
+	}
+	return NULL;
+}
+
+/*
  * Returns whether the probe is complete: it has found a live row that no other
  * transaction is replacing.
  *
@@ -133,21 +150,17 @@ probe_leaf(Leaves *leaves, int leaf, const IdempotencyKey *key,
 	bool		complete = false;
 	bool		found = false;
 
-	/* This is all that an empty slot of the wheel costs. */
-	if (leaves->wheel.unused[leaf])
-		return false;
 	if (past && !leaf_open_past(leaves, leaf))
 		return false;
 	leaf_open(leaves, leaf);
 	leaf_open_index(leaves, leaf);
-	tts = leaf_read_tts(leaves, leaf);
 
 	InitDirtySnapshot(dirty);
 	ScanKeyInit(&condition, 1, BTEqualStrategyNumber, F_UUID_EQ,
 				UUIDPGetDatum(&key->hash));
 	scan = begin_index_scan(leaves->heap[leaf], leaves->index[leaf], &dirty, 1);
 	index_rescan(scan, &condition, 1, NULL, 0);
-	while (!complete && index_getnext_slot(scan, ForwardScanDirection, tts))
+	while (!complete && (tts = next_version(leaves, leaf, scan)) != NULL)
 	{
 		KeyRow		row;
 		bool		row_replaced;
@@ -180,7 +193,8 @@ probe_leaf(Leaves *leaves, int leaf, const IdempotencyKey *key,
 		complete = !row_replaced && row.expires_at > now;
 	}
 	index_endscan(scan);
-	ExecClearTuple(tts);
+	if (leaves->read_tts != NULL)
+		ExecClearTuple(leaves->read_tts);
 	if (past && !found)
 		leaf_close(leaves, leaf);
 	return complete;
@@ -191,18 +205,19 @@ local_probe(Store *store, const IdempotencyKey *key,
 			TimestampTz now, TimestampTz hint, Probe *probe)
 {
 	Leaves	   *leaves = &store->leaves;
+	const bool *unused = leaves->wheel.unused;
 	int			first = wheel_leaf_for(&leaves->wheel, hint);
 	bool		replaced = false;
 
 	probe->found = false;
 	probe->writer = InvalidTransactionId;
 
-	/* W3: probe every leaf, until a live row is found. */
-	if (probe_leaf(leaves, first, key, now, probe, &replaced))
+	/* W3: probe every leaf that is used, until a live row is found. */
+	if (!unused[first] && probe_leaf(leaves, first, key, now, probe, &replaced))
 		return;
 	for (int leaf = 0; leaf < LEAVES; leaf++)
 	{
-		if (leaf != first &&
+		if (leaf != first && !unused[leaf] &&
 			probe_leaf(leaves, leaf, key, now, probe, &replaced))
 			return;
 	}
@@ -299,24 +314,25 @@ local_probe_for_update(Store *store, const IdempotencyKey *key,
  * ----------------------------------------------------------------
  */
 
+/* The description of the indexes serves for all leaves: they are alike. */
 static bool
 insert_index_entry(Leaves *leaves, int leaf, const IdempotencyKey *key,
 				   ItemPointer tid)
 {
+	static IndexInfo *info = NULL;
 	Datum		value = UUIDPGetDatum(&key->hash);
 	bool		isnull = false;
 
 	leaf_open_index(leaves, leaf);
-	if (leaves->index_info[leaf] == NULL)
+	if (info == NULL)
 	{
-		MemoryContext caller = MemoryContextSwitchTo(leaves->context);
+		MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
 
-		leaves->index_info[leaf] = BuildIndexInfo(leaves->index[leaf]);
+		info = BuildIndexInfo(leaves->index[leaf]);
 		MemoryContextSwitchTo(caller);
 	}
 	return index_insert(leaves->index[leaf], &value, &isnull, tid,
-						leaves->heap[leaf], UNIQUE_CHECK_PARTIAL, false,
-						leaves->index_info[leaf]);
+						leaves->heap[leaf], UNIQUE_CHECK_PARTIAL, false, info);
 }
 
 /*
@@ -511,8 +527,7 @@ local_write(Store *store, const IdempotencyKey *key, KeyRow *row,
 	if (row->claimed_here)
 		row->claim_xid = GetTopTransactionId();
 	tts = leaf_write_tts(leaves, row->leaf);
-	keyrow_values(key, row, tts->tts_values, tts->tts_isnull);
-	ExecStoreVirtualTuple(tts);
+	ExecStoreHeapTuple(keyrow_tuple(key, row, tts->tts_tupleDescriptor), tts, true);
 	tts->tts_tableOid = RelationGetRelid(leaves->heap[row->leaf]);
 
 	if (in_place)
