@@ -270,12 +270,16 @@ not_as_made(const char *name, const char *detail)
 void
 check_columns(const char *name, TupleDesc desc, const Oid *types, int count)
 {
-	if (desc->natts != count)
+	if (desc->natts < count)
 		not_as_made(name, psprintf(_("It has %d columns in place of %d."), desc->natts, count));
-	for (int column = 0; column < count; column++)
+	for (int column = 0; column < desc->natts; column++)
 	{
 		Form_pg_attribute attribute = TupleDescAttr(desc, column);
 
+		if (column >= count && attribute->attisdropped)
+			continue;
+		if (column >= count)
+			not_as_made(name, psprintf(_("Column \"%s\" was added."), NameStr(attribute->attname)));
 		if (attribute->attisdropped || attribute->atttypid != types[column])
 			not_as_made(name, psprintf(_("Column %d is not of type %s."),
 									   column + 1, format_type_be(types[column])));

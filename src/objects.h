@@ -67,7 +67,8 @@ extern Oid	objects_function(const char *name);
 /*
  * Raise OBJECT_NOT_IN_PREREQUISITE_STATE if the columns of a table or
  * composite type of the extension are not of these types.  Columns are read by
- * number.
+ * number.  There may be more that have been dropped, which are null in what is
+ * written.
  */
 extern void check_columns(const char *name, TupleDesc desc, const Oid *types, int count);
 

@@ -171,14 +171,15 @@ claim_result_values(const Claim *claim, Datum *values, bool *isnull)
 Datum
 claim_result_datum(const Claim *claim)
 {
-	Datum		values[RESULT_COLUMNS];
-	bool		isnull[RESULT_COLUMNS];
+	Datum		values[MaxHeapAttributeNumber];
+	bool		isnull[MaxHeapAttributeNumber];
 	TupleDesc	desc;
 	Datum		result;
 
-	claim_result_values(claim, values, isnull);
 	desc = lookup_rowtype_tupdesc(objects()->claim_result_type, -1);
 	check_columns("claim_result", desc, column_types, RESULT_COLUMNS);
+	memset(isnull, true, desc->natts * sizeof(bool));
+	claim_result_values(claim, values, isnull);
 	result = HeapTupleGetDatum(heap_form_tuple(desc, values, isnull));
 	ReleaseTupleDesc(desc);
 	return result;

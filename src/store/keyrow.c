@@ -150,8 +150,8 @@ keyrow_from_values(KeyRow *row, const Datum *values, const bool *isnull)
 void
 keyrow_read(KeyRow *row, TupleTableSlot *tts)
 {
-	Datum		values[KEYS_COLUMNS];
-	bool		isnull[KEYS_COLUMNS];
+	Datum		values[MaxHeapAttributeNumber];
+	bool		isnull[MaxHeapAttributeNumber];
 	HeapTuple	tuple = ExecCopySlotHeapTuple(tts);
 
 	heap_deform_tuple(tuple, tts->tts_tupleDescriptor, values, isnull);
@@ -209,9 +209,10 @@ keyrow_values(const IdempotencyKey *key, const KeyRow *row,
 HeapTuple
 keyrow_tuple(const IdempotencyKey *key, const KeyRow *row, TupleDesc desc)
 {
-	Datum		values[KEYS_COLUMNS];
-	bool		isnull[KEYS_COLUMNS];
+	Datum		values[MaxHeapAttributeNumber];
+	bool		isnull[MaxHeapAttributeNumber];
 
+	memset(isnull, true, desc->natts * sizeof(bool));
 	keyrow_values(key, row, values, isnull);
 	return heap_form_tuple(desc, values, isnull);
 }

@@ -110,6 +110,7 @@ wheel_table_insert(Relation relation, int number, TimestampTz until)
 	TupleTableSlot *row = MakeSingleTupleTableSlot(RelationGetDescr(relation),
 												   &TTSOpsVirtual);
 
+	memset(row->tts_isnull, true, row->tts_tupleDescriptor->natts * sizeof(bool));
 	memset(row->tts_isnull, false, Natts_wheel * sizeof(bool));
 	row->tts_values[Anum_wheel_slot - 1] = Int16GetDatum(number);
 	row->tts_values[Anum_wheel_until - 1] = TimestampTzGetDatum(until);
