@@ -19,6 +19,8 @@
 # and the line that answers it ends with the headers that promises.pl looks at:
 #
 #	201 {"id": 1, "customer": "alice", "amount": 5} {"location": "/payments/1"}
+#
+# The line "url" asks where /payments is.
 
 use strict;
 use warnings;
@@ -53,6 +55,11 @@ $| = 1;
 while (my $line = <STDIN>)
 {
 	chomp $line;
+	if ($line eq 'url')
+	{
+		print qq(200 "http://127.0.0.1:$port/payments"\n);
+		next;
+	}
 	my ($keys, $customer, $amount, $path) = split ' ', $line;
 	my $answer = $http->post(
 		"http://127.0.0.1:$port" . ($path // '/payments'),

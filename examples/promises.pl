@@ -25,12 +25,15 @@
 #	unavailable	answers 503
 #	error		throws
 #
+# and over_http.pl tells where it is, for the requests of try.
+#
 # Two of them run at a time, each with connections of its own, and are given
 # ten requests and more: enough for a driver to begin to prepare statements.
 
 use strict;
 use warnings;
 
+use File::Basename qw(dirname);
 use Getopt::Long qw(:config require_order);
 use IO::Select;
 use IPC::Open2;
@@ -39,7 +42,7 @@ use Test::More;
 
 my ($bad_keys, $over_http);
 GetOptions('bad-keys' => \$bad_keys, 'http' => \$over_http) or exit 2;
-plan tests => 3 + ($bad_keys ? 1 : 0) + ($over_http ? 6 : 0);
+plan tests => 3 + ($bad_keys ? 1 : 0) + ($over_http ? 7 : 0);
 
 my $json = JSON::PP->new->canonical->allow_nonref;
 my $run = sprintf '%x%x', time, $$;
@@ -225,6 +228,25 @@ if ($over_http)
 		my $customer = "judy-$run";
 		like(request($_, $run, $customer, 5, '/payments/commit'), qr/^500 /, 'refused') for $one, $other;
 		is(rows_of($customer), 0, 'no row');
+	};
+
+	subtest 'what the pages try is answered as they say' => sub {
+		my ($url) = request($one, 'url') =~ /"(.*)"/;
+		open my $file, '<', dirname($0) . '/try' or die "try: $!\n";
+		my $requests = join '', <$file>;
+		$requests =~ s{http://localhost:8080/payments}{$url};
+		$requests =~ s/\balice\b/mallory-$run/;
+		open my $sh, '-|', 'sh', '-c', $requests or die "sh: $!\n";
+		my ($made, $again, $other_amount, $no_key, @parallel) = split m{(?=HTTP/1)}, join '', <$sh>;
+		my ($body) = $made =~ /^(\{.*\})/m;
+		like($made, qr{^HTTP/1\S+ 201\b.*^location: \S*/payments/\d+\r$}msi, 'made');
+		like($again, qr{^HTTP/1\S+ 201\b.*^idempotent-replayed: true\r\n.*^\Q$body\E}msi, 'again: replayed');
+		like($other_amount, qr{^HTTP/1\S+ 422\b}, 'another amount: refused');
+		like($no_key, qr{^HTTP/1\S+ 400\b}, 'no key: refused');
+		is(scalar @parallel, 3, 'three at a time');
+		like($_, qr{^HTTP/1\S+ 201\b|^HTTP/1\S+ 409\b.*^retry-after: \d+\r$}msi, 'paid, replayed or sent away')
+		  for @parallel;
+		is(rows_of("mallory-$run"), 2, 'two rows');
 	};
 }
 

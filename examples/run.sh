@@ -38,7 +38,7 @@ missing_of() {
 
 PATH=$PATH:/usr/sbin
 ensure_packages
-wanted=("pgbouncer: pgbouncer --version")
+wanted=("pgbouncer: pgbouncer --version" "curl: curl --version")
 for stack in "${stacks[@]}"; do
 	[ ! -e "$stack/packages" ] || mapfile -t -O "${#wanted[@]}" wanted <"$stack/packages"
 done

@@ -3,10 +3,10 @@
 #
 # The blocks of a page run one after another in one session, as a reader would
 # paste them, in a database of the page's own.  It has the extension, except for
-# the README, which creates it.  If a block of text directly follows a block of
-# SQL, it is the output; without one, the SQL must succeed.  Each page is written
-# to the log directory as it would have to be for its test to pass, so that it can
-# be read and copied.
+# the README and the pages of the stacks, which create it.  If a block of text
+# directly follows a block of SQL, it is the output; without one, the SQL must
+# succeed.  Each page is written to the log directory as it would have to be for
+# its test to pass, so that it can be read and copied.
 
 use strict;
 use warnings;
@@ -59,7 +59,7 @@ sub run_blocks
 }
 
 # A page that needs two servers is run by a test of its own.
-my @pages = ('README.md', grep { $_ ne 'doc/replicas.md' } sort glob 'doc/*.md');
+my @pages = ('README.md', grep { $_ ne 'doc/replicas.md' } sort glob 'doc/*.md doc/stacks/*.md');
 
 my $examples = 0;
 foreach my $page (@pages)
@@ -68,13 +68,17 @@ foreach my $page (@pages)
 	my $actual = $text;
 	my $number = 0;
 	my @examples;
+	# The programs that a page includes are tested with the examples.
+	$text =~ s/^<!-- include .*? -->\n```.*?^```\n//msg;
 	while ($text =~ /^```sql\n(.*?)^```\n(?:```text\n(.*?)^```\n)?/msg)
 	{
 		push @examples, [ $1, $2 ];
 	}
 
 	$node->safe_psql('postgres', 'CREATE DATABASE page');
-	$node->safe_psql('page', 'CREATE EXTENSION idempotency') if $page ne 'README.md';
+	my $begins = $page =~ m{^README|^doc/stacks/};
+	$node->safe_psql('page', 'CREATE EXTENSION idempotency') if !$begins;
+	$node->safe_psql('page', 'CREATE ROLE app') if $begins && $text !~ /^CREATE ROLE app\b/m;
 	my @outputs = @examples ? run_blocks('page', map { $_->[0] } @examples) : ();
 	foreach my $example (@examples)
 	{
@@ -94,10 +98,12 @@ foreach my $page (@pages)
 		}
 	}
 	$examples += $number;
-	append_to_file("$written/" . basename($page), $actual);
+	append_to_file("$written/" . basename($page), $actual) if @examples;
 
 	# Each page has a database of its own.
-	$node->safe_psql('postgres', 'DROP DATABASE page');
+	$node->safe_psql('postgres', "DROP DATABASE $_")
+	  foreach split /\n/, $node->safe_psql('postgres',
+		q{SELECT quote_ident(datname) FROM pg_database WHERE oid >= 16384});
 	my $roles = $node->safe_psql('postgres',
 		q{SELECT quote_ident(rolname) FROM pg_roles WHERE oid >= 16384});
 	$node->safe_psql('postgres', "DROP ROLE $_") foreach split /\n/, $roles;

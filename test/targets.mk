@@ -104,8 +104,8 @@ examples:	#: the examples; EXAMPLES="go-pgx": these alone
 	@doc/include.sh --check
 
 # The packages for applications, built into .build/clients and tested.
-clients:	#: the packages for applications
-	examples/run.sh $(patsubst %/run,../%,$(wildcard clients/*/run))
+clients:	#: the packages for applications; CLIENTS=node: this alone
+	examples/run.sh $(addprefix ../clients/,$(or $(CLIENTS),node python))
 
 bench:	#: every measurement
 	bench/run.sh all

@@ -12,4 +12,3 @@ app.post('/payments/:how', once('payments', async (req, tx) => {
   const answer = await pay(req, tx);
   return { ...answer, ...await wrong[req.params.how](tx) };
 }));
-app.listen(process.env.PORT, '127.0.0.1');

@@ -23,3 +23,5 @@ export const pay = async (req, tx) => {
 export const app = express()
   .use(express.json(), authenticated)
   .post('/payments', once('payments', pay));
+
+app.listen(process.env.PORT ?? 8080);

@@ -17,6 +17,7 @@ import java.util.Collections;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.function.Function;
 import org.springframework.dao.DataAccessException;
 import org.springframework.http.HttpStatus;
 import org.springframework.jdbc.core.JdbcTemplate;
@@ -63,23 +64,35 @@ class IdempotencyFilter extends OncePerRequestFilter {
                 'headers', jsonb_object(?::text[]),
                 'body', CASE WHEN ? THEN convert_from(?, 'UTF8') END, 'base64', CASE WHEN NOT ? THEN encode(?, 'base64') END))""";
 
+    private static final Set<String> SAFE = Set.of("GET", "HEAD", "OPTIONS", "TRACE");
+
     private final String operation;
+    private final Function<HttpServletRequest, String> caller;
     private final JdbcTemplate db;
     private final PlatformTransactionManager transactions;
 
-    IdempotencyFilter(String operation, JdbcTemplate db, PlatformTransactionManager transactions) {
+    /** The caller is who has been authenticated, never what the body says. */
+    IdempotencyFilter(String operation, Function<HttpServletRequest, String> caller,
+            JdbcTemplate db, PlatformTransactionManager transactions) {
         this.operation = operation;
+        this.caller = caller;
         this.db = db;
         this.transactions = transactions;
     }
 
     @Override
+    protected boolean shouldNotFilter(HttpServletRequest request) {
+        return SAFE.contains(request.getMethod());
+    }
+
+    @Override
     protected void doFilterInternal(HttpServletRequest request, HttpServletResponse response, FilterChain chain)
             throws ServletException, IOException {
-        if (request.getUserPrincipal() == null) {
+        var name = caller.apply(request);
+        if (name == null || name.isEmpty()) {
             throw new ServletException("the caller of the request is unknown");
         }
-        var scope = operation + "/" + UriUtils.encode(request.getUserPrincipal().getName(), StandardCharsets.UTF_8);
+        var scope = operation + "/" + UriUtils.encode(name, StandardCharsets.UTF_8);
         var keys = Collections.list(request.getHeaders("Idempotency-Key"));
         if (keys.size() != 1) {
             refuse(response, 400, null);

@@ -1,14 +1,8 @@
 package payments;
 
-import jakarta.servlet.Filter;
 import jakarta.servlet.http.HttpServletRequest;
-import jakarta.servlet.http.HttpServletRequestWrapper;
-import java.security.Principal;
 import java.util.Map;
 import org.springframework.boot.SpringApplication;
-import org.springframework.boot.web.servlet.FilterRegistrationBean;
-import org.springframework.context.annotation.Bean;
-import org.springframework.core.Ordered;
 import org.springframework.dao.DataAccessException;
 import org.springframework.http.HttpStatus;
 import org.springframework.http.ResponseEntity;
@@ -19,7 +13,7 @@ import org.springframework.web.bind.annotation.RequestBody;
 import org.springframework.web.bind.annotation.RestController;
 import org.springframework.web.server.ResponseStatusException;
 
-/** The service for promises.pl, with handlers that go wrong, and what stands in for Spring Security. */
+/** The service for promises.pl, with handlers that go wrong. */
 class Main {
     @RestController
     static class Wrong {
@@ -32,8 +26,8 @@ class Main {
         }
 
         @PostMapping("/payments/{how}")
-        ResponseEntity<?> wrong(@PathVariable String how, @RequestBody Payments.Order order, Principal customer) {
-            var answer = payments.pay(order, customer);
+        ResponseEntity<?> wrong(@PathVariable String how, @RequestBody Payments.Order order, HttpServletRequest request) {
+            var answer = payments.pay(order, request);
             switch (how) {
                 case "commit" -> db.execute("COMMIT");
                 case "caught" -> {
@@ -48,22 +42,6 @@ class Main {
                 default -> throw new IllegalStateException(how);
             }
             return answer;
-        }
-
-        @Bean
-        static FilterRegistrationBean<Filter> authentication() {
-            var filter = new FilterRegistrationBean<Filter>((request, response, chain) -> {
-                var http = (HttpServletRequest) request;
-                var name = http.getHeader("Authorization").replaceFirst("^Bearer ", "");
-                chain.doFilter(new HttpServletRequestWrapper(http) {
-                    @Override
-                    public Principal getUserPrincipal() {
-                        return () -> name;
-                    }
-                }, response);
-            });
-            filter.setOrder(Ordered.HIGHEST_PRECEDENCE);
-            return filter;
         }
     }
 

@@ -1,8 +1,9 @@
 package payments;
 
+import jakarta.servlet.http.HttpServletRequest;
 import java.net.URI;
-import java.security.Principal;
 import java.util.Map;
+import org.springframework.boot.SpringApplication;
 import org.springframework.boot.autoconfigure.SpringBootApplication;
 import org.springframework.boot.web.servlet.FilterRegistrationBean;
 import org.springframework.context.annotation.Bean;
@@ -24,17 +25,27 @@ class Payments {
         this.db = db;
     }
 
-    @PostMapping("/payments")
-    ResponseEntity<Map<String, Object>> pay(@RequestBody Order order, Principal customer) {
-        var payment = db.queryForMap("INSERT INTO payments (customer, amount) VALUES (?, ?) RETURNING *",
-                customer.getName(), order.amount());
-        return ResponseEntity.created(URI.create("/payments/" + payment.get("id"))).body(payment);
+    /** Stands in for your authentication: with Spring Security, HttpServletRequest::getRemoteUser. */
+    static String customer(HttpServletRequest request) {
+        return request.getHeader("Authorization").replaceFirst("^Bearer ", "");
     }
 
     @Bean
     static FilterRegistrationBean<IdempotencyFilter> idempotency(JdbcTemplate db, PlatformTransactionManager transactions) {
-        var filter = new FilterRegistrationBean<>(new IdempotencyFilter("payments", db, transactions));
-        filter.addUrlPatterns("/payments/*");
-        return filter;
+        var filter = new IdempotencyFilter("payments", Payments::customer, db, transactions);
+        var registration = new FilterRegistrationBean<>(filter);
+        registration.addUrlPatterns("/payments/*");
+        return registration;
+    }
+
+    @PostMapping("/payments")
+    ResponseEntity<Map<String, Object>> pay(@RequestBody Order order, HttpServletRequest request) {
+        var payment = db.queryForMap("INSERT INTO payments (customer, amount) VALUES (?, ?) RETURNING *",
+                customer(request), order.amount());
+        return ResponseEntity.created(URI.create("/payments/" + payment.get("id"))).body(payment);
+    }
+
+    public static void main(String[] arguments) {
+        SpringApplication.run(Payments.class, arguments);
     }
 }

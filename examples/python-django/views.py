@@ -1,21 +1,10 @@
-"""The payments service."""
-
 import json
 
-from django.db import models
 from django.http import JsonResponse
 from django.views.decorators.csrf import csrf_exempt
-
 from pg_idempotency.django import idempotent
 
-
-class Payment(models.Model):
-    customer = models.TextField()
-    amount = models.IntegerField()
-
-    class Meta:
-        app_label = "payments"
-        db_table = "payments"
+from .models import Payment
 
 
 def customer(request):
@@ -27,8 +16,5 @@ def customer(request):
 @idempotent("payments", caller=customer)
 def pay(request):
     payment = Payment.objects.create(customer=customer(request), amount=json.loads(request.body)["amount"])
-    return JsonResponse(
-        {"id": payment.id, "customer": payment.customer, "amount": payment.amount},
-        status=201,
-        headers={"Location": f"/payments/{payment.id}"},
-    )
+    answer = {"id": payment.id, "customer": payment.customer, "amount": payment.amount}
+    return JsonResponse(answer, status=201, headers={"Location": f"/payments/{payment.id}"})
