@@ -117,7 +117,8 @@ for part in ${*:-regress isolation preloaded distributed portable storm TAP}; do
 		distributed) run_distributed; count_last_line ;;
 		portable) run_portable; count_last_line ;;
 		storm) run_storm; count_last_line ;;
-		TAP) run_part TAP REGRESS= ISOLATION=; count_files ;;
+		# Its tests mostly wait, each with servers of its own.
+		TAP) run_part TAP REGRESS= ISOLATION= PROVE_FLAGS=--jobs=3; count_files ;;
 		*) echo "run.sh: there is no part $part" >&2; exit 2 ;;
 	esac
 done
