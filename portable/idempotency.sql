@@ -70,10 +70,10 @@ BEGIN
 	IF scope IS NULL THEN
 		PERFORM idempotency.refuse('400', 'scope of the idempotency key must not be null', NULL, 'Pass the empty string for the empty scope.');
 	ELSIF left(scope, 1) IN ('{', '[') THEN
-		PERFORM idempotency.refuse('400', 'scope of the idempotency key begins as JSON does', 'A scope does not begin with "{" or "[".',
+		PERFORM idempotency.refuse('400', 'scope of the idempotency key begins like JSON', 'A scope does not begin with "{" or "[".',
 			'The key comes first, the scope second, and the request or response third; execute() takes key, scope, command and request.');
 	ELSIF octet_length(scope) > (CASE WHEN starts_with(scope, 'idempotency.issue/') THEN 1018 ELSE 1000 END) THEN
-		PERFORM idempotency.refuse('400', 'scope of the idempotency key is too long', format('The scope has %s bytes, the most allowed is 1000.', octet_length(scope)),
+		PERFORM idempotency.refuse('400', 'scope of the idempotency key is too long', format('The scope has %s bytes; the maximum is 1000.', octet_length(scope)),
 			'Name the operation and the caller in the scope, and pass what the client sent as the request.');
 	END IF;
 END $$;
@@ -88,7 +88,7 @@ BEGIN
 	END IF;
 	PERFORM idempotency.check_scope(scope);
 	IF octet_length(key) > 8192 AND function <> 'claim' THEN
-		PERFORM idempotency.refuse('400', 'idempotency key is too long', format('The key has %s bytes, the most that can be allowed is 8192.', octet_length(key)), 'Pass the key that was claimed.');
+		PERFORM idempotency.refuse('400', 'idempotency key is too long', format('The key has %s bytes; the maximum of any setting is 8192.', octet_length(key)), 'Pass the key that was claimed.');
 	END IF;
 END $$;
 
@@ -102,7 +102,7 @@ BEGIN
 	ELSIF value <= interval '0' AND NOT (zero_allowed OR name = 'wait') THEN
 		PERFORM idempotency.refuse('400', name || ' must be longer than zero', format('The value given is %s.', value), 'Leave the argument out for the default.');
 	ELSIF value > interval '5000 years' THEN
-		PERFORM idempotency.refuse('400', name || ' is too long', 'The most allowed is 5000 years.', 'Give a shorter interval.');
+		PERFORM idempotency.refuse('400', name || ' is too long', 'The maximum is 5000 years.', 'Give a shorter interval.');
 	END IF;
 END $$;
 
@@ -182,7 +182,7 @@ BEGIN
 	IF cache_errors IS NULL THEN RETURN (idempotency.terms(scope)).cache_errors; END IF;
 	SELECT min(e.n) INTO bad FROM unnest(cache_errors) WITH ORDINALITY AS e (code, n) WHERE (e.code ~ '^([0-9A-Z]{2}|[0-9A-Z]{5})$') IS NOT TRUE;
 	IF bad IS NOT NULL THEN
-		PERFORM idempotency.refuse('400', 'cache_errors must hold SQLSTATEs or classes of SQLSTATEs', format('Element %s is neither.', bad),
+		PERFORM idempotency.refuse('400', 'cache_errors must contain SQLSTATEs or classes of SQLSTATEs', format('Element %s is neither.', bad),
 			'Give five digits or upper-case letters, such as 23505, or the two of a class, such as 23.');
 	END IF;
 	RETURN cache_errors;
@@ -246,11 +246,11 @@ BEGIN
 	ELSIF starts_with(scope, 'idempotency.issue/') THEN
 		PERFORM idempotency.refuse('400', 'scope of the idempotency key is reserved', 'Scopes that begin with "idempotency.issue/" belong to issue().', 'Use the scope that was passed to issue().');
 	ELSIF octet_length(key) > max_length THEN
-		PERFORM idempotency.refuse('400', 'idempotency key is too long', format('The key has %s bytes, the most allowed is %s.', octet_length(key), max_length),
+		PERFORM idempotency.refuse('400', 'idempotency key is too long', format('The key has %s bytes; the maximum is %s.', octet_length(key), max_length),
 			'Shorten the key, or raise idempotency.max_key_length.');
 	ELSIF octet_length(key) < min_length THEN
-		PERFORM idempotency.refuse('400', 'idempotency key is too short', format('The key has %s bytes, the least allowed is %s.', octet_length(key), min_length),
-			'Use a key that can''t be guessed or met by chance, a UUID for instance.');
+		PERFORM idempotency.refuse('400', 'idempotency key is too short', format('The key has %s bytes; the minimum is %s.', octet_length(key), min_length),
+			'Use a key that can''t be guessed, and that no two clients choose by chance, for instance a UUID.');
 	ELSIF request IS NULL AND t.require_request THEN
 		PERFORM idempotency.refuse('400', format('request is missing for idempotency key "%s"', key), format('The policy of scope "%s" requires one.', scope),
 			'Pass the payload of the request as jsonb.');
@@ -409,7 +409,7 @@ DECLARE
 BEGIN
 	IF size > most THEN
 		PERFORM idempotency.refuse('413', CASE WHEN document IS NULL THEN word_name ELSE name END || ' is too large',
-			format(CASE WHEN document IS NULL OR word IS NULL THEN 'It' ELSE 'With its ' || word_name || ' it' END || ' has %s bytes, the most allowed is %s.', size, most),
+			format(CASE WHEN document IS NULL OR word IS NULL THEN 'It' ELSE 'With its ' || word_name || ' it' END || ' has %s bytes; the maximum is %s.', size, most),
 			'Store what is needed to build it again, or raise idempotency.max_response_size.');
 	END IF;
 END $$;
@@ -711,7 +711,7 @@ BEGIN
 		PERFORM idempotency.refuse('400', CASE WHEN subject IS NULL THEN 'subject must not be null' ELSE 'subject must not be empty' END, NULL,
 			'Pass what the key is for, the id of a cart or payment intent for instance.');
 	ELSIF octet_length(subject) > 1000 THEN
-		PERFORM idempotency.refuse('400', 'subject is too long', format('It has %s bytes, the most allowed is 1000.', octet_length(subject)),
+		PERFORM idempotency.refuse('400', 'subject is too long', format('It has %s bytes; the maximum is 1000.', octet_length(subject)),
 			'Pass the id of what the key is for, not its content.');
 	END IF;
 	-- The key that is to be handed out has to be one that claim() takes.
@@ -744,7 +744,7 @@ BEGIN
 	IF key IS NULL OR key = '' OR purpose IS NULL OR purpose = '' THEN
 		PERFORM idempotency.refuse('400', CASE WHEN key IS NULL THEN 'key must not be null' WHEN key = '' THEN 'key must not be empty'
 			WHEN purpose IS NULL THEN 'purpose must not be null' ELSE 'purpose must not be empty' END, NULL,
-			'Pass the key of the request, and a name for the call that the derived key is for.');
+			'Pass the key of the request, and a name for the call for which the key is derived.');
 	END IF;
 	hash := substring(sha256(int8send(octet_length(key)) || convert_to(key, getdatabaseencoding()) || convert_to(purpose, getdatabaseencoding())) FROM 1 FOR 16);
 	-- A UUID of version 8.

@@ -3,7 +3,7 @@
  * citus.c
  *	  What Citus knows of its nodes and tables.
  *
- * Citus' own tables are queried by SQL, since the library can't be linked
+ * Citus's own tables are queried by SQL, since the library can't be linked
  * against Citus.  They are local tables, which are read with a new snapshot,
  * so that a transaction with an old snapshot sees a node that has joined
  * since.

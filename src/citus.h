@@ -10,7 +10,7 @@
 
 /*
  * Whether the cluster has other nodes that are active or have rows.  It reads
- * Citus' tables, so callers keep the answer until objects_generation() rises.
+ * Citus's tables, so callers keep the answer until objects_generation() rises.
  */
 extern bool citus_has_other_nodes(void);
 

@@ -64,8 +64,8 @@ static const struct config_enum_entry stores[] = {
 };
 
 /*
- * Whether the text is a number other than zero, without a unit.  The settings of
- * the server take such for milliseconds, an interval for seconds.
+ * Whether the text is a number other than zero, without a unit.  The server's
+ * settings read such a number as milliseconds, interval_in() as seconds.
  */
 static bool
 lacks_unit(const char *text)
@@ -73,7 +73,7 @@ lacks_unit(const char *text)
 	char	   *end;
 	double		number = strtod(text, &end);
 
-	/* Nor is a word such as infinity a number that lacks one. */
+	/* A word such as infinity does not lack a unit either. */
 	if (number == 0 || isinf(number) || isnan(number))
 		return false;
 	while (isspace((unsigned char) *end))
@@ -253,7 +253,7 @@ check_sqlstate_prefix(char **newval, void **extra, GucSource source)
 			!(prefix[0] == '0' && prefix[1] >= '0' && prefix[1] <= '2'))
 			return true;
 	}
-	GUC_check_errdetail("The value must be two upper-case letters or digits that begin no class of success or warning.");
+	GUC_check_errdetail("The value must be two upper-case letters or digits, other than 00, 01 and 02.");
 	return false;
 }
 
@@ -282,15 +282,15 @@ define_settings(void)
 							   &default_wait_text, "5 s", PGC_USERSET, 0,
 							   check_wait, assign_default_wait, NULL);
 	DefineCustomIntVariable("idempotency.min_key_length",
-							"Length in bytes under which a key is refused.",
+							"Minimum length of a key, in bytes.",
 							NULL, &min_key_length, 1, 1, KEY_LENGTH_LIMIT, PGC_SUSET,
 							GUC_UNIT_BYTE, NULL, NULL, NULL);
 	DefineCustomIntVariable("idempotency.max_key_length",
-							"Length in bytes over which a key is refused.",
+							"Maximum length of a key, in bytes.",
 							NULL, &max_key_length, 255, 1, KEY_LENGTH_LIMIT, PGC_SUSET,
 							GUC_UNIT_BYTE, NULL, NULL, NULL);
 	DefineCustomIntVariable("idempotency.max_response_size",
-							"Size over which a response is refused.",
+							"Maximum size of a response.",
 							NULL, &max_response_size, 1024, 1, MAX_KILOBYTES,
 							PGC_SUSET, GUC_UNIT_KB, NULL, NULL, NULL);
 	DefineCustomStringVariable("idempotency.sqlstate_prefix",
@@ -299,7 +299,7 @@ define_settings(void)
 							   &sqlstate_prefix, "IK", PGC_SUSET, 0,
 							   check_sqlstate_prefix, NULL, NULL);
 	DefineCustomIntVariable("idempotency.max_waiters",
-							"Sessions that wait at a time in claims of one key.",
+							"Maximum number of sessions that wait in claims of one key.",
 							"A further one is answered in_progress at once.",
 							&max_waiters, 10, 0, INT_MAX, PGC_SUSET, 0,
 							NULL, NULL, NULL);
@@ -309,16 +309,16 @@ define_settings(void)
 							 NULL, NULL, NULL);
 	DefineCustomBoolVariable("idempotency.worker",
 							 "Sweep expired keys in the background.",
-							 "Takes a library that is loaded at the start of the server.",
+							 "Requires that the library is in shared_preload_libraries.",
 							 &worker_enabled, true, PGC_SIGHUP, 0,
 							 NULL, NULL, NULL);
 	DefineCustomStringVariable("idempotency.sweep_interval",
-							   "How long the worker rests between two rounds of expiry.",
+							   "Time between two rounds of expiry by the worker.",
 							   NULL, &sweep_interval_text, "60 s", PGC_SIGHUP, 0,
 							   check_sweep_interval, assign_sweep_interval, NULL);
 	DefineCustomIntVariable("idempotency.sweep_batch",
-							"Most keys that one round of expiry deletes from keys_long.",
-							"It reads no more pages than that either.",
+							"Maximum number of keys that a round of expiry deletes from keys_long.",
+							"This is also the maximum number of pages that it reads.",
 							&sweep_batch, 10000, 1, INT_MAX, PGC_SUSET, 0,
 							NULL, NULL, NULL);
 	DefineCustomStringVariable("idempotency.sweep_databases",
@@ -328,12 +328,12 @@ define_settings(void)
 							   check_sweep_databases, NULL, NULL);
 	DefineCustomStringVariable("idempotency.wheel_tick",
 							   "Distance between the upper bounds of two slots of the expiry wheel.",
-							   "A new value holds for the ranges that are handed out from then on.",
+							   "A new value is in force after the next sweep, for slots that are empty.",
 							   &wheel_tick_text, "1 day", PGC_SUSET, 0,
 							   check_wheel_tick, assign_wheel_tick, NULL);
 	DefineCustomEnumVariable("idempotency.store",
 							 "Where keys are stored.",
-							 "auto: in the table that distribute() has made, or, if there is none, in the tables of the extension; local: in the tables of the extension; distributed: in the table of distribute().",
+							 "auto: in the table that distribute() has created, or, if there is none, in the tables of the extension; local: in the tables of the extension; distributed: in the table of distribute().",
 							 &store_setting, STORE_AUTO, stores, PGC_SUSET, 0,
 							 NULL, NULL, NULL);
 	MarkGUCPrefixReserved("idempotency");

@@ -1,9 +1,9 @@
 \echo Use "CREATE EXTENSION idempotency" to load this file. \quit
 
--- The schema may contain objects of an application already. While this script
--- runs with the rights of a superuser, none of these may be mistaken for an
--- object of PostgreSQL. Therefore the schema is not in search_path, and the
--- script qualifies every name in it.
+-- The schema may already contain objects of an application. This script runs with
+-- the privileges of a superuser, so it must not use one of them in place of an
+-- object of PostgreSQL. Therefore the schema is not in search_path, and the script
+-- qualifies every name in it.
 SET LOCAL search_path = pg_catalog, pg_temp;
 
 -- The owner of the schema can create objects in it, and can drop all of them.
@@ -79,7 +79,7 @@ COMMENT ON COLUMN idempotency.keys.lease_until IS 'end of the lease of an unfini
 COMMENT ON COLUMN idempotency.keys.claimed_at IS 'when the current attempt began';
 COMMENT ON COLUMN idempotency.keys.completed_at IS 'when the result was stored';
 COMMENT ON COLUMN idempotency.keys.expires_at IS 'when the key expires and is free again';
-COMMENT ON COLUMN idempotency.keys.ttl IS 'ttl that the claim asked for; NULL for that of policy and settings';
+COMMENT ON COLUMN idempotency.keys.ttl IS 'ttl that the claim asked for; NULL if that of the policy applies';
 COMMENT ON COLUMN idempotency.keys.lease IS 'lease of the claim, used by heartbeat() and checkpoint() to renew it; NULL if there is none';
 COMMENT ON COLUMN idempotency.keys.claim_xid IS 'transaction that began the current attempt';
 COMMENT ON COLUMN idempotency.keys.slot IS 'slot of the expiry wheel; -1 is keys_long';
@@ -119,8 +119,8 @@ COMMENT ON TABLE idempotency.keys_long IS 'keys that expire later than the wheel
 SELECT pg_catalog.pg_extension_config_dump('idempotency.keys_long', '');
 
 -- The upper bound of each slot. There is no unique constraint on slot: after a
--- restore from pg_dump a slot has the row that CREATE EXTENSION made and the
--- row of the dump. The later bound counts, and no row of the slot expires after
+-- restore from pg_dump a slot has the row of CREATE EXTENSION and the row of the
+-- dump. The later bound counts, and no row of the slot expires after
 -- it.
 CREATE TABLE idempotency.wheel (
 	slot  smallint    NOT NULL CHECK (slot BETWEEN 0 AND 7),
@@ -163,7 +163,7 @@ COMMENT ON COLUMN idempotency.claim_result.response IS 'replay: the stored resul
 COMMENT ON COLUMN idempotency.claim_result.attempt IS 'fencing token of the owner, for calls in later transactions; NULL for others';
 COMMENT ON COLUMN idempotency.claim_result.recovery_point IS 'recovered: the last step that the previous owner passed';
 COMMENT ON COLUMN idempotency.claim_result.state IS 'recovered: the state that the previous owner stored with it';
-COMMENT ON COLUMN idempotency.claim_result.retry_after IS 'in_progress: what is left of the owner''s lease, or one second if the claim is not committed';
+COMMENT ON COLUMN idempotency.claim_result.retry_after IS 'in_progress: the remaining time of the owner''s lease, or one second if the claim is not committed';
 COMMENT ON COLUMN idempotency.claim_result.claimed_at IS 'when the current attempt began';
 COMMENT ON COLUMN idempotency.claim_result.completed_at IS 'when the result was stored';
 COMMENT ON COLUMN idempotency.claim_result.expires_at IS 'when the key expires and is free again';
@@ -222,7 +222,7 @@ AS 'MODULE_PATHNAME', 'idempotency_release'
 LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
 
 COMMENT ON FUNCTION idempotency.release(text, text, integer) IS
-'give a claimed key back: the next claim may proceed, also with another request';
+'release a claimed key: the next claim may proceed, also with another request';
 
 CREATE FUNCTION idempotency.heartbeat(
 	key text,
@@ -373,8 +373,8 @@ COMMENT ON COLUMN idempotency.policy.lease IS 'how long an unfinished, committed
 COMMENT ON COLUMN idempotency.policy.wait IS 'how long a claim waits for a concurrent owner';
 COMMENT ON COLUMN idempotency.policy.require_request IS 'refuse a claim that gives no request';
 COMMENT ON COLUMN idempotency.policy.require_issued IS 'refuse a key that issue() has not returned';
-COMMENT ON COLUMN idempotency.policy.min_key_length IS 'length in bytes under which a key is refused';
-COMMENT ON COLUMN idempotency.policy.max_response_bytes IS 'size over which a response is refused';
+COMMENT ON COLUMN idempotency.policy.min_key_length IS 'minimum length of a key, in bytes';
+COMMENT ON COLUMN idempotency.policy.max_response_bytes IS 'maximum size of a response';
 COMMENT ON COLUMN idempotency.policy.cache_errors IS 'SQLSTATEs, or classes of SQLSTATEs, that execute() stores as results';
 
 SELECT pg_catalog.pg_extension_config_dump('idempotency.policy', '');
@@ -518,7 +518,7 @@ LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 
 COMMENT ON FUNCTION idempotency.set_policy(text, interval, interval, interval, boolean, boolean, integer, integer, text[]) IS
-'create or replace the policy of a scope; an argument that is NULL is inherited';
+'create or replace the policy of a scope; a field that is NULL is inherited';
 
 CREATE FUNCTION idempotency.drop_policy(scope text)
 RETURNS boolean
@@ -550,7 +550,7 @@ AS 'MODULE_PATHNAME', 'idempotency_empty_wheel'
 LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
 
 COMMENT ON FUNCTION idempotency.empty_wheel() IS
-'for a server that will subscribe to another one: removes the wheel that CREATE EXTENSION made; only while no keys are stored';
+'for a server that will subscribe to another one: removes the wheel that CREATE EXTENSION created; only while no keys are stored';
 
 CREATE FUNCTION idempotency.forget(key text, scope text DEFAULT '')
 RETURNS boolean
@@ -566,7 +566,7 @@ AS 'MODULE_PATHNAME', 'idempotency_purge'
 LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
 
 COMMENT ON FUNCTION idempotency.purge(text) IS
-'remove every key of a scope and of the scopes below it; returns how many there were';
+'remove every key of a scope and of the scopes below it; returns the number of keys';
 
 CREATE FUNCTION idempotency.erase(key text, scope text DEFAULT '')
 RETURNS boolean
@@ -582,7 +582,7 @@ AS 'MODULE_PATHNAME', 'idempotency_erase_scope'
 LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
 
 COMMENT ON FUNCTION idempotency.erase_scope(text) IS
-'erase every key with a result in a scope and in the scopes below it; returns how many there were';
+'erase every key with a result in a scope and in the scopes below it; returns the number of keys';
 
 CREATE FUNCTION idempotency.retain(key text, scope text, ttl interval)
 RETURNS timestamptz
@@ -627,7 +627,8 @@ CREATE FUNCTION idempotency.claims_in_flight(
 	OUT waiting_pids integer[]
 ) RETURNS SETOF record
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED SECURITY DEFINER
--- The estimate of pg_locks is so high that compiling would take all the time.
+-- The planner's estimate for pg_locks is so high that it would choose JIT
+-- compilation, which takes much longer than the query.
 SET jit = off
 BEGIN ATOMIC
 	SELECT DISTINCT ON (claim.scope, claim.key)
@@ -765,14 +766,14 @@ COMMENT ON VIEW idempotency.stats IS
 COMMENT ON COLUMN idempotency.stats.scope IS 'longest scope whose policy applied; empty if none did; NULL for the sum of the scopes, of all databases, for which there was no room';
 COMMENT ON COLUMN idempotency.stats.claims IS 'claims with any outcome; without those that raised an error because of their arguments or of a key that was not issued';
 COMMENT ON COLUMN idempotency.stats.new IS 'claims that made the caller the owner of a free key';
-COMMENT ON COLUMN idempotency.stats.recovered IS 'claims that made the caller the owner of a key whose lease had run out';
+COMMENT ON COLUMN idempotency.stats.recovered IS 'claims that made the caller the owner of a key whose lease had expired';
 COMMENT ON COLUMN idempotency.stats.replay IS 'claims answered with a stored result';
 COMMENT ON COLUMN idempotency.stats.in_progress IS 'claims of a key that had another owner';
 COMMENT ON COLUMN idempotency.stats.mismatch IS 'claims of a key that was used with a different request';
 COMMENT ON COLUMN idempotency.stats.expired IS 'claims refused because the request was first sent longer ago than keys are remembered';
 COMMENT ON COLUMN idempotency.stats.completions IS 'results stored; storing the same result again is not counted';
 COMMENT ON COLUMN idempotency.stats.failures IS 'final failures stored; storing the same failure again is not counted';
-COMMENT ON COLUMN idempotency.stats.releases IS 'claims given back';
+COMMENT ON COLUMN idempotency.stats.releases IS 'claims released';
 COMMENT ON COLUMN idempotency.stats.takeovers IS 'expired leases that were taken over: the same number as recovered';
 COMMENT ON COLUMN idempotency.stats.unfinished IS 'commits refused because a claim without a lease had not ended';
 COMMENT ON COLUMN idempotency.stats.waits IS 'waits of all functions for another session, however they ended';
@@ -782,7 +783,7 @@ COMMENT ON COLUMN idempotency.stats.slots_cleared IS 'slots of the expiry wheel 
 COMMENT ON COLUMN idempotency.stats.rows_deleted IS 'expired rows that sweeps deleted one by one';
 COMMENT ON COLUMN idempotency.stats.last_sweep IS 'when the last sweep ended';
 COMMENT ON COLUMN idempotency.stats.last_sweep_error IS 'the error that ended the last sweep; NULL if it succeeded';
-COMMENT ON COLUMN idempotency.stats.stats_reset IS 'when the counters of this row began; not NULL for any scope';
+COMMENT ON COLUMN idempotency.stats.stats_reset IS 'when the counting of this row began; never NULL';
 
 CREATE FUNCTION idempotency.version()
 RETURNS text
@@ -793,8 +794,8 @@ COMMENT ON FUNCTION idempotency.version() IS
 'version of the loaded library';
 
 -- ---------------------------------------------------------------------------
--- The distributed store.  Its table is made by distribute() and does not
--- belong to the extension.
+-- The distributed store.  distribute() creates its table, which does not belong to
+-- the extension.
 -- ---------------------------------------------------------------------------
 
 CREATE FUNCTION idempotency.distribute(
@@ -824,7 +825,7 @@ LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 
 COMMENT ON FUNCTION idempotency.upgrade_store() IS
-'add the columns that a new version of the extension needs to the table that distribute() made; returns the names of the columns added';
+'add the columns that a new version of the extension needs to the table of the distributed store; returns the names of the added columns';
 
 -- ---------------------------------------------------------------------------
 -- Keys.
@@ -917,7 +918,7 @@ BEGIN
 				('policy', 'require_request', 'boolean'), ('policy', 'require_issued', 'boolean'), ('policy', 'min_key_length', 'integer'),
 				('policy', 'max_response_bytes', 'integer'), ('policy', 'cache_errors', 'text[]'))) <> 25
 	THEN
-		RAISE undefined_table USING MESSAGE = format('schema "%s" does not hold the portable edition', old_schema),
+		RAISE undefined_table USING MESSAGE = format('schema "%s" does not contain the portable edition', old_schema),
 			HINT = 'Rename the schema in which its file was run, and name it here.';
 	END IF;
 	EXECUTE format('LOCK TABLE %1$I.keys, %1$I.policy IN ACCESS EXCLUSIVE MODE', old_schema);
@@ -999,7 +1000,7 @@ BEGIN
 		CROSS JOIN LATERAL (SELECT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END) AS grantee (name)
 		WHERE a.grantee <> p.proowner
 		UNION
-		-- A role that may create objects in the schema could make functions
+		-- A role that may create objects in the schema could create functions
 		-- that are called in place of the extension's.
 		SELECT format('REVOKE CREATE ON SCHEMA %I FROM %s', n.nspname, grantee.name)
 		FROM pg_namespace AS n

@@ -43,7 +43,7 @@ check_length(const Interval *interval, const char *name, const char *zero)
 		ereport(ERROR,
 				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
 				 errmsg("%s is too long", name),
-				 errdetail("The most allowed is %d years.", MAX_INTERVAL_YEARS),
+				 errdetail("The maximum is %d years.", MAX_INTERVAL_YEARS),
 				 errhint("Give a shorter interval.")));
 }
 

@@ -23,9 +23,9 @@
 extern double interval_usecs(const Interval *interval);
 
 /*
- * The interval that is the given argument of a function call, or NULL if the
- * argument is null.  Raises IK400 if it is negative, too long or, for a ttl or
- * the lease of a claim, zero.
+ * An argument of a function call; NULL if the argument is null.  Raises IK400
+ * if the interval is negative, too long or, for a ttl or the lease of a claim,
+ * zero.
  */
 extern Interval *interval_from_arg(FunctionCallInfo fcinfo, int arg, const char *name);
 extern Interval *wait_from_arg(FunctionCallInfo fcinfo, int arg);

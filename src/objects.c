@@ -8,7 +8,7 @@
  * and a role with CREATE on it may create a table there.  Only the owner of
  * the extension can add members.  The names only distinguish the members.
  *
- * A member may also have been altered since the extension made it.  Columns
+ * A member may also have been altered since the extension created it.  Columns
  * are read by number, without the checks of a parser, so that a column of
  * another type would be a wild pointer.  This file checks kind and owner; the
  * files that know the columns check these by check_columns().
@@ -21,7 +21,7 @@
  * A change of the contents of some tables sends such a message too:
  * announce_change().
  *
- * Two tables may be created later: that of the distributed store, and Citus'
+ * Two tables may be created later: that of the distributed store, and Citus's
  * list of nodes.  No relcache has an entry of a table that does not exist, so
  * that backends react to the syscache message about their names.
  *
@@ -137,8 +137,8 @@ objects_generation(void)
 }
 
 /*
- * Trigger on the tables that backends keep in memory: on commit,
- * makes all of them read the table again.
+ * Trigger on the tables that backends keep in memory: on commit, makes all
+ * backends read the table again.
  */
 Datum
 idempotency_announce_change(PG_FUNCTION_ARGS)
@@ -172,7 +172,7 @@ not_installed(void)
 			 errhint("Run CREATE EXTENSION idempotency.")));
 }
 
-/* Scan a catalogue by an index whose first column is an OID, or two. */
+/* Scan a catalog by an index whose first column, or first two, are OIDs. */
 static SysScanDesc
 scan_by_oid(Relation catalogue, Oid index, AttrNumber first, Oid value,
 			AttrNumber second, Oid second_value)
@@ -262,7 +262,7 @@ not_as_made(const char *name, const char *detail)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("\"idempotency.%s\" is not as this version of the extension made it", name),
+			 errmsg("\"idempotency.%s\" is not as this version of the extension created it", name),
 			 errdetail_internal("%s", detail),
 			 errhint("Run ALTER EXTENSION idempotency UPDATE if a new version was installed. Keep columns of your own in another table.")));
 }
@@ -384,7 +384,7 @@ primary_key_of(Oid relid)
 	systable_endscan(scan);
 	table_close(catalogue, AccessShareLock);
 	if (!OidIsValid(found))
-		not_as_made(get_rel_name(relid), _("It does not have the primary key that it was made with."));
+		not_as_made(get_rel_name(relid), _("It does not have its original primary key."));
 	return found;
 }
 
@@ -456,7 +456,7 @@ find_distributed_keys(const Objects *found)
 	if (OidIsValid(relid) && !schema_is_safe(found))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("schema of extension \"idempotency\" belongs to a role that could put another table in the place of \"%s\"",
+				 errmsg("schema of extension \"idempotency\" belongs to a role that could replace table \"%s\"",
 						DISTRIBUTED_KEYS),
 				 errhint("Run ALTER SCHEMA %s OWNER TO %s.",
 						 quote_identifier(get_namespace_name(found->schema)),

@@ -17,7 +17,7 @@
 #define LEAF_LONG		WHEEL_SLOTS
 #define LEAVES			(WHEEL_SLOTS + 1)
 
-/* The table of the distributed store, which distribute() makes. */
+/* The table of the distributed store, which distribute() creates. */
 #define DISTRIBUTED_KEYS	"distributed_keys"
 
 typedef struct Objects
@@ -32,7 +32,7 @@ typedef struct Objects
 	Oid			keys_type;		/* row type of keys */
 	Oid			claim_result_type;
 	Oid			distributed_keys;	/* InvalidOid: there is none */
-	Oid			citus_nodes;	/* for Citus' table of nodes */
+	Oid			citus_nodes;	/* Citus's table of nodes; InvalidOid: none */
 
 	/* a table with a trigger that is not the extension's; InvalidOid: none */
 	Oid			foreign_table;
@@ -42,8 +42,8 @@ typedef struct Objects
 /*
  * The current OIDs.  Raises UNDEFINED_OBJECT if the extension is not installed
  * in this database, and OBJECT_NOT_IN_PREREQUISITE_STATE if a table is of
- * another kind or owner than the extension made it, or unlogged.  The pointer
- * is good until invalidation messages are next accepted, that is until a
+ * another kind or owner than the extension gave it, or unlogged.  The pointer
+ * is valid until invalidation messages are next accepted, that is until a
  * relation is locked.
  *
  * Call it again after locking one of the tables, before using the table: the

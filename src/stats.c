@@ -57,7 +57,7 @@ struct StatsEntry
 	char		scope[TEXT_SIZE];
 	TimestampTz counting_since;
 	TimestampTz last_sweep;		/* or DT_NOBEGIN */
-	char		last_sweep_error[TEXT_SIZE];	/* empty: it went well */
+	char		last_sweep_error[TEXT_SIZE];	/* empty: it succeeded */
 };
 
 typedef union PaddedStatsEntry
@@ -68,7 +68,7 @@ typedef union PaddedStatsEntry
 
 typedef struct SharedStats
 {
-	/* The last entry is that of the scopes for which there is no room. */
+	/* The last entry is for the scopes for which there is no room. */
 	PaddedStatsEntry entries[STATS_ENTRIES + 1];
 	LWLock	   *lock;
 	int			used;			/* entries from here on were never used */

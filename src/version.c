@@ -44,7 +44,7 @@ idempotency_version(PG_FUNCTION_ARGS)
 	PG_RETURN_TEXT_P(cstring_to_text(LIBRARY_VERSION));
 }
 
-/* The version in the catalogue, or NULL. */
+/* The version in the catalog, or NULL. */
 static char *
 installed_version(void)
 {
@@ -98,7 +98,7 @@ check_installed_version(void)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("library of extension \"idempotency\" is older than the extension"),
-				 errdetail("The library is of version %s, the extension in this database of version %s.",
+				 errdetail("The library has version %s, and the extension in this database has version %s.",
 						   LIBRARY_VERSION, version),
 				 errhint("Install the package of that version. If the library is preloaded, restart the server.")));
 	pfree(version);

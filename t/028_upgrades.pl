@@ -204,7 +204,7 @@ $node->safe_psql('postgres', 'CREATE DATABASE later');
 $node->safe_psql('later', "CREATE EXTENSION idempotency VERSION '$later'");
 my ($status, $out, $err) = $node->psql('later', q{SELECT outcome FROM idempotency.claim('k', lease => '1 minute')});
 like($err, qr/library of extension "idempotency" is older than the extension/, 'a library earlier than the extension refuses to work');
-like($err, qr/The library is of version \Q$current\E, the extension in this database of version \Q$later\E\./, 'and says which versions these are');
+like($err, qr/The library has version \Q$current\E, and the extension in this database has version \Q$later\E\./, 'and says which versions these are');
 my ($versions) = slurp_file('doc/runbook.md') =~ /^(SELECT extversion AS extension, .*)$/m;
 is($node->safe_psql('later', $versions), "$later|$current", 'the runbook shows both in such a database');
 $node->safe_psql('postgres', 'CREATE DATABASE updated');

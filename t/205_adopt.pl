@@ -114,7 +114,7 @@ check_moved('portable', 'in place');
 
 # A schema that is not a portable edition.
 my ($status, $out, $err) = $node->psql('portable', q{SELECT idempotency.adopt('public')});
-like($err, qr/schema "public" does not hold the portable edition/, 'another schema is refused');
+like($err, qr/schema "public" does not contain the portable edition/, 'another schema is refused');
 ($status, $out, $err) = $node->psql('portable', q{BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT idempotency.adopt('public')});
 like($err, qr/must run at READ COMMITTED/, 'an old snapshot is refused');
 

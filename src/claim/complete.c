@@ -171,9 +171,9 @@ check_size(const Jsonb *json, const char *json_name,
 				(errcode(idempotency_sqlstate(HTTP_TOO_LARGE)),
 				 errmsg("%s is too large", json != NULL ? json_name : string_name),
 				 json != NULL && string != NULL ?
-				 errdetail("With its %s it has %zu bytes, the most allowed is %zu.",
+				 errdetail("With its %s it has %zu bytes; the maximum is %zu.",
 						   string_name, size, policy->max_response_bytes) :
-				 errdetail("It has %zu bytes, the most allowed is %zu.",
+				 errdetail("It has %zu bytes; the maximum is %zu.",
 						   size, policy->max_response_bytes),
 				 errhint("Store what is needed to build it again, or raise idempotency.max_response_size.")));
 }

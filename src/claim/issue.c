@@ -251,7 +251,7 @@ check_arguments(FunctionCallInfo fcinfo)
 		ereport(ERROR,
 				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
 				 errmsg("subject is too long"),
-				 errdetail("It has %d bytes, the most allowed is %d.",
+				 errdetail("It has %d bytes; the maximum is %d.",
 						   (int) VARSIZE_ANY_EXHDR(PG_GETARG_TEXT_PP(1)), MAX_SUBJECT_LENGTH),
 				 errhint("Pass the id of what the key is for, not its content.")));
 	check_scope_not_reserved(PG_GETARG_TEXT_PP(0));

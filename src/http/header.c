@@ -144,7 +144,7 @@ is_bare_character(int c)
  *		Bare items (RFC 9651, section 4.2.3.1 and following)
  *
  * Each function begins at the first character of its item and leaves the
- * parser behind the last.
+ * parser after the last one.
  * ----------------------------------------------------------------
  */
 

@@ -28,7 +28,7 @@ PG_FUNCTION_INFO_V1(idempotency_request_key);
 #define HEADERS_SETTING	"request.headers"
 #define HEADER_NAME		"idempotency-key"
 
-/* More than any server takes for a header; reading it can't be interrupted. */
+/* More than any server accepts for a header; reading it can't be interrupted. */
 #define HEADER_LENGTH_LIMIT	(64 * 1024)
 
 #define SEND_A_KEY_HINT \
@@ -64,7 +64,7 @@ key_of_header(const char *header, Size length, bool strict)
 		ereport(ERROR,
 				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
 				 errmsg("Idempotency-Key header is too long"),
-				 errdetail("It has %zu bytes, the most allowed is %d.",
+				 errdetail("It has %zu bytes; the maximum is %d.",
 						   length, HEADER_LENGTH_LIMIT),
 				 SEND_A_KEY_HINT));
 	name = palloc(VARHDRSZ + length);
@@ -113,7 +113,7 @@ headers_are_malformed(const char *detail)
 {
 	ereport(ERROR,
 			(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
-			 errmsg("setting %s is malformed", HEADERS_SETTING),
+			 errmsg("setting \"%s\" is malformed", HEADERS_SETTING),
 			 errdetail_internal("%s", detail),
 			 errhint("Set it to a JSON object of header names in lower case and their values, as PostgREST does.")));
 }
@@ -137,7 +137,7 @@ idempotency_request_key(PG_FUNCTION_ARGS)
 	 * string.
 	 */
 	if (setting == NULL || setting[0] == '\0')
-		header_is_missing("The setting request.headers is not set: this is no request of PostgREST.");
+		header_is_missing("The setting \"request.headers\" is not set: there is no request of PostgREST.");
 	if (!read_value(JSONBOID, pstrdup(setting), &value))
 		headers_are_malformed("It is not JSON.");
 	headers = DatumGetJsonbP(value);

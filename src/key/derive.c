@@ -81,7 +81,7 @@ nonempty_arg(FunctionCallInfo fcinfo, int arg, const char *name)
 				 PG_ARGISNULL(arg) ?
 				 errmsg("%s must not be null", name) :
 				 errmsg("%s must not be empty", name),
-				 errhint("Pass the key of the request, and a name for the call that the derived key is for.")));
+				 errhint("Pass the key of the request, and a name for the call for which the key is derived.")));
 	return PG_GETARG_TEXT_PP(arg);
 }
 

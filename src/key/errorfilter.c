@@ -26,7 +26,7 @@ filter_entries(const ArrayType *filter, Datum **entries, bool **isnull)
 	return count;
 }
 
-/* The characters that SQLSTATEs are made of. */
+/* Whether the string has the characters and the length of a SQLSTATE or a class. */
 static bool
 is_sqlstate_part(const char *part, int length)
 {
@@ -53,7 +53,7 @@ check_error_filter(const ArrayType *filter)
 		if (isnull[i] || !is_sqlstate_part(VARDATA_ANY(entry), VARSIZE_ANY_EXHDR(entry)))
 			ereport(ERROR,
 					(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
-					 errmsg("cache_errors must hold SQLSTATEs or classes of SQLSTATEs"),
+					 errmsg("cache_errors must contain SQLSTATEs or classes of SQLSTATEs"),
 					 errdetail("Element %d is neither.", i + 1),
 					 errhint("Give five digits or upper-case letters, such as 23505, or the two of a class, such as 23.")));
 	}

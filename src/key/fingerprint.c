@@ -19,8 +19,8 @@
  * of each element into one word, so that swapping elements of a long array can
  * go unnoticed.
  *
- * The hash is not a cryptographic one.  A client that makes a collision on
- * purpose gets the result of its own earlier request.
+ * The hash is not a cryptographic one.  A client that constructs a collision
+ * gets the result of its own earlier request.
  *
  *-------------------------------------------------------------------------
  */
@@ -57,7 +57,7 @@ append_bytes(StringInfo canonical, char type, const char *bytes, uint32 length)
 	canonical->len += 1 + sizeof(length) + length;
 }
 
-/* The number 0, made once. */
+/* The number 0, allocated once. */
 static Numeric
 zero(void)
 {

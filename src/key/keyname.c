@@ -10,8 +10,8 @@
  * If the name is a UUID of version 7, its 48 bits of time take the place of
  * the first 48 bits of the hash.  Keys that were made at about the same time
  * are then neighbors in the index, so that after a checkpoint the images of a
- * few index pages are written and not those of all.  80 bits of the hash are
- * left, and only keys of the same millisecond can collide in them.
+ * few index pages are written and not those of all.  80 bits of the hash
+ * remain, and only keys of the same millisecond can collide in them.
  *
  * The second half, which consists of hash bits alone, names the key's lock, so
  * that keys of the same moment don't contend for one lock.
@@ -148,13 +148,13 @@ check_scope(const text *scope)
 	if (length > 0 && (*VARDATA_ANY(scope) == '{' || *VARDATA_ANY(scope) == '['))
 		ereport(ERROR,
 				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
-				 errmsg("scope of the idempotency key begins as JSON does"),
+				 errmsg("scope of the idempotency key begins like JSON"),
 				 errdetail("A scope does not begin with \"{\" or \"[\"."),
 				 errhint("The key comes first, the scope second, and the request or response third; execute() takes key, scope, command and request.")));
 
 	/*
-	 * What issue() stores for a scope has a scope that is longer by its
-	 * prefix.
+	 * The records of issue() have the scope with a prefix, so that theirs may
+	 * be longer.
 	 */
 	if (scope_is_reserved(scope))
 		limit += strlen(RESERVED_SCOPE);
@@ -162,7 +162,7 @@ check_scope(const text *scope)
 		ereport(ERROR,
 				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
 				 errmsg("scope of the idempotency key is too long"),
-				 errdetail("The scope has %zu bytes, the most allowed is %d.",
+				 errdetail("The scope has %zu bytes; the maximum is %d.",
 						   length, SCOPE_LENGTH_LIMIT),
 				 errhint("Name the operation and the caller in the scope, and pass what the client sent as the request.")));
 }
@@ -209,7 +209,7 @@ check_known_key_length(const IdempotencyKey *key)
 		ereport(ERROR,
 				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
 				 errmsg("idempotency key is too long"),
-				 errdetail("The key has %d bytes, the most that can be allowed is %d.",
+				 errdetail("The key has %d bytes; the maximum of any setting is %d.",
 						   length, KEY_LENGTH_LIMIT),
 				 errhint("Pass the key that was claimed.")));
 }
@@ -223,7 +223,7 @@ check_key_not_too_long(const text *name)
 		ereport(ERROR,
 				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
 				 errmsg("idempotency key is too long"),
-				 errdetail("The key has %d bytes, the most allowed is %d.",
+				 errdetail("The key has %d bytes; the maximum is %d.",
 						   length, max_key_length),
 				 errhint("Shorten the key, or raise idempotency.max_key_length.")));
 }
@@ -238,9 +238,9 @@ check_new_key_length(const IdempotencyKey *key, int min_length)
 		ereport(ERROR,
 				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
 				 errmsg("idempotency key is too short"),
-				 errdetail("The key has %d bytes, the least allowed is %d.",
+				 errdetail("The key has %d bytes; the minimum is %d.",
 						   length, min_length),
-				 errhint("Use a key that can't be guessed or met by chance, a UUID for instance.")));
+				 errhint("Use a key that can't be guessed, and that no two clients choose by chance, for instance a UUID.")));
 }
 
 void

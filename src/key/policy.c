@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * policy.c
- *	  What holds for the keys of a scope.
+ *	  The rules for the keys of a scope.
  *
  * The policies that apply to a scope are those whose own scope equals it or is
  * a prefix of it that ends at a '/'.  Each field is taken from the policy with
@@ -250,7 +250,7 @@ find_policy(const char *scope, int length, uint64 hash)
 	return NULL;
 }
 
-/* Overrule the fields that the stored policy sets. */
+/* Override the fields that the stored policy sets. */
 static void
 apply_policy(Policy *policy, const StoredPolicy *stored)
 {
@@ -259,7 +259,7 @@ apply_policy(Policy *policy, const StoredPolicy *stored)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("policy of scope \"%s\" is out of range", scope_in_message(stored->scope)),
 				 errdetail("set_policy() would refuse its %s.", stored->out_of_range),
-				 errhint("Replace it by idempotency.set_policy().")));
+				 errhint("Replace the policy with idempotency.set_policy().")));
 #define SAYS(column) (!stored->isnull[column])
 #define VALUE(column) (stored->values[column])
 	if (SAYS(POLICY_TTL))
@@ -325,7 +325,7 @@ policy_of_scope(Policy *policy, const text *scope)
 		known_generation = seen;
 	}
 
-	/* From the shortest prefix to the scope itself: a longer one overrules. */
+	/* From the shortest prefix to the scope itself: a longer one overrides. */
 	for (int prefix = 0; known != NULL; prefix = next_prefix(bytes, length, prefix, &hash))
 	{
 		StoredPolicy *stored = find_policy(bytes, prefix, hash);

@@ -45,10 +45,10 @@
 
 PG_FUNCTION_INFO_V1(idempotency_sweep);
 
-/* Rows that are deleted in one piece. */
+/* Rows that are deleted in one step. */
 #define ROWS_IN_A_STEP	500
 
-/* The same of each shard of the distributed store, in a transaction of its own. */
+/* The same for each shard of the distributed store, in its own transaction. */
 #define ROWS_OF_A_SHARD	2000
 
 void

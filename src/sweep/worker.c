@@ -6,7 +6,7 @@
  * The launcher lives as long as the server.  It is connected to no database.
  * Each round it lists the databases, starts a worker for one after the other,
  * and waits for each to end.  A worker sweeps its database, if the extension
- * is installed there, and leaves.
+ * is installed there, and exits.
  *
  * A worker must not obstruct other sessions:
  *
@@ -170,9 +170,9 @@ is_wanted(const char *name)
 }
 
 /*
- * The databases to be swept, allocated in the given context.  The catalogue is read
- * without an index: in a process without a database one can't be opened again once
- * a message has come about it.
+ * The databases to be swept, allocated in the given context.  The catalog is
+ * read without an index: a process without a database can't open an index again
+ * after an invalidation message about it.
  */
 static List *
 list_targets(MemoryContext context)
