@@ -1,8 +1,8 @@
 #!/bin/bash
 #
-# check.sh: check claims.pml with Spin, as it is and with each deliberate bug.
+# check.sh: check the models with Spin, as they are and with each deliberate bug.
 #
-# The model as it is must have no error, with each bug it must have one.  A search
+# A model as it is must have no error, with each bug it must have one.  A search
 # is exhaustive if the table says so.  The others keep two bits of each state
 # (bitstate hashing) and run until they have finished or SECONDS_EACH (default 60)
 # have passed: they are not a proof, and the line says how many states were seen.
@@ -23,13 +23,13 @@ trap 'rm -rf "$scratch"' EXIT
 passed=0
 failed=0
 
-# search exhaustive|bitstate DEFINITION...: runs the verifier, sets states and errors.
+# search exhaustive|bitstate DEFINITION...: runs the verifier on $model, sets states and errors.
 search() {
 	local kind=$1 status=0
 	shift
-	cp claims.pml "$scratch"
+	cp "$model" "$scratch"
 	cd "$scratch"
-	spin -a "$@" claims.pml >spin.out || { cat spin.out; return 1; }
+	spin -a "$@" "$model" >spin.out || { cat spin.out; return 1; }
 	if [ "$kind" = exhaustive ]; then
 		gcc -O2 -w -DSAFETY -DCOLLAPSE -DMEMLIM=3800 -o pan pan.c
 		timeout 600 ./pan -m200000 >pan.out 2>&1 || status=$?
@@ -51,10 +51,10 @@ holds() {
 	search "$@"
 	if [ "${errors:-1}" = 0 ] && { [ "$1" = bitstate ] || [ -n "$through" ]; }; then
 		passed=$((passed + 1))
-		echo "holds     ${*:2}: $1, ${states:-?} states$([ -n "$through" ] || echo ", stopped after $seconds s")"
+		echo "holds     $model ${*:2}: $1, ${states:-?} states$([ -n "$through" ] || echo ", stopped after $seconds s")"
 	else
 		failed=$((failed + 1))
-		echo "NOT HELD  ${*:2}: $(grep -E '^pan:' "$scratch/pan.out" | head -n 1)"
+		echo "NOT HELD  $model ${*:2}: $(grep -E '^pan:' "$scratch/pan.out" | head -n 1)"
 	fi
 }
 
@@ -63,13 +63,21 @@ breaks() {
 	search bitstate "$@"
 	if grep -q 'assertion violated' "$scratch/pan.out"; then
 		passed=$((passed + 1))
-		echo "found     ${*:1}: $(sed -nE 's/^pan:1: //p' "$scratch/pan.out")"
+		echo "found     $model $*: $(sed -nE 's/^pan:1: //p' "$scratch/pan.out")"
 	else
 		failed=$((failed + 1))
-		echo "NOT FOUND ${*:1}: ${states:-?} states"
+		echo "NOT FOUND $model $*: ${states:-?} states"
 	fi
 }
 
+model=deferred.pml
+holds exhaustive -DCLIENTS=2 -DCALLS=6
+holds exhaustive -DCLIENTS=3 -DCALLS=3
+breaks -DUNLOCK_AT_CLAIM
+breaks -DUNLOCK_AT_INNER_LEVEL
+breaks -DKEEP_CLAIM
+
+model=claims.pml
 holds exhaustive -DCLIENTS=2 -DKEYS=1 -DCALLS=1 -DLAST_TICK=2
 holds bitstate -DCLIENTS=2 -DKEYS=1 -DCALLS=3 -DLAST_TICK=4
 holds bitstate -DCLIENTS=2 -DKEYS=2 -DCALLS=3 -DLAST_TICK=3
