@@ -51,7 +51,9 @@ BEGIN;
 SELECT outcome FROM idempotency.claim('key', repeat('s', 1000));
 SELECT length(idempotency.issue(repeat('s', 1000), 'cart'));
 ROLLBACK;
+\set VERBOSITY sqlstate
 SELECT idempotency.execute('key', 'bad_input');
+\set VERBOSITY default
 
 -- Intervals: zero, negative, longer than any calendar.
 CALL pg_temp.show_error($$ SELECT idempotency.claim('key', 'bad_input', ttl => '0') $$);

@@ -111,7 +111,7 @@ make_chroot() {
 	for validity in true false; do
 		rm -rf --one-file-system "$root.new"
 		if mmdebstrap --aptopt="Acquire::Check-Valid-Until \"$validity\"" "${options[@]}" "$base" "$root.new" "${sources[@]}" >"$log" 2>&1 </dev/null; then
-			if [ "$newest" = 16 ] && ! unpack_16 "$root.new" >>"$log" 2>&1; then
+			if [[ " $majors " == *" 16 "* ]] && ! unpack_16 "$root.new" >>"$log" 2>&1; then
 				tail -n 20 "$log"
 				reason="pip could not fetch PostgreSQL 16, or it is not what was expected"
 				break

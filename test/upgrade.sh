@@ -7,6 +7,10 @@
 # from major OLD, or 15, to major NEW, or 19, the oldest and the newest.  Both are
 # installed in one chroot, as chroot.sh makes it, 700 megabytes.  Runs
 # t/011_upgrade_carries_keys.pl there, and leaves its log in .build/upgrade/.
+#
+# pg_upgrade takes no cluster of a minor version that is newer than its own in
+# what its catalogues hold.  15.20 and 17.12 give every column an option that 18.6
+# and 19rc1 do not know.
 
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -24,7 +28,11 @@ lock_chroots
 if [ ! -d "$root" ]; then
 	packages=(gcc make libc6-dev perl libipc-run-perl)
 	for major in "$old" "$new"; do
-		packages+=("postgresql-$major" "postgresql-server-dev-$major")
+		if [ "$major" = 16 ]; then
+			packages+=(postgresql-client-17)
+		else
+			packages+=("postgresql-$major" "postgresql-server-dev-$major")
+		fi
 	done
 	make_chroot "$root" "$old $new" "${packages[@]}" || { packages_say "upgrade.sh: $reason"; exit 1; }
 fi
@@ -36,14 +44,15 @@ tar --exclude=./.git --exclude=./.build --exclude=./tmp_check --exclude='*.o' --
 status=0
 in_chroot "$root" bash -euc '
 	cd /build/extension
+	pg_config() { if [ "$1" = 16 ]; then echo /opt/postgresql-16/bin/pg_config; else echo "/usr/lib/postgresql/$1/bin/pg_config"; fi; }
 	for major in "$1" "$2"; do
-		MAKE="make -s with_llvm=no COPT=-Werror PG_CONFIG=/usr/lib/postgresql/$major/bin/pg_config"
+		MAKE="make -s with_llvm=no COPT=-Werror PG_CONFIG=$(pg_config "$major")"
 		$MAKE clean
 		$MAKE
 		$MAKE install >/dev/null
 	done
 	chown -R postgres /build
-	exec setpriv --reuid=postgres --regid=postgres --init-groups env HOME=/build OLD_PG_CONFIG="/usr/lib/postgresql/$1/bin/pg_config" \
+	exec setpriv --reuid=postgres --regid=postgres --init-groups env HOME=/build OLD_PG_CONFIG="$(pg_config "$1")" \
 		$MAKE installcheck REGRESS= ISOLATION= PROVE_TESTS=t/011_upgrade_carries_keys.pl
 ' bash "$old" "$new" || status=$?
 rm -rf "$log/log"
