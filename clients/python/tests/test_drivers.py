@@ -248,6 +248,16 @@ def test_a_refusal_after_a_flush_that_failed_is_stored(call):
     assert payments(call.scope) == 0
 
 
+def test_an_error_of_a_statement_of_the_library_does_not_tell_the_answer(run, call):
+    def work(execute):
+        execute("ROLLBACK")
+        return Answer(201, {"card": "4242"})
+
+    with pytest.raises(Exception, match="claim") as caught:
+        run(call, work)
+    assert "4242" not in str(caught.value)
+
+
 def test_callers_and_operations_do_not_share_scopes():
     def scope(operation, caller):
         request = {"method": "POST", "path": "/", "query": "", "headers": [], "content_type": None, "body": b""}

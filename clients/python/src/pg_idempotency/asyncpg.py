@@ -8,9 +8,9 @@ from typing import Any
 
 from asyncpg import Connection, Pool
 
-from .core import CLAIM_PARAMETERS, RESULT_PARAMETERS, Answer, Call, refusals, run_to_an_answer_async, statements
+from .core import Answer, Call, once_async, run_to_an_answer_async, statements
 
-CLAIM, FINISH = statements(lambda name, number: f"${number}")
+SQL = statements(lambda name, number: f"${number}")
 
 
 async def run(source: Pool | Connection, call: Call, work: Callable[[Any], Awaitable[Answer]]) -> Answer:
@@ -18,15 +18,11 @@ async def run(source: Pool | Connection, call: Call, work: Callable[[Any], Await
 
     async def attempt(work: Callable[[Any], Awaitable[Answer]]) -> Answer:
         async with _connection(source) as connection, connection.transaction():
-            with refusals():
-                row = await connection.fetchrow(CLAIM, *map(call.parameters().get, CLAIM_PARAMETERS))
-            answer = call.judge(row)
-            if answer is None:
-                answer = call.settle(await work(connection))
-                result = call.result(row["key"], answer)
-                with refusals(answer):
-                    await connection.fetchrow(FINISH[answer.failed], *map(result.get, RESULT_PARAMETERS))
-            return answer
+
+            def execute(name: str, parameters: dict[str, Any]) -> Awaitable[Any]:
+                return connection.fetchrow(SQL[name], *parameters.values())  # type: ignore[no-any-return]
+
+            return await once_async(execute, call, lambda: work(connection))
 
     return await run_to_an_answer_async(attempt, work)
 

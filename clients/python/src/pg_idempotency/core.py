@@ -1,12 +1,8 @@
 """What the adapters share: requests, answers, and the statements between them.
 
-No driver and no framework is imported here.  An adapter of a driver runs
-
-    claim   CLAIM with call.parameters(); call.judge(row) is the answer, or None
-    work    the caller's, in the same transaction, if there is no answer yet
-    finish  FINISH[answer.failed] with call.result(key, answer)
-
-in one transaction, and hands what may be sent to the client out of it.
+No driver and no framework is imported here.  An adapter of a driver opens a
+transaction, calls once() in it with a function that executes a statement, and
+hands the answer out when the transaction has committed.
 """
 
 from __future__ import annotations
@@ -40,6 +36,7 @@ SELECT idempotency.complete(
     status_code => CAST({status} AS integer))
 """
 FAIL = COMPLETE.replace("idempotency.complete", "idempotency.fail")
+# In the order of Call.parameters() and Call.result().
 CLAIM_PARAMETERS = ("key", "header", "scope", "request", "body", "ttl", "wait")
 RESULT_PARAMETERS = ("key", "scope", "response", "resource_id", "status")
 
@@ -53,11 +50,11 @@ NOT_FOR_JSONB = {"22P02", "22P05", "22003", "22021", "54000", "54001"}
 NO_CLAIM_LEFT = {"25P02", "IK404", "PT404"}
 
 
-def statements(mark: Callable[[str, int], str]) -> tuple[str, tuple[str, str]]:
-    """CLAIM, and COMPLETE and FAIL; mark(name, number) is a parameter as the driver writes it."""
+def statements(mark: Callable[[str, int], str]) -> dict[str, str]:
+    """The statements by name; mark(name, number) is a parameter as the driver writes it."""
     claim = {name: mark(name, i) for i, name in enumerate(CLAIM_PARAMETERS, 1)}
     result = {name: mark(name, i) for i, name in enumerate(RESULT_PARAMETERS, 1)}
-    return CLAIM.format(**claim), (COMPLETE.format(**result), FAIL.format(**result))
+    return {"claim": CLAIM.format(**claim), "complete": COMPLETE.format(**result), "fail": FAIL.format(**result)}
 
 
 @dataclass(frozen=True)
@@ -68,6 +65,8 @@ class Answer:
     body: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
     replayed: bool = False
+    # The response of a framework that the answer was made of, with its cookies.
+    response: Any = field(default=None, compare=False, repr=False)
 
     @property
     def failed(self) -> bool:
@@ -220,6 +219,34 @@ def database_error(error: BaseException | None) -> BaseException | None:
 
 def sqlstate(error: BaseException | None) -> str:
     return getattr(error, "sqlstate", None) or getattr(error, "pgcode", None) or ""
+
+
+def once(execute: Callable[[str, dict[str, Any]], Any], call: Call, work: Callable[[], Answer]) -> Answer:
+    """Claim, work and result, in a transaction that the caller has begun and commits.
+
+    execute(name, parameters) executes one of the statements() and gives its row.
+    """
+    with refusals():
+        row = execute("claim", call.parameters())
+    answer = call.judge(row)
+    if answer is None:
+        answer = call.settle(work())
+        with refusals(answer):
+            execute("fail" if answer.failed else "complete", call.result(row["key"], answer))
+    return answer
+
+
+async def once_async(
+    execute: Callable[[str, dict[str, Any]], Awaitable[Any]], call: Call, work: Callable[[], Awaitable[Answer]]
+) -> Answer:
+    with refusals():
+        row = await execute("claim", call.parameters())
+    answer = call.judge(row)
+    if answer is None:
+        answer = call.settle(await work())
+        with refusals(answer):
+            await execute("fail" if answer.failed else "complete", call.result(row["key"], answer))
+    return answer
 
 
 def run_to_an_answer(attempt: Callable[[Any], Answer], work: Callable[[Any], Answer]) -> Answer:

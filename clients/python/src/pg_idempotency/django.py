@@ -13,12 +13,12 @@ from django.db import connections, transaction
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.multipartparser import MultiPartParserError
 
-from .core import Abort, Answer, Call, Undone, refusals, run_to_an_answer, statements
+from .core import Abort, Answer, Call, Undone, once, run_to_an_answer, statements
 from .http import SAFE_METHODS, compared, http_call
 
 # What Django answers with a status under 500.
 ANSWERED = (Http404, PermissionDenied, BadRequest, SuspiciousOperation, MultiPartParserError)
-CLAIM, FINISH = statements(lambda name, number: f"%({name})s")
+SQL = statements(lambda name, number: f"%({name})s")
 
 
 def run(call: Call, work: Callable[[], Answer], using: str = "default") -> Answer:
@@ -27,17 +27,18 @@ def run(call: Call, work: Callable[[], Answer], using: str = "default") -> Answe
     def attempt(work: Callable[[Any], Answer]) -> Answer:
         # Durable: the outermost transaction, so that the answer goes out after its commit.
         with transaction.atomic(using=using, durable=True), connections[using].cursor() as cursor:
-            with refusals():
-                cursor.execute(CLAIM, call.parameters())
-            row = dict(zip((column.name for column in cursor.description), cursor.fetchone(), strict=True))
-            answer = call.judge(row)
-            if answer is None:
-                answer = call.settle(work(None))
-                if answer.failed and connections[using].needs_rollback:
+
+            def execute(name: str, parameters: dict[str, Any]) -> Any:
+                cursor.execute(SQL[name], parameters)
+                return dict(zip((column.name for column in cursor.description), cursor.fetchone(), strict=True))
+
+            def worked() -> Answer:
+                answer = work(None)
+                if answer.failed and answer.status < 500 and connections[using].needs_rollback:
                     raise Abort(answer)
-                with refusals(answer):
-                    cursor.execute(FINISH[answer.failed], call.result(row["key"], answer))
-            return answer
+                return answer
+
+            return once(execute, call, worked)
 
     return run_to_an_answer(attempt, lambda _: work())
 
@@ -67,16 +68,11 @@ def idempotent(
         def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
             if request.method in SAFE_METHODS:
                 return view(request, *args, **kwargs)
-            made: list[tuple[Answer, HttpResponse]] = []
-
             def work() -> Answer:
                 try:
-                    response = view(request, *args, **kwargs)
+                    return _answer(view(request, *args, **kwargs))
                 except ANSWERED as error:
-                    made[:] = [_answer(response_for_exception(request, error))]
-                    raise Abort(made[0][0]) from error
-                made[:] = [_answer(response)]
-                return made[0][0]
+                    raise Abort(_answer(response_for_exception(request, error))) from error
 
             try:
                 sent = {"content_type": request.content_type, "body": request.body}
@@ -90,8 +86,8 @@ def idempotent(
                 given = run(call, work, using)
             except Undone as undone:
                 given = undone.answer
-            if made and made[0][0] is given:
-                return made[0][1]
+            if given.response is not None:
+                return given.response
             return HttpResponse(given.content, status=given.status, headers=dict(given.headers))
 
         # With ATOMIC_REQUESTS too, the transaction is this decorator's.
@@ -100,9 +96,9 @@ def idempotent(
     return decorate
 
 
-def _answer(response: HttpResponse) -> tuple[Answer, HttpResponse]:
+def _answer(response: HttpResponse) -> Answer:
     if not getattr(response, "is_rendered", True):
         response = response.render()
     if response.streaming:
         raise TypeError("a streamed answer can't be stored")
-    return Answer(response.status_code, response.content, dict(response.items())), response
+    return Answer(response.status_code, response.content, dict(response.items()), response=response)

@@ -1,13 +1,16 @@
-"""FastAPI: a class of routes, and the dependency that gives endpoints their transaction."""
+"""FastAPI: a class of routes, the dependency that gives endpoints their transaction, and threads for synchronous drivers."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+from anyio import CapacityLimiter, from_thread, to_thread
 from fastapi import Request
 from fastapi.routing import APIRoute
 
-from .starlette import Idempotent, in_threads
+from .core import Answer, Call
+from .starlette import Idempotent, Run, Work
 
 
 def idempotent_route(idempotent: Idempotent) -> type[APIRoute]:
@@ -23,6 +26,23 @@ def idempotent_route(idempotent: Idempotent) -> type[APIRoute]:
 def transaction(request: Request) -> Any:
     """What the driver's run() gives to the work; Depends(transaction)."""
     return request.state.transaction
+
+
+def in_threads(run: Callable[[Call, Callable[[Any], Answer]], Answer], threads: int = 40) -> Run:
+    """Make a synchronous run(), over a Session or psycopg's Connection, one for Idempotent.
+
+    Claim, answer and commit run in threads of their own: in those of the
+    endpoints, they could keep each other out.
+    """
+    limiter = CapacityLimiter(threads)
+
+    async def run_in_thread(call: Call, work: Work) -> Answer:
+        def work_in_loop(transaction: Any) -> Answer:
+            return from_thread.run(work, transaction)
+
+        return await to_thread.run_sync(run, call, work_in_loop, limiter=limiter)
+
+    return run_in_thread
 
 
 __all__ = ["Idempotent", "idempotent_route", "in_threads", "transaction"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass
 from datetime import timedelta
 from functools import wraps
 from typing import Any
@@ -15,6 +16,7 @@ from .http import SAFE_METHODS, compared, http_call
 View = Callable[..., Any]
 
 
+@dataclass(eq=False)
 class Idempotent:
     """Has views run once for each Idempotency-Key of a caller.
 
@@ -27,18 +29,11 @@ class Idempotent:
     with, abort(404) say, is stored if under 500.
     """
 
-    def __init__(
-        self,
-        run: Callable[[Call, Callable[[Any], Answer]], Answer],
-        *,
-        caller: Callable[[], str | int],
-        compare: Callable[[], Any] | None = None,
-        ttl: timedelta | None = None,
-    ) -> None:
-        self.run = run
-        self.caller = caller
-        self.compare = compare
-        self.ttl = ttl
+    run: Callable[[Call, Callable[[Any], Answer]], Answer]
+    _: KW_ONLY
+    caller: Callable[[], str | int]
+    compare: Callable[[], Any] | None = None
+    ttl: timedelta | None = None
 
     def __call__(self, operation: str) -> Callable[[View], View]:
         def decorate(view: View) -> View:
@@ -47,28 +42,24 @@ class Idempotent:
                 view_now = current_app.ensure_sync(view)
                 if request.method in SAFE_METHODS:
                     return view_now(*args, **kwargs)
-                made: list[tuple[Answer, Response]] = []
 
                 def work(transaction: Any) -> Answer:
                     g.transaction = transaction
                     try:
-                        response = current_app.make_response(view_now(*args, **kwargs))
+                        return _answer(current_app.make_response(view_now(*args, **kwargs)))
                     except Exception as error:
                         # Raises again what nobody answers.
                         handled = current_app.handle_user_exception(error)
-                        made[:] = [_answer(current_app.make_response(handled))]
-                        raise Abort(made[0][0]) from error
+                        raise Abort(_answer(current_app.make_response(handled))) from error
                     finally:
                         del g.transaction
-                    made[:] = [_answer(response)]
-                    return made[0][0]
 
                 try:
                     given = self.run(self._call(operation), work)
                 except Undone as undone:
                     given = undone.answer
-                if made and made[0][0] is given:
-                    return made[0][1]
+                if given.response is not None:
+                    return given.response
                 return Response(given.content, given.status, given.headers)
 
             return answer
@@ -87,6 +78,6 @@ class Idempotent:
         )  # fmt: skip
 
 
-def _answer(response: Response) -> tuple[Answer, Response]:
+def _answer(response: Response) -> Answer:
     # Reads a stream to its end, and keeps what it reads.
-    return Answer(response.status_code, response.get_data(), dict(response.headers)), response
+    return Answer(response.status_code, response.get_data(), dict(response.headers), response=response)

@@ -10,13 +10,13 @@ from psycopg import AsyncConnection, Connection
 from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 
-from .core import Answer, Call, refusals, run_to_an_answer, run_to_an_answer_async, statements
+from .core import Answer, Call, once, once_async, run_to_an_answer, run_to_an_answer_async, statements
 
 if TYPE_CHECKING:
     from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 C = TypeVar("C", Connection[Any], AsyncConnection[Any])
-CLAIM, FINISH = statements(lambda name, number: f"%({name})s")
+SQL = statements(lambda name, number: f"%({name})s")
 
 
 def run(
@@ -25,19 +25,13 @@ def run(
     """Do the work once for the call's key, and return its answer, now and on every retry."""
 
     def attempt(work: Callable[[Connection[Any]], Answer]) -> Answer:
-        with (
-            _connection(source) as connection,
-            connection.transaction(),
-            connection.cursor(row_factory=dict_row) as cursor,
-        ):
-            with refusals():
-                row: Any = cursor.execute(CLAIM, call.parameters()).fetchone()
-            answer = call.judge(row)
-            if answer is None:
-                answer = call.settle(work(connection))
-                with refusals(answer):
-                    cursor.execute(FINISH[answer.failed], call.result(row["key"], answer))
-            return answer
+        with _connection(source) as connection, connection.transaction():
+
+            def execute(name: str, parameters: dict[str, Any]) -> Any:
+                with connection.cursor(row_factory=dict_row) as cursor:
+                    return cursor.execute(SQL[name], parameters).fetchone()
+
+            return once(execute, call, lambda: work(connection))
 
     return run_to_an_answer(attempt, work)
 
@@ -51,16 +45,13 @@ async def run_async(
 
     async def attempt(work: Callable[[AsyncConnection[Any]], Awaitable[Answer]]) -> Answer:
         async with _async_connection(source) as connection, connection.transaction():
-            async with connection.cursor(row_factory=dict_row) as cursor:
-                with refusals():
-                    await cursor.execute(CLAIM, call.parameters())
-                    row: Any = await cursor.fetchone()
-                answer = call.judge(row)
-                if answer is None:
-                    answer = call.settle(await work(connection))
-                    with refusals(answer):
-                        await cursor.execute(FINISH[answer.failed], call.result(row["key"], answer))
-                return answer
+
+            async def execute(name: str, parameters: dict[str, Any]) -> Any:
+                async with connection.cursor(row_factory=dict_row) as cursor:
+                    await cursor.execute(SQL[name], parameters)
+                    return await cursor.fetchone()
+
+            return await once_async(execute, call, lambda: work(connection))
 
     return await run_to_an_answer_async(attempt, work)
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
+from sqlalchemy.exc import StatementError
 from sqlalchemy.orm import Session
 
-from .core import Abort, Answer, Call, refusals, run_to_an_answer, run_to_an_answer_async, statements
+from .core import Abort, Answer, Call, once, once_async, run_to_an_answer, run_to_an_answer_async, statements
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
-claim, finish = statements(lambda name, number: f":{name}")
-CLAIM, FINISH = text(claim), [text(statement) for statement in finish]
+SQL = {name: text(statement) for name, statement in statements(lambda name, number: f":{name}").items()}
 
 
 def run(sessions: Callable[[], Session], call: Call, work: Callable[[Session], Answer]) -> Answer:
@@ -27,20 +28,19 @@ def run(sessions: Callable[[], Session], call: Call, work: Callable[[Session], A
     def attempt(work: Callable[[Session], Answer]) -> Answer:
         with sessions() as session:
             _outermost(session)
-            try:
-                with refusals():
-                    row: Any = session.execute(CLAIM, call.parameters()).mappings().one()
-                answer = call.judge(row)
-                if answer is None:
-                    answer = call.settle(work(session))
-                    _usable(session, answer)
+
+            def execute(name: str, parameters: dict[str, Any]) -> Any:
+                with _hidden_parameters():
+                    return session.execute(SQL[name], parameters).mappings().one()
+
+            def flushed() -> Answer:
+                answer = work(session)
+                if _may_be_stored(session, answer):
                     session.flush()
-                    with refusals(answer):
-                        session.execute(FINISH[answer.failed], call.result(row["key"], answer))
-                session.commit()
-            except BaseException:
-                session.rollback()
-                raise
+                return answer
+
+            answer = once(execute, call, flushed)
+            session.commit()
             return answer
 
     return run_to_an_answer(attempt, work)
@@ -54,20 +54,19 @@ async def run_async(
     async def attempt(work: Callable[[AsyncSession], Awaitable[Answer]]) -> Answer:
         async with sessions() as session:
             _outermost(session)
-            try:
-                with refusals():
-                    row: Any = (await session.execute(CLAIM, call.parameters())).mappings().one()
-                answer = call.judge(row)
-                if answer is None:
-                    answer = call.settle(await work(session))
-                    _usable(session, answer)
+
+            async def execute(name: str, parameters: dict[str, Any]) -> Any:
+                with _hidden_parameters():
+                    return (await session.execute(SQL[name], parameters)).mappings().one()
+
+            async def flushed() -> Answer:
+                answer = await work(session)
+                if _may_be_stored(session, answer):
                     await session.flush()
-                    with refusals(answer):
-                        await session.execute(FINISH[answer.failed], call.result(row["key"], answer))
-                await session.commit()
-            except BaseException:
-                await session.rollback()
-                raise
+                return answer
+
+            answer = await once_async(execute, call, flushed)
+            await session.commit()
             return answer
 
     return await run_to_an_answer_async(attempt, work)
@@ -79,7 +78,18 @@ def _outermost(session: Session | AsyncSession) -> None:
         raise RuntimeError("the session is in a nested transaction")
 
 
-def _usable(session: Session | AsyncSession, answer: Answer) -> None:
+def _may_be_stored(session: Session | AsyncSession, answer: Answer) -> bool:
     # After a flush that failed, the session asks for a rollback.
     if answer.failed and not session.is_active:
         raise Abort(answer)
+    return answer.status < 500
+
+
+@contextmanager
+def _hidden_parameters() -> Iterator[None]:
+    """Around a statement of this library: the log is no place for requests and answers."""
+    try:
+        yield
+    except StatementError as error:
+        error.hide_parameters = True
+        raise

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import KW_ONLY, dataclass
 from datetime import timedelta
 from functools import wraps
 from inspect import iscoroutinefunction
 from typing import Any
 
-from anyio import CapacityLimiter, from_thread, to_thread
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -22,23 +22,7 @@ Work = Callable[[Any], Coroutine[Any, Any, Answer]]
 Run = Callable[[Call, Work], Awaitable[Answer]]
 
 
-def in_threads(run: Callable[[Call, Callable[[Any], Answer]], Answer], threads: int = 40) -> Run:
-    """Make a synchronous run(), over a Session or psycopg's Connection, one for Idempotent.
-
-    Claim, answer and commit run in threads of their own: in those of the
-    endpoints, they could keep each other out.
-    """
-    limiter = CapacityLimiter(threads)
-
-    async def run_in_thread(call: Call, work: Work) -> Answer:
-        def work_in_loop(transaction: Any) -> Answer:
-            return from_thread.run(work, transaction)
-
-        return await to_thread.run_sync(run, call, work_in_loop, limiter=limiter)
-
-    return run_in_thread
-
-
+@dataclass(eq=False)
 class Idempotent:
     """Has endpoints run once for each Idempotency-Key of a caller.
 
@@ -52,18 +36,11 @@ class Idempotent:
     exceptions with, HTTPException(404) say, is stored if under 500.
     """
 
-    def __init__(
-        self,
-        run: Run,
-        *,
-        caller: Callable[[Request], str | int | Awaitable[str | int]],
-        compare: Callable[[Request], Awaitable[Any]] | None = None,
-        ttl: timedelta | None = None,
-    ) -> None:
-        self.run = run
-        self.caller = caller
-        self.compare = compare
-        self.ttl = ttl
+    run: Run
+    _: KW_ONLY
+    caller: Callable[[Request], str | int | Awaitable[str | int]]
+    compare: Callable[[Request], Awaitable[Any]] | None = None
+    ttl: timedelta | None = None
 
     def __call__(self, operation: str) -> Callable[[Endpoint], Endpoint]:
         def decorate(endpoint: Endpoint) -> Endpoint:
@@ -71,25 +48,22 @@ class Idempotent:
             async def answer(request: Request) -> Response:
                 if request.method in SAFE_METHODS:
                     return await endpoint(request)
-                made: list[tuple[Answer, Response]] = []
 
                 async def work(transaction: Any) -> Answer:
                     request.state.transaction = transaction
                     try:
-                        made[:] = [_answer(await endpoint(request))]
+                        return _answer(await endpoint(request))
                     except Exception as error:
-                        made[:] = [_answer(await _handled(request, error))]
-                        raise Abort(made[0][0]) from error
+                        raise Abort(_answer(await _handled(request, error))) from error
                     finally:
                         del request.state.transaction
-                    return made[0][0]
 
                 try:
                     given = await self.run(await self._call(operation, request), work)
                 except Undone as undone:
                     given = undone.answer
-                if made and made[0][0] is given:
-                    return made[0][1]
+                if given.response is not None:
+                    return given.response  # type: ignore[no-any-return]
                 return Response(given.content, given.status, given.headers)
 
             return answer
@@ -128,7 +102,7 @@ async def _handled(request: Request, error: Exception) -> Response:
     raise error
 
 
-def _answer(response: Response) -> tuple[Answer, Response]:
+def _answer(response: Response) -> Answer:
     if not hasattr(response, "body"):
         raise TypeError("a streamed answer can't be stored")
-    return Answer(response.status_code, bytes(response.body), dict(response.headers)), response
+    return Answer(response.status_code, bytes(response.body), dict(response.headers), response=response)
