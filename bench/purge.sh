@@ -5,8 +5,8 @@
 # KEYS (1000000) keys of one scope are purged that fill a slot of the wheel alone,
 # and then as many that share it with another scope, so that they are deleted row
 # by row.  Prints time and WAL of each, what the table measures before, after, and
-# after VACUUM, and how long it takes for a purge that is cancelled to end, of
-# CANCELS (5) that are cancelled while they delete rows.
+# after VACUUM, and how long it takes for a purge that is canceled to end, of
+# CANCELS (5) that are canceled while they delete rows.
 #
 # Connects as psql does, as a superuser, in a database of its own that is dropped
 # in the end.
@@ -94,4 +94,4 @@ for ((i = 1; i <= cancels; i++)); do
 	wait
 done
 measure 'with another scope'
-printf 'a cancelled purge ended after %s\n' "$(paste -sd, "$scratch/cancels")"
+printf 'a canceled purge ended after %s\n' "$(paste -sd, "$scratch/cancels")"

@@ -105,7 +105,7 @@ for my $level (qw(remote_write on remote_apply))
 	like(answer("SELECT idempotency.issue('cart', '$level')", @level), qr/^[-0-9a-f]{36}$/, "$level: and the issued key");
 }
 
-# A replay waits without a limit, can be cancelled, and has no transaction id.
+# A replay waits without a limit, can be canceled, and has no transaction id.
 $standby{s1}->stop;
 owner_is_terminated('waits', 'on');
 my $waiter = $primary->background_psql('postgres', on_error_stop => 0);

@@ -183,7 +183,7 @@ is(waited(0), '0', 'an answer at once is no wait');
 one(q{SELECT idempotency.claim('held', 'ends', wait => '500 ms', lease => '1 minute')});
 is(waited(250), '1', 'a wait that runs out is counted with its time');
 $node->psql('postgres', q{SET statement_timeout = '500 ms'; SELECT idempotency.claim('held', 'ends', lease => '1 minute')});
-is(waited(250), '2', 'a wait that is cancelled is counted with its time');
+is(waited(250), '2', 'a wait that is canceled is counted with its time');
 $node->psql('postgres', q{SET lock_timeout = '100 ms'; SELECT idempotency.complete('held', 'ends', attempt => 1)});
 is(waited(100), '3', 'so is that of complete()');
 $waiter->query_until(qr/waiting/, q{

@@ -60,7 +60,7 @@ check 'the package holds the extension' diff <(rpm -qpl "$package" | grep '^/usr
 	echo /usr/pgsql-18/lib/idempotency.so
 	tar -tzf idempotency-*.tar.gz | sed -nE 's,^[^/]*/(src/)?(idempotency[^/]*\.(control|sql))$,/usr/pgsql-18/share/extension/\2,p' | sort
 )
-check 'the package has the licence and the pages' test "$(rpm -qpl "$package" | grep -cE '/(LICENSE|doc/reference\.md)$')" = 2
+check 'the package has the license and the pages' test "$(rpm -qpl "$package" | grep -cE '/(LICENSE|doc/reference\.md)$')" = 2
 check 'the package depends on the server' test "$(rpm -qpR "$package" | grep '^postgresql')" = postgresql18-server
 check 'the bitcode is in a package of its own' test "$(rpm -qpl "$bitcode" | grep -vc '^/usr/pgsql-18/lib/bitcode/idempotency')" = 0
 # These are added when packages are signed and published, follow the names of

@@ -86,7 +86,7 @@ model:	#: the model of the protocol
 	test/model/check.sh
 
 # Long; make storm DURATION=3600 SEED=1 CLIENTS=50 is longer, and the same again.
-storm:	#: randomised clients and faults; DURATION=600 SEED=1 CLIENTS=50 EDITION=portable
+storm:	#: randomized clients and faults; DURATION=600 SEED=1 CLIENTS=50 EDITION=portable
 	test/throwaway-server.sh -o .build/storm $(STORM_NEEDS) \
 		test/storm/run.sh $(DURATION:%=-d %) $(SEED:%=-s %) $(CLIENTS:%=-n %) $(EDITION:portable=-p)
 

@@ -75,7 +75,7 @@ def respond(connection, customer, message):
 
 
 def main():
-    # Who pays is not for the agent to say.
+    # The agent can't choose who pays.
     customer = os.environ["CUSTOMER"]
     with psycopg.connect(os.environ["DATABASE_URL"]) as connection:
         for line in sys.stdin:

@@ -4,7 +4,7 @@
  *	  Replays wait for synchronous standbys, as commits do.
  *
  * A commit becomes visible without the confirmation of the standbys if its
- * wait for them is cancelled or its backend ends.  A replay of its result
+ * wait for them is canceled or its backend ends.  A replay of its result
  * would promise what a failover can still lose:
  *
  *		A							standby				B

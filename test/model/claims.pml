@@ -440,7 +440,7 @@ inline store_write()
 
 /*
  * keylock_try; if the lock is taken: unlock the leaves, and keylock_wait.  The
- * wait may be cancelled, or end by its limit.
+ * wait may be canceled, or end by its limit.
  */
 inline lock_key()
 {
@@ -647,7 +647,7 @@ take:
 		fi;
 		if
 		:: goto answered
-		:: goto rolled_back									/* cancelled or killed */
+		:: goto rolled_back									/* canceled or killed */
 		fi
 	}
 

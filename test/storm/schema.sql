@@ -20,7 +20,7 @@ CREATE SEQUENCE turn;
 
 -- The name and the scope of a key's number.  Keys with the last digit 8 belong to a
 -- tenant that is purged and erased meanwhile, one in ten of them to a scope below;
--- keys with 9 belong to its neighbour, which uses the same names.
+-- keys with 9 belong to its neighbor, which uses the same names.
 CREATE FUNCTION name_of(key integer) RETURNS text IMMUTABLE LANGUAGE sql AS $$
     SELECT 'key-' || key - (key % 10 = 9 AND key < 1000000)::integer;
 $$;
