@@ -80,6 +80,9 @@ BEGIN
 	RAISE WARNING 'distribute % by % with %', table_name, distribution_column, colocate_with;
 	EXECUTE format('CREATE TRIGGER truncate_trigger AFTER TRUNCATE ON %s EXECUTE FUNCTION pg_catalog.citus_truncate_trigger()', table_name);
 END $$;
+CREATE FUNCTION pg_catalog.run_command_on_workers(command text, OUT nodename text, OUT nodeport integer, OUT success boolean, OUT result text) RETURNS SETOF record
+LANGUAGE sql AS $$ SELECT 'worker', 5432, true, '0' $$;
+CREATE FUNCTION pg_catalog.truncate_local_data_after_distributing_table(regclass) RETURNS void LANGUAGE sql AS $$ $$;
 SELECT idempotency.distribute('by_id');
 INSERT INTO pg_dist_partition VALUES ('idempotency.distributed_keys', 'h', 'tenant');
 ALTER TABLE idempotency.distributed_keys ALTER scope SET STATISTICS 10;
@@ -90,6 +93,43 @@ INSERT INTO pg_depend (classid, objid, objsubid, refclassid, refobjid, refobjsub
 SELECT 'pg_proc'::regclass, 'pg_catalog.citus_truncate_trigger'::regproc, 0, 'pg_extension'::regclass, 4711, 0, 'e';
 ALTER TABLE idempotency.distributed_keys ALTER scope SET STATISTICS 10;
 SELECT outcome FROM idempotency.claim('triggered', 'citus_guard/1', lease => '1 minute');
+-- Policies are a function from now on, which Citus makes on all nodes: it follows
+-- the changes by set_policy() and drop_policy(), also in a transaction that can't see
+-- what others have stored, and nobody but its owner may call it.
+SELECT idempotency.set_policy('citus_guard', ttl => '30 days -02:00', lease => '1 hour', cache_errors => '{23}');
+SELECT idempotency.set_policy('a quote '' and a backslash \', require_request => true);
+SELECT * FROM idempotency.distributed_policy();
+SET standard_conforming_strings = off;
+SET IntervalStyle = sql_standard;
+SELECT outcome FROM idempotency.claim('policy', 'citus_guard/1');
+SELECT lease_until - claimed_at < '1 hour 1 minute' AS leased, expires_at - claimed_at - '29 days 22:00' < '1 minute' AS remembered
+FROM idempotency.lookup('policy', 'citus_guard/1');
+RESET standard_conforming_strings;
+RESET IntervalStyle;
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SELECT count(*) FROM idempotency.policy;
+\! psql -XqAtc "SELECT idempotency.set_policy('other', wait => '0')" regress_idempotency_citus_guard
+SELECT idempotency.drop_policy('citus_guard');
+COMMIT;
+SELECT * FROM idempotency.distributed_policy();
+SELECT outcome FROM idempotency.claim('no policy', 'citus_guard/1');
+\echo :LAST_ERROR_SQLSTATE
+SELECT idempotency.drop_policy('a quote '' and a backslash \');
+SELECT idempotency.drop_policy('other');
+SELECT count(*) FROM idempotency.distributed_policy();
+CREATE ROLE regress_citus_guard_app;
+SELECT idempotency.grant_usage('regress_citus_guard_app');
+SET ROLE regress_citus_guard_app;
+SELECT idempotency.distributed_policy();
+SELECT outcome FROM idempotency.claim('app', 'citus_guard/1', lease => '1 minute');
+RESET ROLE;
+-- A function of somebody else does not count.
+ALTER FUNCTION idempotency.distributed_policy() OWNER TO regress_citus_guard_app;
+SELECT idempotency.set_policy('citus_guard', lease => '1 hour');
+SELECT count(*) FROM idempotency.distributed_policy();
+SELECT idempotency.drop_policy('citus_guard');
+ALTER FUNCTION idempotency.distributed_policy() OWNER TO CURRENT_USER;
+DELETE FROM idempotency.distributed_keys WHERE key <> 'triggered';
 -- A table that was restored from a dump, or made an ordinary table again.
 DELETE FROM pg_dist_partition WHERE logicalrelid = 'idempotency.distributed_keys'::regclass;
 ALTER TABLE idempotency.distributed_keys ALTER scope SET STATISTICS 10;
@@ -119,3 +159,4 @@ SELECT rows_deleted FROM idempotency.sweep();
 \c :tested
 SET client_min_messages = warning;
 DROP DATABASE regress_idempotency_citus_guard WITH (FORCE);
+DROP ROLE regress_citus_guard_app;

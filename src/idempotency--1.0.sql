@@ -807,7 +807,7 @@ LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 
 COMMENT ON FUNCTION idempotency.distribute(regclass, text) IS
-'store keys in one table, on Citus distributed like the given table; only while no keys are stored';
+'store keys in one table, on Citus distributed like the given table; those that are remembered are moved there';
 
 CREATE FUNCTION idempotency.undistribute()
 RETURNS void
@@ -816,7 +816,7 @@ LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 
 COMMENT ON FUNCTION idempotency.undistribute() IS
-'store keys in the tables of the extension again; only while no keys are stored';
+'store keys in the tables of the extension again; those that are remembered are moved there';
 
 CREATE FUNCTION idempotency.upgrade_store()
 RETURNS text[]

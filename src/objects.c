@@ -21,9 +21,10 @@
  * A change of the contents of some tables sends such a message too:
  * announce_change().
  *
- * Two tables may be created later: that of the distributed store, and Citus's
- * list of nodes.  No relcache has an entry of a table that does not exist, so
- * that backends react to the syscache message about their names.
+ * Some objects may be created later: the table and the function that
+ * distribute() creates, and Citus's list of nodes.  No relcache has an entry of a
+ * table that does not exist, so that backends react to the syscache message
+ * about their names.  Such a message also tells that the function was replaced.
  *
  * A backend sees the message no later than it next locks a relation, so OIDs
  * that were looked up before a lock was taken are looked up again after it.
@@ -82,8 +83,9 @@ static Objects known;
 static bool known_valid = false;
 static uint64 generation = 1;
 
-/* Hashes of the syscache messages about tables that are not members. */
-static uint32 distributed_name;
+/* Hashes of the syscache messages about objects that are not members. */
+static uint32 keys_name;
+static uint32 policy_name;
 static uint32 nodes_name;
 static uint32 schema_oid;
 
@@ -110,7 +112,8 @@ forget_objects(Datum arg, Oid relid)
 static void
 forget_names(Datum arg, CacheNumber cacheid, uint32 name)
 {
-	if (name == 0 || !known_valid || name == distributed_name || name == nodes_name)
+	if (name == 0 || !known_valid ||
+		(cacheid == PROCNAMEARGSNSP ? name == policy_name : name == keys_name || name == nodes_name))
 		forget();
 }
 
@@ -127,6 +130,7 @@ watch_objects(void)
 {
 	CacheRegisterRelcacheCallback(forget_objects, (Datum) 0);
 	CacheRegisterSyscacheCallback(RELNAMENSP, forget_names, (Datum) 0);
+	CacheRegisterSyscacheCallback(PROCNAMEARGSNSP, forget_names, (Datum) 0);
 	CacheRegisterSyscacheCallback(NAMESPACEOID, forget_schema, (Datum) 0);
 }
 
@@ -434,15 +438,15 @@ schema_is_safe(const Objects *found)
 }
 
 /*
- * The table of the distributed store is not a member.  It is found by its
- * name, and only accepted if the owner is right.  Statements address it by
- * name, so none is sent while the schema belongs to a role that could give
- * that name to another table.
+ * What distribute() makes is not a member.  It is found by its name, and only
+ * accepted if the owner is right.  Statements address the table by name, so
+ * none is sent while the schema belongs to a role that could give that name to
+ * another table.
  */
 static Oid
 find_distributed_keys(const Objects *found)
 {
-	Oid			relid = table_if_exists(found->schema, DISTRIBUTED_KEYS, &distributed_name);
+	Oid			relid = table_if_exists(found->schema, DISTRIBUTED_KEYS, &keys_name);
 	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
 	Form_pg_class relation;
 
@@ -462,6 +466,28 @@ find_distributed_keys(const Objects *found)
 						 quote_identifier(get_namespace_name(found->schema)),
 						 quote_identifier(GetUserNameFromId(found->owner, true)))));
 	return relid;
+}
+
+/* The function that returns the policies of a cluster; it must return rows of the table. */
+static Oid
+find_distributed_policy(const Objects *found)
+{
+	Datum		name = CStringGetDatum(DISTRIBUTED_POLICY);
+	Datum		no_arguments = PointerGetDatum(buildoidvector(NULL, 0));
+	Datum		schema = ObjectIdGetDatum(found->schema);
+	HeapTuple	tuple = SearchSysCache3(PROCNAMEARGSNSP, name, no_arguments, schema);
+	Form_pg_proc function;
+	Oid			oid = InvalidOid;
+
+	policy_name = GetSysCacheHashValue3(PROCNAMEARGSNSP, name, no_arguments, schema);
+	if (!HeapTupleIsValid(tuple))
+		return InvalidOid;
+	function = (Form_pg_proc) GETSTRUCT(tuple);
+	if (function->proowner == found->owner && function->proretset &&
+		function->prorettype == get_rel_type_id(found->policy))
+		oid = function->oid;
+	ReleaseSysCache(tuple);
+	return oid;
 }
 
 /* ----------------------------------------------------------------
@@ -562,6 +588,7 @@ objects(void)
 		found.keys_type = get_rel_type_id(found.keys);
 		found.claim_result_type = find_claim_result();
 		found.distributed_keys = find_distributed_keys(&found);
+		found.distributed_policy = find_distributed_policy(&found);
 		found.citus_nodes = table_if_exists(PG_CATALOG_NAMESPACE, "pg_dist_node", &nodes_name);
 		find_foreign_triggers(&found);
 

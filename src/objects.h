@@ -17,8 +17,12 @@
 #define LEAF_LONG		WHEEL_SLOTS
 #define LEAVES			(WHEEL_SLOTS + 1)
 
-/* The table of the distributed store, which distribute() creates. */
+/*
+ * What distribute() creates: the table of the distributed store, and, on Citus,
+ * the function that returns the policies of all nodes.
+ */
 #define DISTRIBUTED_KEYS	"distributed_keys"
+#define DISTRIBUTED_POLICY	"distributed_policy"
 
 typedef struct Objects
 {
@@ -32,6 +36,7 @@ typedef struct Objects
 	Oid			keys_type;		/* row type of keys */
 	Oid			claim_result_type;
 	Oid			distributed_keys;	/* InvalidOid: there is none */
+	Oid			distributed_policy; /* the same */
 	Oid			citus_nodes;	/* Citus's table of nodes; InvalidOid: none */
 
 	/* a table with a trigger that is not the extension's; InvalidOid: none */

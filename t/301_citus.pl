@@ -1,156 +1,29 @@
 # On Citus, with keys stored next to the rows that they protect, the coordinator
 # and the workers together keep the contract of one server.
 #
-# Needs servers with Citus and this extension: the coordinator at CITUS_PGPORT
-# of CITUS_PGHOST, two workers or more at CITUS_WORKER_PORTS.  Both libraries are
-# preloaded, prepared transactions are allowed, no password is needed.  The test
-# works in a database of its own.  Shards are moved in both of Citus's ways if
-# wal_level is logical; a worker is killed if it runs on this machine as this
-# user.
+# test/Citus.pm tells which servers it needs.  Shards are moved in both of Citus's
+# ways if wal_level is logical; a worker is killed if it runs on this machine as
+# this user.
 #
 # CITUS_KEYS=10000 is the long form.
 
 use strict;
 use warnings;
+use lib 'test';
+use Citus;
 use IPC::Run;
 use POSIX ();
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(sleep);
 
-plan skip_all => 'no server with Citus is given: set CITUS_PGHOST, CITUS_PGPORT and CITUS_WORKER_PORTS'
-  unless $ENV{CITUS_PGHOST} && $ENV{CITUS_PGPORT} && $ENV{CITUS_WORKER_PORTS};
-
 my $test = $$;
-my $host = $ENV{CITUS_PGHOST};
-my $coordinator = $ENV{CITUS_PGPORT};
-my @worker = split /[ ,]+/, $ENV{CITUS_WORKER_PORTS};
-my @node = ($coordinator, @worker);
-my $database = 'idempotency_test_citus';
 my $keys = $ENV{CITUS_KEYS} // 800;
-my $patience = $PostgreSQL::Test::Utils::timeout_default;
 my $directory = PostgreSQL::Test::Utils::tempdir();
 
-sub psql
-{
-	my ($port, $where) = @_;
-	return ('psql', '-XAtq', '-h', $host, '-p', $port, '-d', $where // $database, '-v', 'VERBOSITY=verbose', '-f', '-');
-}
-
-# The output of statements, and the error of the first that fails.
-sub try_sql
-{
-	my ($port, $sql, $where) = @_;
-	IPC::Run::run([ psql($port, $where), '-v', 'ON_ERROR_STOP=1' ], '<', \$sql, '>', \my $out, '2>', \my $error);
-	my $status = $?;
-	chomp $out;
-	return ($out, $status ? $error : '');
-}
-
-sub sql
-{
-	my ($out, $error) = try_sql(@_);
-	die "$_[1]\n$error" if $error;
-	return $out;
-}
-
-sub fails
-{
-	my ($port, $sql, $expected, $name) = @_;
-	my ($out, $error) = try_sql($port, $sql);
-	like($error, $expected, $name);
-}
-
-sub poll
-{
-	my ($port, $sql) = @_;
-	for (1 .. $patience * 20)
-	{
-		return if sql($port, $sql) eq 't';
-		sleep 0.05;
-	}
-	die "this does not come true: $sql";
-}
-
-# Wait until a query is true on any node, or another query on one node.
-sub poll_any
-{
-	my ($anywhere, $other) = @_;
-	for (1 .. $patience * 20)
-	{
-		return if grep { sql(@$_) eq 't' } (map { [ $_, $anywhere ] } @node), $other;
-		sleep 0.05;
-	}
-	die "this does not come true: $anywhere";
-}
-
-# A session that runs one statement after another.
-sub session
-{
-	my ($port) = @_;
-	my $session = { in => '', out => '', error => '' };
-	$session->{run} = IPC::Run::start([ psql($port) ],
-		'<', \$session->{in}, '>', \$session->{out}, '2>', \$session->{error}, IPC::Run::timeout($patience));
-	return $session;
-}
-
-sub say_to
-{
-	my ($session, $sql) = @_;
-	$session->{in} .= "$sql;\n\\echo answered\n";
-	$session->{run}->pump_nb;
-}
-
-# Its answer to the last statement: a result or an error.
-sub answer
-{
-	my ($session) = @_;
-	$session->{run}->pump until $session->{out} =~ s/^(.*?)\n?answered\n//s;
-	my $answer = $1 . $session->{error};
-	$session->{error} = '';
-	return $answer;
-}
-
-sub ask
-{
-	my ($session, $sql) = @_;
-	say_to($session, $sql);
-	return answer($session);
-}
-
-sub leave
-{
-	my ($session) = @_;
-	$session->{in} .= "\\q\n";
-	$session->{run}->finish;
-}
-
-sub drop_database
-{
-	# Citus' own connections hold each other's databases open for a moment.
-	for my $port (@node)
-	{
-		for (1 .. 20)
-		{
-			my ($out, $error) = try_sql($port, "DROP DATABASE IF EXISTS $database WITH (FORCE)", 'postgres');
-			last if !$error;
-			sleep 0.5;
-		}
-	}
-	try_sql($coordinator, 'DROP ROLE IF EXISTS idempotency_test_app', 'postgres');
-	try_sql($_, 'DROP ROLE IF EXISTS idempotency_test_app', 'postgres') for @worker;
-}
-
-drop_database();
-END { my $status = $?; drop_database() if defined $test && $test == $$ && @node; $? = $status }
-
-for my $port (@node)
-{
-	sql($port, "CREATE DATABASE $database", 'postgres');
-	sql($port, 'CREATE EXTENSION citus');
-}
-sql($coordinator, "SELECT citus_set_coordinator_host('$host', $coordinator)");
-sql($coordinator, "SELECT citus_add_node('$host', $_)") for @worker;
+make_databases('idempotency_test_citus');
+sql($coordinator, 'CREATE EXTENSION citus');
+add_workers();
 note(sql($coordinator, 'SELECT citus_version(), version()'));
 
 sql($coordinator, q{
@@ -200,9 +73,6 @@ SET idempotency.store = 'local';
 SELECT outcome FROM idempotency.claim('local', 'pay/ann', lease => '1 minute');
 SELECT idempotency.complete('local', 'pay/ann', attempt => 1)}),
 	"new\n", 'idempotency.store = local permits it');
-fails($coordinator, q{SELECT idempotency.distribute('payments')},
-	qr/ERROR:.*HINT: /s, 'live keys of the local store would be forgotten: distribute refuses');
-sql($coordinator, q{SET idempotency.store = 'local'; SELECT idempotency.forget('local', 'pay/ann')});
 
 # The store.
 sql($coordinator, q{SELECT idempotency.distribute('payments')});
@@ -222,7 +92,7 @@ my $effects = q{SELECT count(*) FROM payments WHERE key = '%s'};
 is(sql($coordinator, sprintf("BEGIN; $pay ROLLBACK; $effects", 'back', 'back')), "new|1\n\n0", 'what is rolled back leaves no effect');
 is(sql($worker[0], sprintf("BEGIN; $pay COMMIT; $effects", 'back', 'back')), "new|1\n\n1", 'and its key is free, on every node');
 my $again = q{SELECT outcome, response, resource_id, status_code FROM idempotency.claim('back', 'pay/ann', '{"amount": 10}')};
-is( join(' ', map { sql($_, $again) } @node),
+is( on_all_nodes($again),
 	join(' ', ('replay|{"paid": 10}|back|201') x @node),
 	'a duplicate replays on every node');
 is( sql($coordinator, q{SELECT outcome FROM idempotency.claim('back', 'pay/ann', '{"amount": 11}')}),
@@ -383,7 +253,6 @@ my $rows = "SELECT count(*) FROM $store WHERE key LIKE 'old %'";
 is(sql($worker[0], 'SELECT rows_deleted FROM idempotency.sweep()'), '0', 'a worker sweeps nothing');
 is(sql($coordinator, "SELECT rows_deleted >= 0 FROM idempotency.sweep(); $rows"), "t\n1", 'the coordinator sweeps what has expired on all nodes');
 is(sql($coordinator, q{SELECT idempotency.forget('old 7', 'pay/0')} . "; $rows"), "t\n0", 'a key is forgotten');
-fails($coordinator, 'SELECT idempotency.undistribute()', qr/ERROR:.*HINT: /s, 'undistribute refuses where there are keys');
 
 # Clients that send each of their keys until they have a reply.  They may get only
 # errors after which the manual tells them to send the request again.
@@ -495,20 +364,5 @@ SKIP:
 	});
 	is($kills, 3, 'killed: the worker was killed under the load');
 }
-
-# The table as restored from a dump, and distributed again.
-my $kept = q{SELECT idempotency.once('kept', 'mail/ann')};
-is(sql($worker[0], $kept), 't', 'a key is stored');
-sql($coordinator, "SELECT undistribute_table('$store')");
-fails($_, $kept, qr/ERROR:  55000:.*HINT: /s, 'claims are refused while Citus does not distribute the table') for @node;
-is(sql($coordinator, q{SELECT status FROM idempotency.lookup('kept', 'mail/ann')}), 'completed', 'what is stored can be read');
-sql($coordinator, "SELECT create_distributed_table('$store', 'tenant', colocate_with => 'payments')");
-is(sql($_, $kept), 'f', 'distributed again, it holds its keys') for @node;
-
-# And back.
-sql($coordinator, "TRUNCATE $store");
-sql($coordinator, 'SELECT idempotency.undistribute()');
-is(sql($coordinator, "SELECT to_regclass('$store') IS NULL"), 't', 'undistribute goes back where there are no keys');
-fails($coordinator, q{SELECT idempotency.claim('local', 'pay/ann')}, qr/ERROR:.*HINT: .*distribute/s, 'and the local store refuses again');
 
 done_testing();

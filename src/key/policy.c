@@ -18,17 +18,28 @@
  * is always a new one: no other kind of new snapshot can be taken in the
  * leader of a parallel plan, in which lookup() may run.
  *
+ * On Citus each node has a table of its own, and Citus tells the nodes of changes of
+ * objects, not of rows.  So the policies of a cluster are a function that
+ * returns them.  Whoever changes the table on the coordinator replaces the
+ * function: Citus does so on all nodes, in the same transaction, or refuses, as
+ * it refuses on a worker; and a node that is added gets the function, and with
+ * it the extension.  All nodes read the function and none its table.  It is a
+ * function, not a view, because one that is replaced is not locked against
+ * readers.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "access/table.h"
 #include "access/tableam.h"
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "compat.h"
 #include "error.h"
 #include "key/errorfilter.h"
+#include "executor/spi.h"
 #include "executor/tuptable.h"
 #include "guc.h"
 #include "key/keyname.h"
@@ -36,10 +47,12 @@
 #include "key/policy.h"
 #include "miscadmin.h"
 #include "interval.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -156,15 +169,30 @@ column_out_of_range(const StoredPolicy *policy)
 
 /* A row without a scope is ignored. */
 static void
-keep_policy(TupleTableSlot *slot, TupleDesc desc)
+keep_policy(TupleTableSlot *slot)
 {
-	StoredPolicy *policy = palloc(sizeof(StoredPolicy));
+	TupleDesc	desc = slot->tts_tupleDescriptor;
+	MemoryContext caller;
+	StoredPolicy *policy;
 	StoredPolicy *entry;
 	bool		found;
 
 	slot_getallattrs(slot);
 	if (slot->tts_isnull[POLICY_SCOPE])
 		return;
+	caller = MemoryContextSwitchTo(known_context);
+	if (known == NULL)
+	{
+		HASHCTL		control = {
+			.keysize = sizeof(uint64),
+			.entrysize = sizeof(StoredPolicy),
+			.hcxt = known_context
+		};
+
+		known = hash_create("idempotency policies", 16, &control,
+							HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	}
+	policy = palloc(sizeof(StoredPolicy));
 	for (int column = 0; column < POLICY_COLUMNS; column++)
 	{
 		Form_pg_attribute attribute = TupleDescAttr(desc, column);
@@ -186,6 +214,7 @@ keep_policy(TupleTableSlot *slot, TupleDesc desc)
 	entry = hash_search(known, &policy->scope_hash, HASH_ENTER, &found);
 	policy->next = found ? entry->next : NULL;
 	entry->next = policy;
+	MemoryContextSwitchTo(caller);
 }
 
 /* Open the table, and check its columns once it is locked. */
@@ -202,38 +231,63 @@ open_table(LOCKMODE mode)
 static void
 read_table(void)
 {
-	HASHCTL		control = {
-		.keysize = sizeof(uint64),
-		.entrysize = sizeof(StoredPolicy)
-	};
 	Relation	relation = open_table(AccessShareLock);
 	TupleTableSlot *slot = table_slot_create(relation, NULL);
 	Snapshot	snapshot = RegisterSnapshot(GetCatalogSnapshot(RelationGetRelid(relation)));
 	TableScanDesc scan = begin_table_scan(relation, snapshot);
-	MemoryContext caller;
 
+	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
+		keep_policy(slot);
+	table_endscan(scan);
+	UnregisterSnapshot(snapshot);
+	ExecDropSingleTupleTableSlot(slot);
+	table_close(relation, AccessShareLock);
+}
+
+/* The function, quoted and with its schema. */
+static char *
+name_of_function(void)
+{
+	return quote_qualified_identifier(get_namespace_name(objects()->schema), DISTRIBUTED_POLICY);
+}
+
+/* Call the function as its owner: nobody else may. */
+static void
+read_function(void)
+{
+	TupleTableSlot *slot;
+	Oid			caller;
+	int			security;
+
+	GetUserIdAndSecContext(&caller, &security);
+	SetUserIdAndSecContext(objects()->owner, security | SECURITY_RESTRICTED_OPERATION);
+	SPI_connect();
+	PushActiveSnapshot(GetCatalogSnapshot(objects()->policy));
+	if (SPI_execute(psprintf("SELECT * FROM %s()", name_of_function()), true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read %s", DISTRIBUTED_POLICY);
+	check_columns("policy", SPI_tuptable->tupdesc, column_types, POLICY_COLUMNS);
+	slot = MakeSingleTupleTableSlot(SPI_tuptable->tupdesc, &TTSOpsHeapTuple);
+	for (uint64 i = 0; i < SPI_processed; i++)
+		keep_policy(ExecStoreHeapTuple(SPI_tuptable->vals[i], slot, false));
+	ExecDropSingleTupleTableSlot(slot);
+	PopActiveSnapshot();
+	SPI_finish();
+	SetUserIdAndSecContext(caller, security);
+}
+
+static void
+read_policies(void)
+{
 	if (known_context == NULL)
 		known_context = AllocSetContextCreate(CacheMemoryContext,
 											  "idempotency policies",
 											  ALLOCSET_SMALL_SIZES);
 	known = NULL;
 	MemoryContextReset(known_context);
-	caller = MemoryContextSwitchTo(known_context);
-	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
-	{
-		if (known == NULL)
-		{
-			control.hcxt = known_context;
-			known = hash_create("idempotency policies", 16, &control,
-								HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-		}
-		keep_policy(slot, RelationGetDescr(relation));
-	}
-	MemoryContextSwitchTo(caller);
-	table_endscan(scan);
-	UnregisterSnapshot(snapshot);
-	ExecDropSingleTupleTableSlot(slot);
-	table_close(relation, AccessShareLock);
+	if (OidIsValid(objects()->distributed_policy))
+		read_function();
+	else
+		read_table();
 }
 
 static StoredPolicy *
@@ -321,7 +375,7 @@ policy_of_scope(Policy *policy, const text *scope)
 		/* A message that arrives meanwhile makes the next call read again. */
 		uint64		seen = objects_generation();
 
-		read_table();
+		read_policies();
 		known_generation = seen;
 	}
 
@@ -342,6 +396,46 @@ policy_of_scope(Policy *policy, const text *scope)
 }
 
 /*
+ * Changes of the table exclude each other, so that none misses in the function
+ * what another has stored and not yet committed.
+ */
+void
+publish_policies(void)
+{
+	char	   *query;
+
+	LockRelationOid(objects()->policy, ShareRowExclusiveLock);
+	query = psprintf("SELECT pg_catalog.format('CREATE OR REPLACE FUNCTION %%s() RETURNS SETOF %%s LANGUAGE sql STABLE AS %%L', %s, %s,"
+					 " pg_catalog.format('SELECT * FROM pg_catalog.jsonb_populate_recordset(NULL::%%s, %%L)', %s,"
+					 " COALESCE(pg_catalog.jsonb_agg(p ORDER BY p.scope), '[]'))) FROM %s AS p",
+					 quote_literal_cstr(name_of_function()),
+					 quote_literal_cstr(object_name(objects()->policy)),
+					 quote_literal_cstr(object_name(objects()->policy)),
+					 object_name(objects()->policy));
+	CommandCounterIncrement();
+	SPI_connect();
+	PushActiveSnapshot(GetLatestSnapshot());
+	if (SPI_execute(query, true, 1) != SPI_OK_SELECT || SPI_processed != 1)
+		elog(ERROR, "could not read the policies");
+	PopActiveSnapshot();
+	query = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+	if (SPI_execute(query, false, 0) != SPI_OK_UTILITY ||
+		SPI_execute(psprintf("REVOKE ALL ON FUNCTION %s() FROM PUBLIC", name_of_function()), false, 0) != SPI_OK_UTILITY)
+		elog(ERROR, "could not create %s", DISTRIBUTED_POLICY);
+	SPI_finish();
+}
+
+void
+unpublish_policies(void)
+{
+	SPI_connect();
+	if (OidIsValid(objects()->distributed_policy) &&
+		SPI_execute(psprintf("DROP FUNCTION %s()", name_of_function()), false, 0) != SPI_OK_UTILITY)
+		elog(ERROR, "could not drop %s", DISTRIBUTED_POLICY);
+	SPI_finish();
+}
+
+/*
  * Call an SQL function whose statement changes the table, with the caller's
  * arguments.  The statement fires triggers, so that there must be none but the
  * extension's.
@@ -349,7 +443,8 @@ policy_of_scope(Policy *policy, const text *scope)
 static Datum
 run_statement(const char *name, FunctionCallInfo caller)
 {
-	Relation	relation = open_table(RowExclusiveLock);
+	Relation	relation = open_table(OidIsValid(objects()->distributed_policy) ?
+									  ShareRowExclusiveLock : RowExclusiveLock);
 	FmgrInfo	function;
 	Datum		result;
 	Oid			role;
@@ -366,6 +461,8 @@ run_statement(const char *name, FunctionCallInfo caller)
 	result = FunctionCallInvoke(call);
 	SetUserIdAndSecContext(role, security);
 	table_close(relation, NoLock);
+	if (OidIsValid(objects()->distributed_policy))
+		publish_policies();
 	return result;
 }
 

@@ -33,4 +33,8 @@ typedef struct Policy
  */
 extern void policy_of_scope(Policy *policy, const text *scope);
 
+/* Have all nodes of a Citus cluster follow the table of this one, its coordinator. */
+extern void publish_policies(void);
+extern void unpublish_policies(void);
+
 #endif							/* IDEMPOTENCY_POLICY_H */

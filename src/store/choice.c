@@ -96,17 +96,12 @@ distributed_store_in_use(void)
 void
 check_claims_admitted(void)
 {
-	const Choice *choice = store_in_use();
-
-	if (!choice->refuses_claims)
+	if (!store_in_use()->refuses_claims)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("idempotency keys can't be stored on one node of a Citus cluster"),
 			 errdetail("The cluster has several nodes: each would accept the same key, and none could commit a key together with rows of another node."),
-			 choice->distributed ?
-			 errhint("Distribute the table \"idempotency.%s\" by create_distributed_table(), by its column tenant and colocated with the rows that the keys protect.",
-					 DISTRIBUTED_KEYS) :
 			 errhint("Call idempotency.distribute() with the table whose rows the keys protect. Set idempotency.store to \"local\" only if all work is done on this node and none of its rows are distributed.")));
 }
 

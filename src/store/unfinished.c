@@ -102,6 +102,12 @@ end_statement(QueryDesc *query)
 		watch_transaction();
 }
 
+bool
+unfinished_any(void)
+{
+	return unfinished != 0;
+}
+
 void
 watch_statements(void)
 {

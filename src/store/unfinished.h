@@ -17,5 +17,6 @@ extern void watch_statements(void);
  * COMMIT and PREPARE TRANSACTION raise IK500 while there are any.
  */
 extern void unfinished_change(int64 by);
+extern bool unfinished_any(void);
 
 #endif							/* IDEMPOTENCY_UNFINISHED_H */

@@ -5,13 +5,12 @@
  *
  * These run as the extension's owner, who then owns the table.
  *
- * From the commit of distribute() on, keys are stored in the new table.  The
- * keys of the local store would be lost, so it must have no live keys, and no
- * transaction that began before may store one there.  Each claim locks the
- * leaf that it writes to, so a lock on all leaves waits for transactions that
- * have written and blocks those that have not; these notice the change by the
- * message about the new table (choice.c).  In the same way, undistribute()
- * locks the table that it drops.
+ * From the commit of distribute() on, keys are stored in the new table, with
+ * those of the local store (carry.c).  No transaction that began before may store
+ * one there.  Each claim locks the leaf that it writes to, so a lock on all leaves
+ * waits for transactions that have written and blocks those that have not;
+ * these notice the change by the message about the new table (choice.c).  In
+ * the same way, undistribute() locks the table that it drops.
  *
  *-------------------------------------------------------------------------
  */
@@ -24,9 +23,8 @@
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "citus.h"
-#include "store/deferred.h"
-#include "compat.h"
-#include "store/distributed/distributed_table.h"
+#include "key/policy.h"
+#include "store/distributed/carry.h"
 #include "error.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -37,7 +35,6 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/ruleutils.h"
-#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
 PG_FUNCTION_INFO_V1(idempotency_distribute);
@@ -53,40 +50,14 @@ run_command(const char *command)
 		elog(ERROR, "could not run: %s", command);
 }
 
-/* Lock the tables of the local store, by their OIDs; returns whether they hold live keys. */
-static bool
-local_store_has_live_keys(void)
+/* By their OIDs. */
+static void
+lock_local_store(void)
 {
-	TimestampTz now;
-	StoreScan	scan;
-	IdempotencyKey key;
-	KeyRow		row;
-	TransactionId writer;
-	bool		found = false;
-
 	LockRelationOid(objects()->keys, ExclusiveLock);
 	for (int leaf = 0; leaf < LEAVES; leaf++)
 		LockRelationOid(objects()->leaf[leaf], ExclusiveLock);
-	now = GetCurrentTimestamp();
-	store_scan_begin(&scan, 0, LEAVES - 1, false);
-	while (!found && store_scan_next(&scan, &key, &row, &writer))
-		found = row.expires_at > now;
-	store_scan_end(&scan);
-	return found;
-}
-
-static bool
-distributed_store_has_live_keys(const char *table)
-{
-	char	   *query = psprintf("SELECT FROM %s WHERE expires_at OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp() LIMIT 1", table);
-	bool		found;
-
-	PushActiveSnapshot(GetLatestSnapshot());
-	if (SPI_execute(query, true, 1) != SPI_OK_SELECT)
-		elog(ERROR, "could not read %s", table);
-	found = SPI_processed > 0;
-	PopActiveSnapshot();
-	return found;
+	check_triggers();
 }
 
 static void
@@ -206,24 +177,27 @@ set_privileges(const char *name, Oid relid)
 							 quote_literal_cstr(name), objects_function("claim")));
 }
 
-/* Create the table; returns its name, with its schema. */
-static char *
-make_table(const char *tenant_type, bool one_tenant)
+static void
+make_table(const char *name, const char *tenant_type, bool one_tenant)
 {
-	char	   *name = quote_qualified_identifier(get_namespace_name(objects()->schema), DISTRIBUTED_KEYS);
-
 	run_command(create_table_command(name, tenant_type, one_tenant));
 	run_command(psprintf("CREATE INDEX " DISTRIBUTED_KEYS "_expires_at ON %s (expires_at)", name));
 	run_command(psprintf("COMMENT ON TABLE %s IS "
 						 "'every stored idempotency key, made by idempotency.distribute(); it does not belong to the extension'", name));
-	return name;
 }
 
+/*
+ * Have Citus distribute the table and the policies.  The function of the
+ * policies needs the extension, which Citus then makes on every node.
+ */
 static void
 distribute_table(const char *name, Oid business)
 {
+	publish_policies();
 	run_command(psprintf("SELECT pg_catalog.create_distributed_table(%s, 'tenant', colocate_with := %s)",
 						 quote_literal_cstr(name), quote_literal_cstr(object_name(business))));
+	run_command(psprintf("SELECT pg_catalog.truncate_local_data_after_distributing_table(%s)",
+						 quote_literal_cstr(name)));
 }
 
 /*
@@ -245,12 +219,33 @@ made_table(const char *name)
 }
 
 /*
+ * A table that is there already can only be distributed by Citus: after it
+ * came from a dump, or was made before the cluster.
+ */
+static void
+check_table_can_be_distributed(const CitusTable *business)
+{
+	CitusTable	citus;
+
+	if (!OidIsValid(objects()->distributed_keys))
+		return;
+	describe_citus_table(&citus, objects()->distributed_keys);
+	if (business->distribution_column == NULL || citus.known ||
+		distributed_table(AccessShareLock)->one_tenant)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_TABLE),
+				 errmsg("there is a distributed store of idempotency keys already"),
+				 errdetail("The table \"%s\" exists.", DISTRIBUTED_KEYS),
+				 errhint("Call idempotency.undistribute() first to make another one.")));
+}
+
+/*
  * distribute(business regclass, tenant_from text)
  *
  * Creates the table of the distributed store, on Citus colocated with the
- * business table.  Raises IK400 for a table with which it can't be colocated,
- * and OBJECT_IN_USE if keys are stored in the local store.  Waits for all
- * transactions that have claimed a key.
+ * business table, and carries all live keys over.  Raises IK400 for a table
+ * with which it can't be colocated, and OBJECT_IN_USE for keys that can't be
+ * carried.  Waits for all transactions that have claimed a key.
  */
 Datum
 idempotency_distribute(PG_FUNCTION_ARGS)
@@ -260,7 +255,6 @@ idempotency_distribute(PG_FUNCTION_ARGS)
 	bool		one_tenant;
 	char	   *tenant_type = "pg_catalog.text";
 	char	   *name;
-	IdempotencyKey deferred;
 
 	PreventCommandIfReadOnly("idempotency.distribute()");
 	if (PG_ARGISNULL(0))
@@ -269,13 +263,8 @@ idempotency_distribute(PG_FUNCTION_ARGS)
 				 errmsg("business must not be null"),
 				 errhint("Name the table whose rows the keys protect.")));
 	one_tenant = one_tenant_from_arg(fcinfo, 1);
-	if (OidIsValid(objects()->distributed_keys))
-		ereport(ERROR,
-				(errcode(ERRCODE_DUPLICATE_TABLE),
-				 errmsg("there is a distributed store of idempotency keys already"),
-				 errdetail("The table \"%s\" exists.", DISTRIBUTED_KEYS),
-				 errhint("Call idempotency.undistribute() first to make another one.")));
 	describe_citus_table(&citus, business);
+	check_table_can_be_distributed(&citus);
 	if (citus.distribution_column == NULL)
 		check_business_is_here(business, &citus);
 	else if (one_tenant)
@@ -285,18 +274,18 @@ idempotency_distribute(PG_FUNCTION_ARGS)
 				 errhint("Leave tenant_from out, and end scopes with the tenant.")));
 	else
 		tenant_type = type_of_distribution_column(business, citus.distribution_column);
+	check_carrying_is_possible();
 
 	SPI_connect();
-	if (local_store_has_live_keys() || deferred_any(&deferred))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_IN_USE),
-				 errmsg("idempotency keys are remembered in the local store"),
-				 errdetail("They would be forgotten, and their requests could run again."),
-				 errhint("Wait until they have expired while nothing is claimed, or purge() the scopes that may be forgotten.")));
-	name = make_table(tenant_type, one_tenant);
+	name = quote_qualified_identifier(get_namespace_name(objects()->schema), DISTRIBUTED_KEYS);
+	lock_local_store();
+	if (!OidIsValid(objects()->distributed_keys))
+		make_table(name, tenant_type, one_tenant);
+	run_command(psprintf("LOCK TABLE %s IN ACCESS EXCLUSIVE MODE", name));
+	set_privileges(name, made_table(name));
+	carry_to_distributed(distributed_table(RowExclusiveLock), citus.distribution_column != NULL);
 	if (citus.distribution_column != NULL)
 		distribute_table(name, business);
-	set_privileges(name, made_table(name));
 	SPI_finish();
 	PG_RETURN_VOID();
 }
@@ -309,9 +298,9 @@ idempotency_distribute(PG_FUNCTION_ARGS)
 /*
  * undistribute()
  *
- * Drops the table of the distributed store: keys are stored in the local one
- * again.  Raises OBJECT_IN_USE if the table has live keys.  Waits for all
- * transactions that have used it.
+ * Carries all live keys back to the local store, and drops the table of the
+ * distributed one.  Raises OBJECT_IN_USE for keys that can't be carried.
+ * Waits for all transactions that have used the table.
  */
 Datum
 idempotency_undistribute(PG_FUNCTION_ARGS)
@@ -320,15 +309,14 @@ idempotency_undistribute(PG_FUNCTION_ARGS)
 
 	PreventCommandIfReadOnly("idempotency.undistribute()");
 	check_table_exists();
+	check_carrying_is_possible();
 	name = object_name(objects()->distributed_keys);
 	SPI_connect();
 	run_command(psprintf("LOCK TABLE %s IN ACCESS EXCLUSIVE MODE", name));
-	if (distributed_store_has_live_keys(name))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_IN_USE),
-				 errmsg("idempotency keys are remembered in the distributed store"),
-				 errdetail("They would be forgotten, and their requests could run again."),
-				 errhint("Wait until they have expired while nothing is claimed, or purge() the scopes that may be forgotten.")));
+	lock_local_store();
+	/* Citus refuses this after a statement that has used several connections. */
+	unpublish_policies();
+	carry_to_local(distributed_table(RowExclusiveLock));
 	run_command(psprintf("DROP TABLE %s", name));
 	SPI_finish();
 	PG_RETURN_VOID();

@@ -183,34 +183,58 @@ distributed_table(LOCKMODE mode)
 	return &known;
 }
 
-Datum
-tenant_of_scope(const DistributedTable *table, const text *scope)
+/* What follows the last slash of the scope; NULL if nothing does. */
+static char *
+name_of_tenant(const text *scope)
 {
 	const char *bytes = VARDATA_ANY(scope);
 	int			end = VARSIZE_ANY_EXHDR(scope);
 	int			begin = end;
-	Datum		tenant;
-	char	   *name;
 
-	if (table->one_tenant)
-		return PointerGetDatum(cstring_to_text(""));
 	while (begin > 0 && bytes[begin - 1] != '/')
 		begin--;
-	if (begin == 0 || begin == end)
+	return begin == 0 || begin == end ? NULL : pnstrdup(bytes + begin, end - begin);
+}
+
+bool
+find_tenant(const DistributedTable *table, const text *scope, Datum *tenant)
+{
+	char	   *name = table->one_tenant ? "" : name_of_tenant(scope);
+
+	return name != NULL && read_value(table->tenant_type, name, tenant);
+}
+
+void
+append_tenant_of_scope(StringInfo sql, const DistributedTable *table)
+{
+	if (table->one_tenant)
+		appendStringInfoString(sql, "''");
+	else
+		appendStringInfo(sql, "pg_catalog.substring(scope, '[^/]*$')::%s",
+						 format_type_be_qualified(table->tenant_type));
+}
+
+Datum
+tenant_of_scope(const DistributedTable *table, const text *scope)
+{
+	char	   *name;
+	Datum		tenant;
+
+	if (find_tenant(table, scope, &tenant))
+		return tenant;
+	name = name_of_tenant(scope);
+	if (name == NULL)
 		ereport(ERROR,
 				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
 				 errmsg("scope \"%s\" names no tenant", scope_in_message(scope)),
 				 errdetail("Keys are stored with their tenant, which is what follows the last \"/\" of the scope."),
 				 errhint("Use a scope such as \"payments/42\".")));
-	name = pnstrdup(bytes + begin, end - begin);
-	if (!read_value(table->tenant_type, name, &tenant))
-		ereport(ERROR,
-				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
-				 errmsg("tenant \"%s\" of the scope is not of type %s",
-						name, format_type_be(table->tenant_type)),
-				 errdetail("Keys are stored with their tenant, which is what follows the last \"/\" of the scope."),
-				 errhint("End the scope with the value that the rows of the tenant are distributed by.")));
-	return tenant;
+	ereport(ERROR,
+			(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
+			 errmsg("tenant \"%s\" of the scope is not of type %s",
+					name, format_type_be(table->tenant_type)),
+			 errdetail("Keys are stored with their tenant, which is what follows the last \"/\" of the scope."),
+			 errhint("End the scope with the value that the rows of the tenant are distributed by.")));
 }
 
 /* ----------------------------------------------------------------
@@ -234,8 +258,18 @@ in_set(int number, ColumnSet set)
 
 	if (column->name == NULL)
 		return false;
-	return set == COLUMNS_ALL ||
-		(set == COLUMNS_CLAIM ? column->claimed : column->ended);
+	switch (set)
+	{
+		case COLUMNS_ALL:
+			return true;
+		case COLUMNS_KEYS:
+			return number < KEYS_COLUMNS;
+		case COLUMNS_CLAIM:
+			return column->claimed;
+		case COLUMNS_END:
+			return column->ended;
+	}
+	return false;
 }
 
 bool

@@ -51,6 +51,10 @@ extern const DistributedTable *distributed_table(LOCKMODE mode);
 /* The tenant of a scope. Raises IK400 if it names none. */
 extern Datum tenant_of_scope(const DistributedTable *table, const text *scope);
 
+/* The same, but returns false then; and an expression for the tenant of the column scope. */
+extern bool find_tenant(const DistributedTable *table, const text *scope, Datum *tenant);
+extern void append_tenant_of_scope(StringInfo sql, const DistributedTable *table);
+
 /* The types that a tenant may be of. */
 extern bool is_tenant_type(Oid type);
 
@@ -61,6 +65,7 @@ extern void parameter_types(const DistributedTable *table, Oid *types);
 typedef enum ColumnSet
 {
 	COLUMNS_ALL,
+	COLUMNS_KEYS,				/* those that keys has, too */
 	COLUMNS_CLAIM,				/* those that a new claim may have a value for */
 	COLUMNS_END					/* those that the end of a claim may change */
 } ColumnSet;
