@@ -61,16 +61,18 @@ UPDATE idempotency.wheel SET until = clock_timestamp() - interval '5 days 3 hour
 DO 'BEGIN PERFORM idempotency.sweep(); END';
 });
 
-# Keys of every kind: in keys_long and, with the odd tick, in the slots 0 to 6.
+# Keys of every kind: in keys_long and, each a tick after the other, in seven of
+# the slots.
 for my $database (@databases)
 {
 	one($old, <<'SQL', $database);
 DO $$
 DECLARE
 	ttl interval;
+	tick constant interval := '7 hours 13 minutes';
 	c idempotency.claim_result;
 BEGIN
-	FOREACH ttl IN ARRAY ARRAY['2 hours', '8 hours', '16 hours', '1 day', '33 hours', '40 hours', '2 days', '10 days', '1 year']::interval[] LOOP
+	FOREACH ttl IN ARRAY ARRAY[tick, 2 * tick, 3 * tick, '1 day', 4 * tick, 5 * tick, 6 * tick, 7 * tick, '10 days', '1 year'] LOOP
 		c := idempotency.claim('completed ' || ttl, 'shop', '{"amount": 1}', ttl => ttl);
 		PERFORM idempotency.complete('completed ' || ttl, 'shop', jsonb_build_object('ttl', ttl), 'id ' || ttl, 201);
 		c := idempotency.claim('leased ' || ttl, 'shop', '{"amount": 1}', ttl => ttl, lease => '1 hour');
@@ -100,12 +102,15 @@ SELECT idempotency.set_policy('strict/tenant', require_request => true, require_
 SQL
 }
 
-# Slot 7 is past, and due while the servers are upgraded.
-one($old, q{
-SELECT pg_sleep(0.02);
+# The slot without live keys is past, and due while the servers are upgraded.
+my $past = one($old, q{
+SELECT pg_sleep(0.02) \g /dev/null
+SELECT DISTINCT slot FROM idempotency.wheel EXCEPT SELECT slot FROM idempotency.keys WHERE expires_at > clock_timestamp()});
+like($past, qr/^\d$/, 'the old server has live keys in all slots but one');
+one($old, qq{
 INSERT INTO idempotency.keys (scope, key, status, attempt, expires_at, slot, hash)
-SELECT 'past', n::text, 'released', 1, now(), 7, idempotency.key_hash(n::text, 'past') FROM generate_series(1, 1000) AS n;
-UPDATE idempotency.wheel SET until = now() WHERE slot = 7;
+SELECT 'past', n::text, 'released', 1, now(), $past, idempotency.key_hash(n::text, 'past') FROM generate_series(1, 1000) AS n;
+UPDATE idempotency.wheel SET until = now() WHERE slot = $past;
 });
 
 is(one($old, 'SELECT count(DISTINCT slot) FROM idempotency.keys'), '9', 'the old server has keys in all of the wheel and beyond');
@@ -179,9 +184,9 @@ for my $database (@databases)
 }
 
 # The wheel continues: the slot that was past is emptied, and turned.
-is( one($new, q{
+is( one($new, qq{
 SELECT slots_cleared, rows_deleted FROM idempotency.sweep();
-SELECT until > clock_timestamp() FROM idempotency.wheel WHERE slot = 7;
+SELECT until > clock_timestamp() FROM idempotency.wheel WHERE slot = $past;
 SELECT string_agg(key, ', ') FROM idempotency.keys WHERE expires_at <= clock_timestamp() AND (scope = 'past' OR slot = -1);
 }), "1|1\nt\n", 'sweep() empties the slot that is past, and turns it');
 one($new, q{

@@ -128,6 +128,8 @@ is(join(' ', sort keys %{ $sizes->() }), ' 0 1 2 3 4 5 6 7', 'each slot is liste
 my $small = $sizes->()->{''};
 $node->safe_psql('postgres', q{SELECT count(idempotency.once('long ' || n, 'archive/1', ttl => '1 year')) FROM generate_series(1, 5000) AS n});
 isnt($sizes->()->{''}, $small, 'keys that live long make keys_long larger');
+is($node->safe_psql('postgres', q{BEGIN; SELECT FROM idempotency.holder('long 7', 'archive/1') \g /dev/null
+	SELECT sum(seq_tup_read) FROM pg_stat_xact_user_tables WHERE schemaname = 'idempotency' AND relname LIKE 'keys%'}), '0', 'holder finds one key among them by the index');
 like(answer('Which slots are full, and why does `keys_long` grow?', 'split_part'), qr/^archive\|5000\|t$/m, 'and their scope is listed');
 answer('Which slots are full, and why does `keys_long` grow?', 'ALTER SYSTEM');
 is($node->safe_psql('postgres', q{SELECT max(until) > now() + interval '20 days' FROM idempotency.wheel}), 't', 'a longer tick is in force');
