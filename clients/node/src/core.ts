@@ -114,16 +114,22 @@ export const problem = (status: number, detail?: string, retryAfter?: number): O
   text: JSON.stringify({ title: TITLES[status], status, detail }),
 });
 
-/** SQLSTATE and message of the driver's error, which an ORM wraps in its own. */
+/** SQLSTATE, '' if there is none, and message of the driver's error, which an ORM wraps in its own. */
 export function databaseError(error: any): { code: string; message: string } | undefined {
   if (error === null || typeof error !== 'object') return undefined;
-  for (const inner of [error.meta?.driverAdapterError, error.cause, error.driverError, error.original]) {
-    const found = databaseError(inner);
-    if (found) return found;
-  }
+  const wrapped = [error.meta?.driverAdapterError, error.cause, error.driverError, error.original]
+    .map(databaseError).find((inner) => inner !== undefined);
+  if (wrapped?.code) return wrapped;
   const code = error.originalCode ?? error.code;
-  return typeof code === 'string' ? { code, message: error.originalMessage ?? error.message } : undefined;
+  if (typeof code === 'string') return { code, message: error.originalMessage ?? error.message };
+  return wrapped ?? { code: '', message: String(error.message) };
 }
+
+/** With code and message only: what an ORM throws has the request and the answer in it, as parameters. */
+const faultOf = (error: unknown) => {
+  const { code, message } = databaseError(error) ?? { code: '', message: String(error) };
+  return new IdempotencyFault('the request was not carried out', { cause: Object.assign(new Error(message), { code }) });
+};
 
 // Of the extension's own errors, those that the client caused are answered.
 const refused = (claiming: boolean) => (error: unknown): never => {
@@ -131,7 +137,7 @@ const refused = (claiming: boolean) => (error: unknown): never => {
   const [, status] = /^(?:IK|PT)(400|409|412|413|422)$/.exec(code) ?? [];
   if (status) throw new Unstored(problem(Number(status), message, status === '409' ? 1 : undefined));
   if (claiming && NOT_JSONB.has(code)) throw new Unstored(problem(400, 'The body holds what JSON in PostgreSQL can\'t.'));
-  throw error;
+  throw faultOf(error);
 };
 
 const outgoing = ({ status, headers = {}, body }: Answer): Outgoing => {
@@ -222,7 +228,7 @@ export async function respond<Tx, Request>(
       const code = databaseError(error)?.code ?? '';
       if (AGAIN.has(code) && tries < 3) continue;
       // Not to be taken for an HTTP status, and its message not for the client.
-      if (/^(?:IK|PT)\d{3}$/.test(code)) throw new IdempotencyFault('the request was not carried out', { cause: error });
+      if (/^(?:IK|PT)\d{3}$/.test(code) && !(error instanceof IdempotencyFault)) throw faultOf(error);
       throw error;
     }
   }

@@ -1,5 +1,7 @@
 // Each adapter of a database: one effect, and none after a failure.
 
+import { inspect } from 'node:util';
+
 import { PrismaPg } from '@prisma/adapter-pg';
 import { drizzle } from 'drizzle-orm/node-postgres';
 import { sql } from 'drizzle-orm';
@@ -107,5 +109,15 @@ describe.each([
     const before = await paymentsOf(customer);
     await expect(send(incoming(), customer, async (run) => { await run('COMMIT'); })).rejects.toThrow(IdempotencyFault);
     expect(await paymentsOf(customer)).toBe(before);
+  });
+
+  test('tells neither the request nor the answer with a fault', async () => {
+    const fault = await send({ ...incoming(), body: { card: '4242' } }, customer, async (run) => {
+      await run('ROLLBACK');
+      return { status: 201, body: { card: '4242' } };
+    }).catch((error) => error);
+    expect(fault).toBeInstanceOf(IdempotencyFault);
+    expect(fault.cause).toMatchObject({ code: 'IK404' });
+    expect(inspect(fault, { depth: 10 })).not.toMatch('4242');
   });
 });

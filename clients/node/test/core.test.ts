@@ -182,7 +182,7 @@ describe('what a handler does', () => {
     await expect(send(payment(key, 5), async (tx) => {
       await tx.query('SELECT 1/0').catch(() => {});
       return { status: 201, body: {} };
-    })).rejects.toMatchObject({ code: '25P02' });
+    })).rejects.toMatchObject({ cause: { code: '25P02' } });
     expect((await send(payment(key, 5))).status).toBe(201);
   });
 
