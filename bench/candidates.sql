@@ -52,6 +52,30 @@ BEGIN
 END
 $$;
 
+-- The same in PL/pgSQL's cheapest idiom: an expression in place of PERFORM, which
+-- is a query.
+
+CREATE FUNCTION extension_if(key text, request jsonb, OUT status integer, OUT body jsonb)
+LANGUAGE plpgsql AS $$
+DECLARE
+	c idempotency.claim_result;
+BEGIN
+	c := idempotency.claim(key, 'payments', request);
+	IF NOT c.proceed THEN
+		status := c.status_code;
+		body := c.response;
+		RETURN;
+	END IF;
+
+	INSERT INTO payments (reference, account, amount)
+	VALUES (request->>'reference', (request->>'account')::integer, (request->>'amount')::numeric)
+	RETURNING answer(payments) INTO body;
+	status := 201;
+	IF idempotency.complete(key, 'payments', body, body->>'id', status) IS NULL THEN
+	END IF;
+END
+$$;
+
 -- What idempotency.execute() runs.
 
 CREATE FUNCTION pay(request jsonb) RETURNS jsonb

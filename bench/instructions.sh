@@ -14,7 +14,11 @@
 #
 # A slot of the wheel that holds keys is looked into by every claim of a new
 # one.  A new installation has one such slot; from the second day on there are
-# two: the candidates of the second day come again with a key in another slot.
+# two: the candidates of the second day come again when another slot holds as
+# many keys.
+#
+# The statements of a claim in three are compared with calls of functions that
+# have the same arguments and do nothing: they end at once.
 #
 # Full-page writes are off: this is the steady state between checkpoints.  The
 # numbers do not depend on the machine's load and hardly on its kind.
@@ -34,13 +38,29 @@ mkdir -p "$work"
 
 createdb instructions
 export PGDATABASE=instructions
+install_portable
+gcc -shared -fPIC -O2 -I"$("$PG_CONFIG" --includedir-server)" -x c - -o "$work/noop.so" <<'END'
+#include "postgres.h"
+#include "fmgr.h"
+PG_MODULE_MAGIC;
+PG_FUNCTION_INFO_V1(noop);
+Datum noop(PG_FUNCTION_ARGS) { PG_RETURN_NULL(); }
+END
 # Tables as they are after a while, with as many keys in each.
 sql -v answer='to_jsonb(payment)' -f - <<END
 CREATE EXTENSION idempotency;
 \i candidates.sql
+\i portable.sql
+CREATE FUNCTION noop_claim(key text, scope text DEFAULT '', request jsonb DEFAULT NULL, ttl interval DEFAULT NULL,
+	lease interval DEFAULT NULL, wait interval DEFAULT NULL, first_sent timestamptz DEFAULT NULL) RETURNS idempotency.claim_result
+LANGUAGE C AS '$work/noop', 'noop';
+CREATE FUNCTION noop_complete(key text, scope text DEFAULT '', response jsonb DEFAULT NULL, resource_id text DEFAULT NULL,
+	status_code integer DEFAULT NULL, attempt integer DEFAULT NULL, ttl interval DEFAULT NULL) RETURNS void
+LANGUAGE C AS '$work/noop', 'noop';
 \o /dev/null
 SELECT count(extension('fill-' || n, '{"reference": "fill", "account": 1, "amount": 1}')),
-	count(handwritten('fill-' || n, '{"reference": "fill", "account": 1, "amount": 1}'))
+	count(handwritten('fill-' || n, '{"reference": "fill", "account": 1, "amount": 1}')),
+	count(portable('fill-' || n, '{"reference": "fill", "account": 1, "amount": 1}'))
 FROM generate_series(1, $filled) AS n;
 VACUUM (FREEZE, ANALYZE);
 END
@@ -48,17 +68,17 @@ END
 slot=$(sql -c "SELECT DISTINCT tableoid::regclass FROM idempotency.keys")
 # Keys are UUIDs, numbered from 0, each used by one candidate only.
 sql -F ' ' -c "SELECT key, idempotency.key_hash(key, 'payments')
-	FROM generate_series(0, 18 * ($warm_up + $phase * $turns)) AS n, LATERAL (SELECT md5(n::text)::uuid::text AS key) AS k
+	FROM generate_series(0, 21 * ($warm_up + $phase * $turns)) AS n, LATERAL (SELECT md5(n::text)::uuid::text AS key) AS k
 	ORDER BY n" >"$work/keys"
 sql -c 'SELECT round(avg(pg_column_size(response))) FROM idempotency.keys' >"$RESULTS/response.tsv"
 pg_ctl -D "$PGHOST/data" -m fast -s -w stop
 
 # The script.  A label for each phase goes to the file "phases".
-SLOT=$slot perl -- - statements.sql "$work/keys" "$phase" "$warm_up" "$turns" "$work/phases" >"$work/script" <<'END'
+SLOT=$slot perl -- - statements.sql "$work/keys" "$phase" "$warm_up" "$turns" "$filled" "$work/phases" >"$work/script" <<'END'
 use strict;
 use warnings;
 
-my ($statements, $keys, $phase, $warm_up, $rounds, $phases) = @ARGV;
+my ($statements, $keys, $phase, $warm_up, $rounds, $filled, $phases) = @ARGV;
 my ($number, %last) = (0);
 
 sub lines { my ($name) = @_; open my $file, '<', $name or die "$name: $!"; return <$file> }
@@ -83,9 +103,13 @@ my @candidates = (
 	['bare insert by statements', '', $transaction->($insert)],
 	['bare insert in a function', '', $call->('bare')],
 	['extension in a function', 'bare insert in a function', $call->('extension')],
+	['extension in a function, IF', 'bare insert in a function', $call->('extension_if')],
 	['extension by execute', 'bare insert in a function', $call->('execute')],
 	['extension by statements', 'bare insert by statements', $transaction->(
 		$claim, $insert, sub { my ($key) = @_; "EXECUTE complete ('$key', " . $body->($key) . ", '4711')" })],
+	['no-ops by statements', 'bare insert by statements', $transaction->(
+		$call->('noop_claim'), $insert, sub { my ($key) = @_; "EXECUTE noop_complete ('$key', " . $body->($key) . ", '4711')" })],
+	['portable in a function', 'bare insert in a function', $call->('portable')],
 	['hand-written function', 'bare insert in a function', $call->('handwritten')],
 	['hand-written by statements', 'bare insert by statements', $transaction->(
 		$call->('insert_key'), $insert, sub { my ($key) = @_; "EXECUTE update_key ('$key', " . $body->($key) . ')' })],
@@ -94,6 +118,7 @@ my @candidates = (
 	['replay by claim', 'primary-key SELECT', $claim, 'extension in a function'],
 	['replay in a function', 'primary-key SELECT', $call->('extension'), 'extension in a function'],
 	['replay by execute', 'primary-key SELECT', $call->('execute'), 'extension by execute'],
+	['replay, portable', 'primary-key SELECT', $call->('portable'), 'portable in a function'],
 	['replay, hand-written function', 'primary-key SELECT', $call->('handwritten'), 'hand-written function'],
 	['once', '', sub { my ($key) = @_; "EXECUTE once ('$key')" }],
 );
@@ -162,7 +187,8 @@ for my $round (0 .. $rounds)
 	run_phase($n, @$_) for @candidates;
 	run_bulk($n, @$_) for @bulk;
 }
-print map { "$_\n" } "SET idempotency.default_ttl = '2 days'", "EXECUTE once ('another slot')", 'RESET idempotency.default_ttl';
+print map { "$_\n" } "SET idempotency.default_ttl = '2 days'",
+	"SELECT count(*) FROM generate_series(1, $filled) AS n WHERE idempotency.once('another slot ' || n)", 'RESET idempotency.default_ttl';
 for my $round (0 .. $rounds)
 {
 	run_phase($round == 0 ? $warm_up : $phase, $round == 0 ? ('filling', '', $_->[2]) : @$_) for @second_day;

@@ -59,6 +59,12 @@ stop_redis() {
 	done
 }
 
+# install_portable: the portable edition, in the schema "portable", as the extension
+# has its own.
+install_portable() {
+	sed 's/\bidempotency\b/portable/g' ../portable/idempotency.sql | sql -1 -f - >/dev/null
+}
+
 # create_candidates SCHEMA ANSWER
 create_candidates() {
 	[ "$1" = public ] || sql -c "CREATE SCHEMA $1"

@@ -6,6 +6,7 @@ PREPARE payment (text, integer, numeric) AS
 
 PREPARE bare (text, jsonb) AS SELECT status, body FROM bare($1, $2);
 PREPARE extension (text, jsonb) AS SELECT status, body FROM extension($1, $2);
+PREPARE extension_if (text, jsonb) AS SELECT status, body FROM extension_if($1, $2);
 PREPARE execute (text, jsonb) AS
 	SELECT status_code, response FROM idempotency.execute($1, 'payments', 'pay', $2);
 PREPARE handwritten (text, jsonb) AS SELECT status, body FROM handwritten($1, $2);
@@ -14,6 +15,12 @@ PREPARE claim (text, jsonb) AS
 	SELECT proceed, status_code, response FROM idempotency.claim($1, 'payments', $2);
 PREPARE complete (text, jsonb, text) AS
 	SELECT idempotency.complete($1, 'payments', $2, $3, 201);
+
+PREPARE noop_claim (text, jsonb) AS
+	SELECT proceed, status_code, response FROM noop_claim($1, 'payments', $2);
+PREPARE noop_complete (text, jsonb, text) AS
+	SELECT noop_complete($1, 'payments', $2, $3, 201);
+PREPARE portable (text, jsonb) AS SELECT status, body FROM portable($1, $2);
 
 PREPARE insert_key (text, jsonb) AS
 	INSERT INTO handwritten_keys (scope, key, request_hash)

@@ -67,14 +67,14 @@ is_signature(const char *command)
  * jsonb.
  */
 static Oid
-function_named(const char *command)
+function_named(text *command)
 {
 	Oid			argument_type = JSONBOID;
+	char	   *name = text_to_cstring(command);
 
-	if (is_signature(command))
-		return DatumGetObjectId(DirectFunctionCall1(regprocedurein, CStringGetDatum(command)));
-	return LookupFuncName(textToQualifiedNameList(cstring_to_text(command)),
-						  1, &argument_type, false);
+	if (is_signature(name))
+		return DatumGetObjectId(DirectFunctionCall1(regprocedurein, CStringGetDatum(name)));
+	return LookupFuncName(textToQualifiedNameList(command), 1, &argument_type, false);
 }
 
 /*
@@ -82,7 +82,7 @@ function_named(const char *command)
  * for one of another type, and INSUFFICIENT_PRIVILEGE as a call of it would.
  */
 static Oid
-command_function(const char *command)
+command_function(text *command)
 {
 	Oid			function = function_named(command);
 	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
@@ -108,7 +108,7 @@ command_function(const char *command)
 	ereport(ERROR,
 			(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
 			 errmsg("command \"%s\" is not a function of jsonb that returns jsonb",
-					key_in_message(cstring_to_text(command))),
+					key_in_message(command)),
 			 errhint("Name a function such as one created by CREATE FUNCTION pay(request jsonb) RETURNS jsonb.")));
 }
 
@@ -282,7 +282,7 @@ idempotency_execute(PG_FUNCTION_ARGS)
 	if (claim.outcome != OUTCOME_NEW && claim.outcome != OUTCOME_RECOVERED)
 		PG_RETURN_DATUM(claim_result_datum(&claim));
 
-	command.function = command_function(text_to_cstring(PG_GETARG_TEXT_PP(2)));
+	command.function = command_function(PG_GETARG_TEXT_PP(2));
 	command.request_isnull = PG_ARGISNULL(3);
 	command.request = PG_GETARG_DATUM(3);
 	complete_with_command(&claim, &store, &command, &completion);
