@@ -601,6 +601,7 @@ CREATE FUNCTION idempotency.unfinished_claims(
 	OUT claimed_at timestamptz,
 	OUT lease_until timestamptz,
 	OUT holder xid,
+	OUT replaced boolean,
 	OUT lock_high oid,
 	OUT lock_low oid
 ) RETURNS SETOF record
@@ -657,7 +658,7 @@ BEGIN ATOMIC
 			AND l.classid = claim.lock_high AND l.objid = claim.lock_low
 			AND l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database())
 	) AS waiting
-	ORDER BY claim.scope, claim.key, claim.holder IS NULL, claim.attempt DESC, claim.lease_until DESC;
+	ORDER BY claim.scope, claim.key, claim.holder IS NULL, claim.replaced, claim.attempt DESC;
 END;
 
 COMMENT ON FUNCTION idempotency.claims_in_flight(text, text) IS

@@ -40,28 +40,17 @@ enum
 	UNFINISHED_CLAIMED_AT,
 	UNFINISHED_LEASE_UNTIL,
 	UNFINISHED_HOLDER,
+	UNFINISHED_REPLACED,
 	UNFINISHED_LOCK_HIGH,
 	UNFINISHED_LOCK_LOW,
 	UNFINISHED_COLUMNS
 };
 
-/*
- * The top-level transaction of a row's writer.  A subtransaction that has
- * ended no longer holds a lock by which its session could be found.
- */
-static TransactionId
-whole_transaction(const KeyRow *row, TransactionId writer)
-{
-	if (row->own)
-		return GetTopTransactionIdIfAny();
-	return TransactionIdIsNormal(writer) ?
-		SubTransGetTopmostTransaction(writer) : InvalidTransactionId;
-}
-
 static void
-put_claim(ReturnSetInfo *result, const IdempotencyKey *key, const KeyRow *row,
-		  TransactionId holder)
+put_claim(const IdempotencyKey *key, const KeyRow *row, TransactionId holder,
+		  bool replaced, void *argument)
 {
+	ReturnSetInfo *result = argument;
 	Datum		values[UNFINISHED_COLUMNS];
 	bool		isnull[UNFINISHED_COLUMNS] = {0};
 	uint64		lock = key_lock_bits(&key->hash);
@@ -74,45 +63,10 @@ put_claim(ReturnSetInfo *result, const IdempotencyKey *key, const KeyRow *row,
 	isnull[UNFINISHED_LEASE_UNTIL] = row->lease_until == NO_TIME;
 	values[UNFINISHED_HOLDER] = TransactionIdGetDatum(holder);
 	isnull[UNFINISHED_HOLDER] = !TransactionIdIsValid(holder);
+	values[UNFINISHED_REPLACED] = BoolGetDatum(replaced);
 	values[UNFINISHED_LOCK_HIGH] = ObjectIdGetDatum((uint32) (lock >> 32));
 	values[UNFINISHED_LOCK_LOW] = ObjectIdGetDatum((uint32) lock);
 	tuplestore_putvalues(result->setResult, result->setDesc, values, isnull);
-}
-
-/* Add the deferred claims: all, or those of one key. */
-static void
-put_deferred_claims(ReturnSetInfo *result, const IdempotencyKey *of)
-{
-	IdempotencyKey key;
-	KeyRow		row;
-	int			position = 0;
-
-	while (deferred_next(&position, &key, &row))
-	{
-		CHECK_FOR_INTERRUPTS();
-		if (of == NULL || same_key(of, &key))
-			put_claim(result, &key, &row, row.claim_xid);
-	}
-}
-
-typedef struct Visit
-{
-	ReturnSetInfo *result;
-	const IdempotencyKey *of;	/* NULL: all keys */
-} Visit;
-
-/*
- * The same for a store that does not show uncommitted claims of other
- * transactions.
- */
-static void
-put_visited_claim(const IdempotencyKey *key, const KeyRow *row, void *argument)
-{
-	const Visit *visit = argument;
-
-	if (visit->of == NULL || same_key(visit->of, key))
-		put_claim(visit->result, key, row,
-				  row->own ? GetTopTransactionIdIfAny() : InvalidTransactionId);
 }
 
 /*
@@ -129,39 +83,19 @@ put_visited_claim(const IdempotencyKey *key, const KeyRow *row, void *argument)
 Datum
 idempotency_unfinished_claims(PG_FUNCTION_ARGS)
 {
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	TimestampTz now = GetCurrentTimestamp();
 	Store		store;
-	StoreScan	scan;
 	IdempotencyKey of;
-	Visit		visit = {.result = result};
-	IdempotencyKey key;
-	KeyRow		row;
-	TransactionId writer;
+	bool		one_key = !PG_ARGISNULL(0);
 
 	InitMaterializedSRF(fcinfo, 0);
-	if (!PG_ARGISNULL(0))
+	if (one_key)
 	{
 		make_key(&of, text_from_arg(fcinfo, 0), text_from_arg(fcinfo, 1));
 		check_known_key_length(&of);
-		visit.of = &of;
 	}
 	store_open(&store);
-	if (store_visit_unfinished(&store, now, put_visited_claim, &visit))
-		return (Datum) 0;
-	if (visit.of == NULL)
-		store_scan_begin(&scan, 0, LEAVES - 1, false);
-	else
-		store_scan_begin_key(&scan, visit.of);
-	while (store_scan_next(&scan, &key, &row, &writer))
-	{
-		if (row.status != KEY_IN_PROGRESS && !row.own && !scan.uncommitted)
-			continue;
-		writer = whole_transaction(&row, writer);
-		if (row.expires_at > now || TransactionIdIsValid(writer))
-			put_claim(result, &key, &row, writer);
-	}
-	store_scan_end(&scan);
-	put_deferred_claims(result, visit.of);
+	store_visit_unfinished(&store, one_key ? &of : NULL, GetCurrentTimestamp(),
+						   put_claim, fcinfo->resultinfo);
+	store_close(&store);
 	return (Datum) 0;
 }

@@ -29,7 +29,6 @@
 #include "error.h"
 #include "interval.h"
 #include "miscadmin.h"
-#include "store/deferred.h"
 #include "store/hold.h"
 #include "utils/builtins.h"
 
@@ -111,52 +110,6 @@ idempotency_forget(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(forgotten);
 }
 
-/* Whether a scope is the given one or is below it. */
-static bool
-scope_covers(const text *above, const text *scope)
-{
-	Size		length = VARSIZE_ANY_EXHDR(above);
-	Size		scope_length = VARSIZE_ANY_EXHDR(scope);
-
-	return scope_length >= length &&
-		memcmp(VARDATA_ANY(scope), VARDATA_ANY(above), length) == 0 &&
-		(scope_length == length || VARDATA_ANY(scope)[length] == '/');
-}
-
-/*
- * Work on each key of the scope, and of those below it, that is in the local
- * store, and count those for which the work returns true.  A key that is
- * claimed meanwhile may be missed; a key whose row moves or changes is not,
- * but may be met twice.
- */
-static int64
-work_on_scope(const text *scope, bool (*work) (const IdempotencyKey *key, Store *store))
-{
-	int64		count = 0;
-	StoreScan	scan;
-	Store		store;
-	IdempotencyKey key;
-	KeyRow		row;
-	TransactionId writer;
-
-	store_open_local(&store);
-	store_scan_begin(&scan, 0, LEAVES - 1, true);
-	while (store_scan_next(&scan, &key, &row, &writer))
-	{
-		MemoryContext caller;
-
-		if (!scope_covers(scope, key.scope))
-			continue;
-		caller = MemoryContextSwitchTo(scan.per_row);
-		if (work(&key, &store))
-			count++;
-		MemoryContextSwitchTo(caller);
-	}
-	store_scan_end(&scan);
-	store_close(&store);
-	return count;
-}
-
 static text *
 scope_from_arg(FunctionCallInfo fcinfo, const char *what)
 {
@@ -180,27 +133,6 @@ purge_key(const IdempotencyKey *key, Store *store)
 	return forget_held_key(&held);
 }
 
-/* Forget the scope's deferred claims; returns how many there were. */
-static int64
-purge_deferred(const text *scope)
-{
-	int64		count = 0;
-	Store		store;
-	IdempotencyKey key;
-	KeyRow		row;
-	int			position = 0;
-
-	store_open_local(&store);
-	while (deferred_next(&position, &key, &row))
-	{
-		CHECK_FOR_INTERRUPTS();
-		if (scope_covers(scope, key.scope) && purge_key(&key, &store))
-			count++;
-	}
-	store_close(&store);
-	return count;
-}
-
 /*
  * purge(scope text) returns bigint
  *
@@ -217,8 +149,8 @@ idempotency_purge(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("idempotency.purge()");
 	scope = scope_from_arg(fcinfo, "purge");
 	store_open(&store);
-	if (!store_purge(&store, scope, &purged))
-		purged = purge_deferred(scope) + work_on_scope(scope, purge_key);
+	purged = store_purge(&store, scope, purge_key);
+	store_close(&store);
 	PG_RETURN_INT64(purged);
 }
 
@@ -327,8 +259,8 @@ idempotency_erase_scope(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("idempotency.erase_scope()");
 	scope = scope_from_arg(fcinfo, "erase");
 	store_open(&store);
-	if (!store_erase_scope(&store, scope, &erased))
-		erased = work_on_scope(scope, erase_result);
+	erased = store_erase_scope(&store, scope, erase_result);
+	store_close(&store);
 	PG_RETURN_INT64(erased);
 }
 

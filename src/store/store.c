@@ -1,7 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * store.c
- *	  Opening the store that is in use.
+ *	  What concerns both stores: which one a call opens, and expiry.
+ *
+ * A round of expiry works on both: after distribute() the wheel of the local
+ * store goes on turning.
  *
  *-------------------------------------------------------------------------
  */
@@ -13,14 +16,20 @@
 void
 store_open(Store *store)
 {
-	store_open_local(store);
-	if (distributed_store_in_use())
-		store->methods = &distributed_store;
+	store->methods = distributed_store_in_use() ? &distributed_store : &local_store;
+	leaves_init(&store->leaves);
 }
 
 void
-store_open_local(Store *store)
+store_begin_expiry(Expiry *expiry, int64 max_rows)
 {
-	store->methods = &local_store;
-	leaves_init(&store->leaves);
+	memset(expiry, 0, sizeof(*expiry));
+	expiry->rows_left = max_rows;
+	local_begin_expiry(&expiry->local, max_rows);
+}
+
+bool
+store_expire(Expiry *expiry)
+{
+	return local_store.expire(expiry) || distributed_store.expire(expiry);
 }

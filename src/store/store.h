@@ -20,14 +20,11 @@
 #ifndef IDEMPOTENCY_STORE_H
 #define IDEMPOTENCY_STORE_H
 
-#include "executor/tuptable.h"
-#include "storage/block.h"
 #include "store/keylock.h"
 #include "store/keyrow.h"
+#include "store/local/expire.h"
 #include "store/local/leaf.h"
 #include "store/unfinished.h"
-#include "utils/relcache.h"
-#include "utils/snapshot.h"
 
 /*
  * What there is under a key.
@@ -74,8 +71,29 @@ keyrow_count_unfinished(KeyRow *row, bool unfinished)
 	row->unfinished = unfinished;
 }
 
-/* Called for each row that is read; the row is valid until the next call. */
-typedef void (*VisitRow) (const IdempotencyKey *key, const KeyRow *row, void *argument);
+/* Work on a key; returns whether it counts. */
+typedef bool (*WorkOnKey) (const IdempotencyKey *key, Store *store);
+
+/*
+ * Called for each version of a claim's row that is read; key and row are valid
+ * until the next call.  holder is the transaction in progress that works on the
+ * claim, if any, and replaced tells whether it has replaced or removed this
+ * version.
+ */
+typedef void (*VisitClaim) (const IdempotencyKey *key, const KeyRow *row,
+							TransactionId holder, bool replaced, void *argument);
+
+/* A round of expiry, in both stores. */
+typedef struct Expiry
+{
+	int64		rows_left;		/* that may be deleted */
+	LocalExpiry local;
+	bool		distributed_done;	/* no more expired rows in it */
+
+	/* what has been done */
+	int			slots_cleared;
+	int64		rows_deleted;
+} Expiry;
 
 typedef struct StoreMethods
 {
@@ -95,9 +113,12 @@ typedef struct StoreMethods
 	WriteResult (*write) (Store *store, const IdempotencyKey *key, KeyRow *row,
 						  const WaitLimit *limit, StatsEntry *stats);
 	void		(*delete) (Store *store, const IdempotencyKey *key, KeyRow *row);
-	int64		(*purge) (const text *scope);	/* or NULL, as the next two */
-	int64		(*erase_scope) (const text *scope);
-	void		(*unfinished) (TimestampTz now, VisitRow visit, void *argument);
+	int64		(*purge) (Store *store, const text *scope, WorkOnKey forget);
+	int64		(*erase_scope) (Store *store, const text *scope, WorkOnKey erase);
+	void		(*visit_unfinished) (Store *store, const IdempotencyKey *of, TimestampTz now,
+									 VisitClaim visit, void *argument);
+	bool		(*find_unfinished) (Store *store, IdempotencyKey *key);
+	bool		(*expire) (Expiry *expiry);
 } StoreMethods;
 
 extern const StoreMethods local_store;
@@ -108,9 +129,6 @@ extern const StoreMethods distributed_store;
  * memory context, which must live until store_close().
  */
 extern void store_open(Store *store);
-
-/* Open the local store, whichever is in use. */
-extern void store_open_local(Store *store);
 
 /*
  * Whether a claim has to write before it reads: it begins with the write that
@@ -255,128 +273,54 @@ store_delete(Store *store, const IdempotencyKey *key, KeyRow *row)
 }
 
 /*
- * Forget all keys of the scope and of those below it, and count those that
- * were live, if the store can do that at once; false if the caller must do it
- * key by key.
+ * Forget all keys of the scope and of those below it, and count those that were
+ * there.  A store that works on them one by one leaves each to the caller.
  */
-static inline bool
-store_purge(const Store *store, const text *scope, int64 *purged)
+static inline int64
+store_purge(Store *store, const text *scope, WorkOnKey forget)
 {
-	if (store->methods->purge == NULL)
-		return false;
-	*purged = store->methods->purge(scope);
-	return true;
+	return store->methods->purge(store, scope, forget);
 }
 
 /* The same, but erase those that have a result. */
-static inline bool
-store_erase_scope(const Store *store, const text *scope, int64 *erased)
+static inline int64
+store_erase_scope(Store *store, const text *scope, WorkOnKey erase)
 {
-	if (store->methods->erase_scope == NULL)
-		return false;
-	*erased = store->methods->erase_scope(scope);
-	return true;
+	return store->methods->erase_scope(store, scope, erase);
 }
 
 /*
- * Visit the claims that are unfinished and live, and that are committed or the
- * current transaction's own, if the store can only be read by a query; false
- * if the caller reads it with a StoreScan.
+ * Visit the claims that are in progress, of one key or of all if that is NULL:
+ * those that are committed and live, and those of transactions in progress, with
+ * a result or without.  The distributed store does not know the uncommitted
+ * claims of other transactions.
  */
-static inline bool
-store_visit_unfinished(const Store *store, TimestampTz now, VisitRow visit, void *argument)
+static inline void
+store_visit_unfinished(Store *store, const IdempotencyKey *of, TimestampTz now,
+					   VisitClaim visit, void *argument)
 {
-	if (store->methods->unfinished == NULL)
-		return false;
-	store->methods->unfinished(now, visit, argument);
-	return true;
+	store->methods->visit_unfinished(store, of, now, visit, argument);
 }
 
 /*
- * A walk through part of a leaf that deletes expired rows.  Set pages_left to
- * the number of pages to read; the walk begins at a random page.  It can be
- * paused and resumed in another transaction.
+ * The key of a claim that must end before the current transaction commits, in
+ * the current memory context.  Returns false if none is known: not all rows are
+ * read.
  */
-typedef struct LongWalk
+static inline bool
+store_find_unfinished(Store *store, IdempotencyKey *key)
 {
-	int			leaf;
-	bool		begun;
-	BlockNumber next;
-	BlockNumber pages_left;		/* zero: the walk is over */
+	return store->methods->find_unfinished(store, key);
+}
 
-	/* Between resume and pause. */
-	Relation	heap;
-	struct TableScanDescData *scan;
-	TupleTableSlot *tts;
-	BlockNumber end;
-	bool		deleted;
-} LongWalk;
+/* Begin a round of expiry that deletes no more than the given number of rows. */
+extern void store_begin_expiry(Expiry *expiry, int64 max_rows);
 
 /*
- * Resume the walk, for a bounded number of pages.  Returns false if it is
- * over, or if the table is locked against writing; it never waits.
+ * Do the next bounded piece of the round, in the current transaction: empty a
+ * slot, or delete some rows.  Never waits.  Returns false if the round is over.
+ * The caller needs an active snapshot.
  */
-extern bool store_walk_resume(LongWalk *walk);
-
-/*
- * The key of the next expired row that the current transaction has not written
- * itself.  Returns false if it is time for a pause.
- */
-extern bool store_walk_next(LongWalk *walk, TimestampTz now, IdempotencyKey *key);
-
-/*
- * Delete that row.  The caller holds its key's lock.  Returns false, without
- * waiting, if a transaction has replaced or deleted the row since, or works on
- * it.
- */
-extern bool store_walk_delete(LongWalk *walk);
-
-/*
- * Pause the walk.  The table stays locked to the end of the transaction if
- * something was deleted, and is unlocked otherwise.  A page that was not read
- * to its end will be read again.
- */
-extern void store_walk_pause(LongWalk *walk);
-
-/*
- * A scan of some leaves for all rows, including expired ones, that are
- * committed or were written by the current transaction or another one in
- * progress.  A row that a transaction in progress has replaced is returned in
- * both versions.  Key and row are valid until the next row is fetched; writer
- * is the other transaction that works on the row, if any, and uncommitted
- * tells whether it has written this version.  Tables are read under
- * AccessShareLock.  The memory context per_row is reset when the next row is
- * fetched.
- *
- * With old_versions, the scan also returns versions that were replaced or
- * deleted after the oldest snapshot in use was taken, and no writer.  Each key
- * that was committed when the caller's snapshot was taken is returned at least
- * once, in some version, even if its row moves meanwhile.
- */
-typedef struct StoreScan
-{
-	const IdempotencyKey *key;	/* NULL: all keys */
-	int			leaf;
-	int			last_leaf;
-	bool		old_versions;
-	Relation	heap;
-	Relation	index;			/* of a scan for one key */
-	struct TableScanDescData *scan;
-	struct IndexScanDescData *index_scan;
-	SnapshotData snapshot;
-	TupleTableSlot *tts;
-	MemoryContext per_row;
-	bool		uncommitted;
-} StoreScan;
-
-extern void store_scan_begin(StoreScan *scan, int first_leaf, int last_leaf,
-							 bool old_versions);
-
-/* The same for the rows of one key in all leaves, by the index, without old versions. */
-extern void store_scan_begin_key(StoreScan *scan, const IdempotencyKey *key);
-
-extern bool store_scan_next(StoreScan *scan, IdempotencyKey *key, KeyRow *row,
-							TransactionId *writer);
-extern void store_scan_end(StoreScan *scan);
+extern bool store_expire(Expiry *expiry);
 
 #endif							/* IDEMPOTENCY_STORE_H */

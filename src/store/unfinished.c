@@ -47,7 +47,6 @@
 #include "key/policy.h"
 #include "nodes/parsenodes.h"
 #include "stats.h"
-#include "store/deferred.h"
 #include "store/store.h"
 #include "store/unfinished.h"
 #include "utils/builtins.h"
@@ -184,64 +183,25 @@ unfinished_change(int64 by)
 	unfinished += by;
 }
 
-/* Keep the first unfinished claim of the current transaction that is found. */
-static void
-keep_claim(const IdempotencyKey *key, const KeyRow *row, void *kept)
-{
-	IdempotencyKey *first = kept;
-
-	if (first->name != NULL || !row->unfinished)
-		return;
-	first->scope = DatumGetTextPCopy(PointerGetDatum(key->scope));
-	first->name = DatumGetTextPCopy(PointerGetDatum(key->name));
-}
-
-/*
- * Find an unfinished claim by reading the stored rows; name is NULL if there
- * is none.
- */
-static void
-find_unfinished(IdempotencyKey *found)
-{
-	MemoryContext context = CurrentMemoryContext;
-	Store		store;
-	StoreScan	scan;
-	IdempotencyKey key;
-	KeyRow		row;
-	TransactionId writer;
-
-	found->name = NULL;
-	PushActiveSnapshot(GetTransactionSnapshot());
-	store_open(&store);
-	if (!store_visit_unfinished(&store, GetCurrentTimestamp(), keep_claim, found))
-	{
-		store_scan_begin(&scan, 0, LEAVES - 1, false);
-		while (found->name == NULL && store_scan_next(&scan, &key, &row, &writer))
-		{
-			MemoryContextSwitchTo(context);
-			keep_claim(&key, &row, found);
-		}
-		store_scan_end(&scan);
-	}
-	PopActiveSnapshot();
-}
-
 static void
 refuse_commit(void)
 {
 	IdempotencyKey key;
 	Policy		policy;
+	Store		store;
+	bool		known;
 
-	if (!deferred_any(&key))
-		find_unfinished(&key);
-	if (key.name != NULL)
-	{
-		policy_of_scope(&policy, key.scope);
-		stats_count(policy.stats, STATS_UNFINISHED);
-	}
+	PushActiveSnapshot(GetTransactionSnapshot());
+	store_open(&store);
+	known = store_find_unfinished(&store, &key);
+	PopActiveSnapshot();
+	if (!known)
+		key.scope = cstring_to_text("");
+	policy_of_scope(&policy, key.scope);
+	stats_count(policy.stats, STATS_UNFINISHED);
 	ereport(ERROR,
 			(errcode(idempotency_sqlstate(HTTP_INTERNAL)),
-			 key.name != NULL ?
+			 known ?
 			 errmsg("claim of idempotency key \"%s\" is unfinished", key_in_message(key.name)) :
 			 errmsg("a claim of an idempotency key is unfinished"),
 			 errdetail_plural("%lld claim of the transaction has neither a result nor a lease, so that the transaction can't be committed and its work is undone.",

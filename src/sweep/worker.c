@@ -50,7 +50,7 @@
 #include "storage/latch.h"
 #include "storage/proc.h"
 #include "stats.h"
-#include "sweep/sweep.h"
+#include "store/store.h"
 #include "tcop/tcopprot.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -427,7 +427,7 @@ time_is_up(TimestampTz began)
  * extension is installed.
  */
 static bool
-sweep_in_steps(Sweep *sweep)
+sweep_in_steps(Expiry *expiry)
 {
 	TimestampTz began = GetCurrentTimestamp();
 	bool		installed = true;
@@ -444,7 +444,7 @@ sweep_in_steps(Sweep *sweep)
 		if (installed)
 		{
 			pgstat_report_activity(STATE_RUNNING, "sweeping expired idempotency keys");
-			more = sweep_step(sweep);
+			more = store_expire(expiry);
 		}
 		PopActiveSnapshot();
 		CommitTransactionCommand();
@@ -461,24 +461,24 @@ sweep_in_steps(Sweep *sweep)
 static void
 sweep_here(void)
 {
-	Sweep		sweep;
+	Expiry		expiry;
 	bool		installed;
 
-	sweep_begin(&sweep, sweep_batch);
+	store_begin_expiry(&expiry, sweep_batch);
 	PG_TRY();
 	{
-		installed = sweep_in_steps(&sweep);
+		installed = sweep_in_steps(&expiry);
 	}
 	PG_CATCH();
 	{
 		MemoryContextSwitchTo(TopMemoryContext);
-		stats_count_sweep(sweep.slots_cleared, sweep.rows_deleted,
+		stats_count_sweep(expiry.slots_cleared, expiry.rows_deleted,
 						  CopyErrorData()->message);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
 	if (installed)
-		stats_count_sweep(sweep.slots_cleared, sweep.rows_deleted, NULL);
+		stats_count_sweep(expiry.slots_cleared, expiry.rows_deleted, NULL);
 }
 
 /* The log names the worker, and with it the database, below each error. */

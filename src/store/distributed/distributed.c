@@ -47,6 +47,7 @@
 #include "store/distributed/statement.h"
 #include "store/distributed/distributed_scan.h"
 #include "miscadmin.h"
+#include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 #define MAX_NAMES		512
@@ -293,17 +294,30 @@ distributed_delete(Store *store, const IdempotencyKey *key, KeyRow *row)
 }
 
 static int64
-purge(const text *scope)
+purge(Store *store, const text *scope, WorkOnKey forget)
 {
 	last_claim.known = false;
 	return distributed_purge(scope);
 }
 
 static int64
-erase_scope(const text *scope)
+erase_scope(Store *store, const text *scope, WorkOnKey erase)
 {
 	last_claim.known = false;
 	return distributed_erase_scope(scope);
+}
+
+/* Only the last claim is known without reading the table. */
+static bool
+find_unfinished(Store *store, IdempotencyKey *key)
+{
+	if (!last_claim.known || !is_own_version(&last_claim.row.version) ||
+		!last_claim.row.unfinished)
+		return false;
+	key->scope = cstring_to_text_with_len(last_claim.names, last_claim.scope_length);
+	key->name = cstring_to_text_with_len(last_claim.names + last_claim.scope_length,
+										 last_claim.name_length);
+	return true;
 }
 
 /* A row that counts as absent is inserted and deleted. */
@@ -339,5 +353,7 @@ const StoreMethods distributed_store = {
 	.delete = distributed_delete,
 	.purge = purge,
 	.erase_scope = erase_scope,
-	.unfinished = distributed_unfinished,
+	.visit_unfinished = distributed_visit_unfinished,
+	.find_unfinished = find_unfinished,
+	.expire = distributed_expire,
 };

@@ -31,6 +31,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "citus.h"
 #include "store/distributed/row_version.h"
@@ -44,6 +45,9 @@
 
 /* Rows that are read in one go. */
 #define FETCH_ROWS		1000
+
+/* Expired rows of each shard that are deleted in one step. */
+#define ROWS_OF_A_SHARD	2000
 
 /* ----------------------------------------------------------------
  *		All keys of a scope
@@ -138,7 +142,8 @@ distributed_erase_scope(const text *scope)
  */
 
 static void
-visit_tuple(HeapTuple tuple, TupleDesc desc, VisitRow visit, void *argument)
+visit_tuple(HeapTuple tuple, TupleDesc desc, const IdempotencyKey *of, VisitClaim visit,
+			void *argument)
 {
 	Datum		values[DISTRIBUTED_RESULTS];
 	bool		isnull[DISTRIBUTED_RESULTS];
@@ -150,11 +155,14 @@ visit_tuple(HeapTuple tuple, TupleDesc desc, VisitRow visit, void *argument)
 	key.scope = DatumGetTextPP(keyrow_required(values[KEYS_SCOPE], isnull[KEYS_SCOPE]));
 	key.name = DatumGetTextPP(keyrow_required(values[KEYS_KEY], isnull[KEYS_KEY]));
 	key.hash = *DatumGetUUIDP(keyrow_required(values[KEYS_HASH], isnull[KEYS_HASH]));
-	visit(&key, &row, argument);
+	if (of == NULL || same_key(of, &key))
+		visit(&key, &row, row.own ? GetTopTransactionIdIfAny() : InvalidTransactionId,
+			  false, argument);
 }
 
 void
-distributed_unfinished(TimestampTz now, VisitRow visit, void *argument)
+distributed_visit_unfinished(Store *store, const IdempotencyKey *of, TimestampTz now,
+							 VisitClaim visit, void *argument)
 {
 	const DistributedTable *table = distributed_table(AccessShareLock);
 	Oid			type = TIMESTAMPTZOID;
@@ -181,7 +189,8 @@ distributed_unfinished(TimestampTz now, VisitRow visit, void *argument)
 		for (uint64 i = 0; i < SPI_processed; i++)
 		{
 			CHECK_FOR_INTERRUPTS();
-			visit_tuple(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, visit, argument);
+			visit_tuple(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, of, visit,
+						argument);
 		}
 		SPI_freetuptable(SPI_tuptable);
 	}
@@ -242,8 +251,13 @@ delete_of_shards(const DistributedTable *table, const char *command, int64 *most
 	return deleted;
 }
 
-bool
-distributed_delete_expired(TimestampTz now, int64 most, int64 *deleted)
+/*
+ * Delete some rows that have expired, no more than the given number of each
+ * shard, and add to *deleted how many they were.  Rows on which a transaction
+ * works are skipped.  Returns whether there may be more.
+ */
+static bool
+delete_expired(TimestampTz now, int64 most, int64 *deleted)
 {
 	const DistributedTable *table = distributed_table(RowExclusiveLock);
 	pg_uuid_t	lowest;
@@ -278,4 +292,20 @@ distributed_delete_expired(TimestampTz now, int64 most, int64 *deleted)
 	SPI_finish();
 	*deleted += count;
 	return most_of_shard == most;
+}
+
+bool
+distributed_expire(Expiry *expiry)
+{
+	int64		deleted = 0;
+
+	if (expiry->rows_left == 0 || expiry->distributed_done ||
+		!OidIsValid(objects()->distributed_keys))
+		return false;
+	expiry->distributed_done = !delete_expired(GetCurrentTimestamp(),
+											   Min(expiry->rows_left, ROWS_OF_A_SHARD),
+											   &deleted);
+	expiry->rows_deleted += deleted;
+	expiry->rows_left -= Min(deleted, expiry->rows_left);
+	return !expiry->distributed_done;
 }

@@ -58,30 +58,12 @@
 #include "store/deferred.h"
 #include "store/local/first_use.h"
 #include "store/local/leaf.h"
+#include "store/local/place.h"
+#include "store/local/scan.h"
 #include "store/store.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
-
-#define PLACES	4096
-
-/*
- * The places of rows that this backend has written, by their keys' hashes.  If
- * keys share an entry, it is that of the key written last.  An entry is valid
- * in the top-level transaction xid, and all entries are for one generation of
- * the tables.
- */
-static struct
-{
-	uint64		generation;
-	struct
-	{
-		TransactionId xid;
-		uint32		hash;		/* bits of it that don't number the entry */
-		ItemPointerData tid;
-		int16		leaf;
-	}			entries[PLACES];
-}			places;
 
 /* ----------------------------------------------------------------
  *		Probing
@@ -225,22 +207,35 @@ local_probe(Store *store, const IdempotencyKey *key,
 		probe->found = deferred_row(key, &probe->row);
 }
 
-/* Remember where the current transaction has written the key's row. */
-static void
-remember_place(const IdempotencyKey *key, const KeyRow *row)
+/*
+ * Fetch the row that the current transaction has written to a place into the
+ * slot for reading.  Returns NULL if it is not there.
+ *
+ * The current transaction may have written the row in a subtransaction that was
+ * rolled back, have written the key again, or have emptied the table: then the
+ * row is not visible any more, another row may be in its place, or the messages
+ * about that have been accepted.
+ */
+static TupleTableSlot *
+fetch_place(Leaves *leaves, const Place *place)
 {
-	uint64		bits = key_lock_bits(&key->hash);
-	int			number = bits % PLACES;
+	uint64		generation = objects_generation();
+	TupleTableSlot *tts;
+	SnapshotData dirty;
 
-	if (places.generation != objects_generation())
-	{
-		memset(&places, 0, sizeof(places));
-		places.generation = objects_generation();
-	}
-	places.entries[number].xid = GetTopTransactionIdIfAny();
-	places.entries[number].hash = bits >> 32;
-	places.entries[number].tid = row->tid;
-	places.entries[number].leaf = row->leaf;
+	leaf_open(leaves, place->leaf);
+
+	/*
+	 * After ROLLBACK TO the leaf was not locked, and its page may have been
+	 * cut off before it was locked here.
+	 */
+	if (generation != objects_generation())
+		return NULL;
+	tts = leaf_read_tts(leaves, place->leaf);
+	InitDirtySnapshot(dirty);
+	return table_tuple_fetch_row_version(leaves->heap[place->leaf],
+										 unconstify(ItemPointerData *, &place->tid), &dirty, tts) ?
+		tts : NULL;
 }
 
 /*
@@ -248,22 +243,14 @@ remember_place(const IdempotencyKey *key, const KeyRow *row)
  * written it and its place is remembered.  Returns false if the row must be
  * looked up.
  *
- * No other transaction can have written the key since the current one did.
- * The current transaction may have written the row in a subtransaction that
- * was rolled back, have written the key again, or have emptied the table: then
- * the row is not visible any more, another row may be in its place, or the
- * messages about that have been accepted.
- *
- * Nor has anybody written the key of an open claim that is deferred.
+ * No other transaction can have written the key since the current one did.  Nor
+ * has anybody written the key of an open claim that is deferred.
  */
 static bool
 recall(Leaves *leaves, const IdempotencyKey *key, Probe *probe)
 {
-	uint64		bits = key_lock_bits(&key->hash);
-	int			number = bits % PLACES;
-	int			leaf = places.entries[number].leaf;
+	const Place *place;
 	TupleTableSlot *tts;
-	SnapshotData dirty;
 	bool		recalled = false;
 
 	if (deferred_row(key, &probe->row))
@@ -271,27 +258,16 @@ recall(Leaves *leaves, const IdempotencyKey *key, Probe *probe)
 		probe->writer = InvalidTransactionId;
 		return probe->found = true;
 	}
-	if (!TransactionIdIsValid(places.entries[number].xid) ||
-		!TransactionIdEquals(places.entries[number].xid, GetTopTransactionIdIfAny()) ||
-		places.entries[number].hash != bits >> 32 ||
-		places.generation != objects_generation())
+	place = place_of(key);
+	if (place == NULL)
 		return false;
-	leaf_open(leaves, leaf);
-
-	/*
-	 * After ROLLBACK TO the leaf was not locked, and its page may have been
-	 * cut off before it was locked here.
-	 */
-	if (places.generation != objects_generation())
+	tts = fetch_place(leaves, place);
+	if (tts == NULL)
 		return false;
-	tts = leaf_read_tts(leaves, leaf);
-	InitDirtySnapshot(dirty);
-	if (table_tuple_fetch_row_version(leaves->heap[leaf], &places.entries[number].tid,
-									  &dirty, tts) &&
-		keyrow_is_of(key, tts))
+	if (keyrow_is_of(key, tts))
 	{
 		keyrow_read(&probe->row, tts);
-		probe->row.leaf = leaf;
+		probe->row.leaf = place->leaf;
 		probe->found = recalled = probe->row.own;
 		probe->writer = InvalidTransactionId;
 	}
@@ -557,7 +533,7 @@ local_write(Store *store, const IdempotencyKey *key, KeyRow *row,
 	{
 		if (!before.stored)
 			deferred_end(key);
-		remember_place(key, row);
+		remember_place(key, row->leaf, &row->tid);
 	}
 	return written ? WRITE_DONE : WRITE_REFUSED;
 }
@@ -578,6 +554,34 @@ local_defer(Store *store, const IdempotencyKey *key, KeyRow *row)
 	row->own = true;
 	deferred_begin(key, row);
 	return true;
+}
+
+/*
+ * A deferred claim, or one of those whose places are remembered.  To read all
+ * rows would take seconds in a large database.
+ */
+static bool
+local_find_unfinished(Store *store, IdempotencyKey *key)
+{
+	Leaves	   *leaves = &store->leaves;
+	const Place *place;
+	int			position = 0;
+	bool		found = deferred_any(key);
+
+	while (!found && (place = next_place(&position)) != NULL)
+	{
+		TupleTableSlot *tts = fetch_place(leaves, place);
+		KeyRow		row;
+
+		if (tts == NULL)
+			continue;
+		keyrow_read(&row, tts);
+		found = row.own && row.unfinished;
+		if (found)
+			keyrow_key(key, tts);
+		ExecClearTuple(tts);
+	}
+	return found;
 }
 
 static void
@@ -604,4 +608,9 @@ const StoreMethods local_store = {
 	.defer = local_defer,
 	.write = local_write,
 	.delete = local_delete,
+	.purge = local_work_on_scope,
+	.erase_scope = local_work_on_scope,
+	.visit_unfinished = local_visit_unfinished,
+	.find_unfinished = local_find_unfinished,
+	.expire = local_expire,
 };

@@ -3,63 +3,75 @@
  * scan.c
  *	  Reading the stored keys from end to end.
  *
- * For operators, all rows of some leaves, with a dirty snapshot, so that the
- * claims of transactions in progress are included.  During such a scan a row
- * may move from a page that the scan has not reached to one that it has
- * passed.  A caller that must not miss the row also asks for old versions: the
- * version that was left behind can't be pruned, since the caller's snapshot
- * still sees it.
+ * All rows of all leaves, with a dirty snapshot, so that the claims of
+ * transactions in progress are included.  During such a scan a row may move from
+ * a page that the scan has not reached to one that it has passed.  A caller that
+ * must not miss the row also asks for old versions: the version that was left
+ * behind can't be pruned, since the caller's snapshot still sees it.
  *
- * For the sweeper, the expired rows of keys_long, and of a slot that is laid
- * too far ahead.  These tables have no index on expires_at: it would cost each
- * claim an index insertion, and completions would no longer be heap-only
- * updates.  So each round reads a bounded number of pages in search of expired
- * rows.  A round can't continue where the last one ended, which may have run
- * in another process; it begins at a random page.
- *
- * A row is deleted by its place, without looking its key up again.  This is
- * what may happen between reading the row and locking its key, and why nothing
- * is lost:
- *
- *		- Another transaction has replaced, moved or deleted the row, or is
- *		  about to, or a user has locked it.  The deletion neither follows the
- *		  row to its next version nor waits: it fails.
- *		- Another transaction has claimed the key again, in another leaf, since
- *		  the row counts as absent.  It still does, and may be deleted.
- *		- The row has been removed and another one is in its place.  This is
- *		  impossible: the walk keeps the page pinned while it uses the row, and
- *		  whatever reclaims space on the page, VACUUM included, waits until no
- *		  backend has it pinned.
- *
- * No version of a row ever changes, so a version that had expired when it was
- * read is still expired.  The key's lock protects claims: a claim that has
- * found the expired row is going to replace it, and the row must not disappear
- * meanwhile.  The hash is enough for the lock: scope and key are not read,
- * which may be of any size in a restored row.
+ * purge() and erase_scope() read the keys of their scope first, and then work on
+ * them in the order of their locks, as batches do: in another order, two of them
+ * could wait for each other, or for a batch.  The scan has ended by then, so that
+ * no leaf is kept from being emptied while the call waits for a key.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/subtrans.h"
 #include "access/table.h"
 #include "access/tableam.h"
-#include "common/pg_prng.h"
+#include "access/transam.h"
+#include "access/xact.h"
+#include "catalog/pg_operator_d.h"
+#include "catalog/pg_type.h"
 #include "compat.h"
 #include "executor/tuptable.h"
-#include "store/keyrow.h"
 #include "miscadmin.h"
-#include "storage/bufmgr.h"
-#include "storage/lmgr.h"
-#include "store/store.h"
+#include "objects.h"
+#include "storage/procarray.h"
+#include "store/deferred.h"
+#include "store/keyrow.h"
+#include "store/local/scan.h"
+#include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/resowner.h"
 #include "utils/snapmgr.h"
+#include "utils/tuplesort.h"
+#include "utils/typcache.h"
+#include "utils/uuid.h"
+
+/*
+ * A scan of all leaves for all rows, including expired ones, that are committed
+ * or were written by the current transaction or another one in progress.  A row
+ * that a transaction in progress has replaced is returned in both versions.
+ * Tables are read under AccessShareLock.
+ *
+ * With old_versions, the scan also returns versions that were replaced or
+ * deleted after the oldest snapshot in use was taken, and no writer.  Each key
+ * that was committed when the caller's snapshot was taken is returned at least
+ * once, in some version, even if its row moves meanwhile.
+ */
+typedef struct LeafScan
+{
+	const IdempotencyKey *key;	/* NULL: all keys */
+	int			leaf;
+	bool		old_versions;
+	Relation	heap;
+	Relation	index;			/* of a scan for one key */
+	TableScanDesc scan;
+	IndexScanDesc index_scan;
+	SnapshotData snapshot;
+	TupleTableSlot *tts;
+	MemoryContext per_row;		/* reset when the next row is fetched */
+	bool		uncommitted;	/* the writer has written this version */
+} LeafScan;
 
 static void
-scan_leaf(StoreScan *scan)
+scan_leaf(LeafScan *scan)
 {
 	scan->heap = table_open(objects()->leaf[scan->leaf], AccessShareLock);
 	(void) objects();
@@ -82,7 +94,7 @@ scan_leaf(StoreScan *scan)
 }
 
 static bool
-next_row_of_leaf(StoreScan *scan)
+next_row_of_leaf(LeafScan *scan)
 {
 	return scan->key == NULL ?
 		table_scan_getnextslot(scan->scan, ForwardScanDirection, scan->tts) :
@@ -90,7 +102,7 @@ next_row_of_leaf(StoreScan *scan)
 }
 
 static void
-leave_leaf(StoreScan *scan)
+leave_leaf(LeafScan *scan)
 {
 	if (scan->key == NULL)
 		table_endscan(scan->scan);
@@ -104,8 +116,7 @@ leave_leaf(StoreScan *scan)
 }
 
 static void
-begin_scan(StoreScan *scan, const IdempotencyKey *key, int first_leaf, int last_leaf,
-		   bool old_versions)
+begin_scan(LeafScan *scan, const IdempotencyKey *key, bool old_versions)
 {
 	scan->key = key;
 	memset(&scan->snapshot, 0, sizeof(scan->snapshot));
@@ -114,33 +125,23 @@ begin_scan(StoreScan *scan, const IdempotencyKey *key, int first_leaf, int last_
 	scan->per_row = AllocSetContextCreate(CurrentMemoryContext,
 										  "idempotency key being read",
 										  ALLOCSET_DEFAULT_SIZES);
-	scan->leaf = first_leaf;
-	scan->last_leaf = last_leaf;
+	scan->leaf = 0;
 	scan_leaf(scan);
 }
 
-void
-store_scan_begin(StoreScan *scan, int first_leaf, int last_leaf, bool old_versions)
-{
-	begin_scan(scan, NULL, first_leaf, last_leaf, old_versions);
-}
-
-void
-store_scan_begin_key(StoreScan *scan, const IdempotencyKey *key)
-{
-	begin_scan(scan, key, 0, LEAVES - 1, false);
-}
-
-bool
-store_scan_next(StoreScan *scan, IdempotencyKey *key, KeyRow *row,
-				TransactionId *writer)
+/*
+ * Fetch the next row; it is valid until the next one is fetched.  writer is the
+ * other transaction that works on the row, if any.
+ */
+static bool
+next_row(LeafScan *scan, IdempotencyKey *key, KeyRow *row, TransactionId *writer)
 {
 	MemoryContext caller;
 
 	CHECK_FOR_INTERRUPTS();
 	while (!next_row_of_leaf(scan))
 	{
-		if (scan->leaf == scan->last_leaf)
+		if (scan->leaf == LEAVES - 1)
 			return false;
 		leave_leaf(scan);
 		scan->leaf++;
@@ -157,119 +158,210 @@ store_scan_next(StoreScan *scan, IdempotencyKey *key, KeyRow *row,
 	return true;
 }
 
-void
-store_scan_end(StoreScan *scan)
+static void
+end_scan(LeafScan *scan)
 {
 	leave_leaf(scan);
 	MemoryContextDelete(scan->per_row);
 }
 
-/* The walk is paused after reading this number of pages. */
-#define WALK_PAGES	1000
+/* ----------------------------------------------------------------
+ *		The keys of a scope
+ * ----------------------------------------------------------------
+ */
 
-/* The lock is owned by the transaction, as in leaf.c. */
+/* Columns of a sorted key. */
+enum
+{
+	SORTED_LOCK,
+	SORTED_HASH,
+	SORTED_SCOPE,
+	SORTED_KEY,
+	SORTED_COLUMNS
+};
+
+static TupleDesc
+sorted_key_desc(void)
+{
+	TupleDesc	desc = CreateTemplateTupleDesc(SORTED_COLUMNS);
+
+	TupleDescInitEntry(desc, SORTED_LOCK + 1, "lock", INT8OID, -1, 0);
+	TupleDescInitEntry(desc, SORTED_HASH + 1, "hash", UUIDOID, -1, 0);
+	TupleDescInitEntry(desc, SORTED_SCOPE + 1, "scope", TEXTOID, -1, 0);
+	TupleDescInitEntry(desc, SORTED_KEY + 1, "key", TEXTOID, -1, 0);
+	FINISH_TUPLE_DESC(desc);
+	return desc;
+}
+
+static Tuplesortstate *
+begin_sort(TupleDesc desc)
+{
+	AttrNumber	columns[] = {SORTED_LOCK + 1, SORTED_HASH + 1};
+	Oid			operators[] = {Int8LessOperator, lookup_type_cache(UUIDOID, TYPECACHE_LT_OPR)->lt_opr};
+	Oid			collations[] = {InvalidOid, InvalidOid};
+	bool		nulls_first[] = {false, false};
+
+	return tuplesort_begin_heap(desc, lengthof(columns), columns, operators, collations,
+								nulls_first, work_mem, NULL, TUPLESORT_NONE);
+}
+
+/* Locks are ordered as unsigned numbers. */
+static void
+sort_key(Tuplesortstate *sort, TupleTableSlot *tts, const IdempotencyKey *key)
+{
+	ExecClearTuple(tts);
+	memset(tts->tts_isnull, false, SORTED_COLUMNS * sizeof(bool));
+	tts->tts_values[SORTED_LOCK] = Int64GetDatum((int64) (key_lock_bits(&key->hash) ^ PG_INT64_MIN));
+	tts->tts_values[SORTED_HASH] = UUIDPGetDatum(&key->hash);
+	tts->tts_values[SORTED_SCOPE] = PointerGetDatum(key->scope);
+	tts->tts_values[SORTED_KEY] = PointerGetDatum(key->name);
+	ExecStoreVirtualTuple(tts);
+	tuplesort_puttupleslot(sort, tts);
+}
+
+/* Whether a scope is the given one or is below it. */
 static bool
-open_walked_leaf(LongWalk *walk)
+scope_covers(const text *above, const text *scope)
 {
-	Oid			relid = objects()->leaf[walk->leaf];
-	ResourceOwner caller = CurrentResourceOwner;
-	bool		locked;
+	Size		length = VARSIZE_ANY_EXHDR(above);
+	Size		scope_length = VARSIZE_ANY_EXHDR(scope);
 
-	CurrentResourceOwner = CurTransactionResourceOwner;
-	locked = ConditionalLockRelationOid(relid, RowExclusiveLock);
-	if (locked)
+	return scope_length >= length &&
+		memcmp(VARDATA_ANY(scope), VARDATA_ANY(above), length) == 0 &&
+		(scope_length == length || VARDATA_ANY(scope)[length] == '/');
+}
+
+/* Sort the keys of the scope and of those below it, stored or deferred. */
+static Tuplesortstate *
+sort_keys_of_scope(TupleDesc desc, const text *scope)
+{
+	Tuplesortstate *sort = begin_sort(desc);
+	TupleTableSlot *tts = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
+	LeafScan	scan;
+	IdempotencyKey key;
+	KeyRow		row;
+	TransactionId writer;
+	int			position = 0;
+
+	while (deferred_next(&position, &key, &row))
 	{
-		walk->heap = table_open(relid, NoLock);
-		check_triggers();
-		keyrow_check_columns(RelationGetDescr(walk->heap));
+		if (scope_covers(scope, key.scope))
+			sort_key(sort, tts, &key);
 	}
-	CurrentResourceOwner = caller;
-	return locked;
-}
-
-static void
-close_walked_leaf(LongWalk *walk, LOCKMODE lock)
-{
-	ResourceOwner caller = CurrentResourceOwner;
-
-	CurrentResourceOwner = CurTransactionResourceOwner;
-	table_close(walk->heap, lock);
-	CurrentResourceOwner = caller;
-}
-
-bool
-store_walk_resume(LongWalk *walk)
-{
-	BlockNumber pages;
-	ItemPointerData from;
-	ItemPointerData to;
-
-	if (walk->pages_left == 0)
-		return false;
-	if (!open_walked_leaf(walk))
+	begin_scan(&scan, NULL, true);
+	while (next_row(&scan, &key, &row, &writer))
 	{
-		walk->pages_left = 0;
-		return false;
+		if (scope_covers(scope, key.scope))
+			sort_key(sort, tts, &key);
 	}
-	pages = RelationGetNumberOfBlocks(walk->heap);
-	walk->pages_left = Min(walk->pages_left, pages);
-	if (walk->pages_left == 0)
-	{
-		close_walked_leaf(walk, RowExclusiveLock);
-		return false;
-	}
-	if (!walk->begun)
-		walk->next = pg_prng_uint64_range(&pg_global_prng_state, 0, pages - 1);
-	walk->begun = true;
-	if (walk->next >= pages)
-		walk->next = 0;
-	walk->end = Min(walk->next + Min(walk->pages_left, WALK_PAGES), pages);
-	walk->deleted = false;
-	walk->tts = table_slot_create(walk->heap, NULL);
-	ItemPointerSet(&from, walk->next, FirstOffsetNumber);
-	ItemPointerSet(&to, walk->end - 1, MaxOffsetNumber);
-	walk->scan = begin_tid_range_scan(walk->heap, SnapshotSelf, &from, &to);
-	return true;
+	end_scan(&scan);
+	ExecDropSingleTupleTableSlot(tts);
+	tuplesort_performsort(sort);
+	return sort;
 }
 
-/* Continue with the given page. */
-static void
-walk_on(LongWalk *walk, BlockNumber page)
+int64
+local_work_on_scope(Store *store, const text *scope, WorkOnKey work)
 {
-	walk->pages_left -= page - walk->next;
-	walk->next = page;
-}
+	int64		count = 0;
+	TupleDesc	desc = sorted_key_desc();
+	Tuplesortstate *sort = sort_keys_of_scope(desc, scope);
+	TupleTableSlot *tts = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
+	MemoryContext per_key = AllocSetContextCreate(CurrentMemoryContext,
+												  "idempotency key of a scope",
+												  ALLOCSET_DEFAULT_SIZES);
+	pg_uuid_t	last = {0};
 
-bool
-store_walk_next(LongWalk *walk, TimestampTz now, IdempotencyKey *key)
-{
-	while (table_scan_getnextslot_tidrange(walk->scan, ForwardScanDirection, walk->tts))
+	while (tuplesort_gettupleslot(sort, true, false, tts, NULL))
 	{
+		IdempotencyKey key;
+		MemoryContext caller;
+
 		CHECK_FOR_INTERRUPTS();
-		walk_on(walk, ItemPointerGetBlockNumber(&walk->tts->tts_tid));
-		if (keyrow_expires_at(walk->tts) <= now && !keyrow_is_own(walk->tts))
-		{
-			keyrow_hash(key, walk->tts);
-			return true;
-		}
+		slot_getallattrs(tts);
+		key.hash = *DatumGetUUIDP(tts->tts_values[SORTED_HASH]);
+		/* There may be several versions of a row. */
+		if (memcmp(&key.hash, &last, sizeof(pg_uuid_t)) == 0)
+			continue;
+		last = key.hash;
+		caller = MemoryContextSwitchTo(per_key);
+		key.scope = DatumGetTextPP(tts->tts_values[SORTED_SCOPE]);
+		key.name = DatumGetTextPP(tts->tts_values[SORTED_KEY]);
+		if (work(&key, store))
+			count++;
+		MemoryContextSwitchTo(caller);
+		MemoryContextReset(per_key);
 	}
-	walk_on(walk, walk->end);
-	return false;
+	ExecDropSingleTupleTableSlot(tts);
+	tuplesort_end(sort);
+	MemoryContextDelete(per_key);
+	return count;
 }
 
-bool
-store_walk_delete(LongWalk *walk)
+/* ----------------------------------------------------------------
+ *		Claims in progress
+ * ----------------------------------------------------------------
+ */
+
+/*
+ * The top-level transaction of a row's writer.  A subtransaction that has
+ * ended no longer holds a lock by which its session could be found.
+ */
+static TransactionId
+whole_transaction(const KeyRow *row, TransactionId writer)
 {
-	walk->deleted = true;
-	return delete_tuple_if_free(walk->heap, &walk->tts->tts_tid);
+	if (row->own)
+		return GetTopTransactionIdIfAny();
+	return TransactionIdIsNormal(writer) ?
+		SubTransGetTopmostTransaction(writer) : InvalidTransactionId;
+}
+
+/*
+ * Whether a transaction in progress has replaced or deleted the version that was
+ * fetched.  A dirty snapshot does not tell that of a version that is uncommitted
+ * itself.
+ */
+static bool
+is_replaced(const LeafScan *scan)
+{
+	HeapTuple	tuple = ExecCopySlotHeapTuple(scan->tts);
+	HeapTupleHeader header = tuple->t_data;
+
+	return (header->t_infomask & HEAP_XMAX_INVALID) == 0 &&
+		!HEAP_XMAX_IS_LOCKED_ONLY(header->t_infomask) &&
+		TransactionIdIsInProgress(HeapTupleHeaderGetUpdateXid(header));
 }
 
 void
-store_walk_pause(LongWalk *walk)
+local_visit_unfinished(Store *store, const IdempotencyKey *of, TimestampTz now,
+					   VisitClaim visit, void *argument)
 {
-	table_endscan(walk->scan);
-	ExecDropSingleTupleTableSlot(walk->tts);
-	close_walked_leaf(walk, walk->deleted ? NoLock : RowExclusiveLock);
-	if (walk->deleted)
-		CommandCounterIncrement();
+	LeafScan	scan;
+	IdempotencyKey key;
+	KeyRow		row;
+	TransactionId writer;
+	int			position = 0;
+
+	begin_scan(&scan, of, false);
+	while (next_row(&scan, &key, &row, &writer))
+	{
+		if (row.status != KEY_IN_PROGRESS && !row.own && !scan.uncommitted)
+			continue;
+		writer = whole_transaction(&row, writer);
+		if (row.expires_at > now || TransactionIdIsValid(writer))
+		{
+			MemoryContext caller = MemoryContextSwitchTo(scan.per_row);
+			bool		replaced = is_replaced(&scan);
+
+			MemoryContextSwitchTo(caller);
+			visit(&key, &row, writer, replaced, argument);
+		}
+	}
+	end_scan(&scan);
+	while (deferred_next(&position, &key, &row))
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (of == NULL || same_key(of, &key))
+			visit(&key, &row, row.claim_xid, false, argument);
+	}
 }

@@ -1,0 +1,29 @@
+-- The error at the commit names a claim that is stored, and no table is read from
+-- end to end for that: in a large database it would take seconds.
+SELECT outcome FROM idempotency.claim('stored', 'named', lease => '1 us');
+CREATE FUNCTION scans() RETURNS numeric LANGUAGE sql AS
+	$$SELECT sum(seq_scan) FROM pg_stat_user_tables WHERE schemaname = 'idempotency' AND relname ~ '^keys_'$$;
+SELECT pg_stat_force_next_flush();
+SELECT scans() AS before \gset
+
+-- A claim of a key that has a row is written when it is made.
+BEGIN;
+SELECT outcome FROM idempotency.claim('other', 'named');
+SELECT idempotency.complete('other', 'named');
+SELECT outcome FROM idempotency.claim('stored', 'named');
+COMMIT;
+
+-- The place of a row that a rolled back subtransaction has written is not that
+-- of the claim: then no key is named, and the default policy counts it.
+BEGIN;
+SELECT outcome FROM idempotency.claim('stored', 'named');
+SAVEPOINT s;
+SELECT idempotency.complete('stored', 'named');
+ROLLBACK TO s;
+COMMIT;
+
+SELECT pg_stat_force_next_flush();
+SELECT scans() - :before AS scans;
+
+DROP FUNCTION scans();
+SELECT idempotency.purge('named');

@@ -1,0 +1,71 @@
+/*-------------------------------------------------------------------------
+ *
+ * place.c
+ *	  The places of the rows that the current transaction has written.
+ *
+ * By its place a completion in the claim's transaction finds the row without the
+ * index.  The places of 4,096 keys are remembered, for the sake of batches.  If
+ * keys share an entry, it is that of the key written last.
+ *
+ * All entries are for one generation of the tables: a table that has got new
+ * storage since has other rows at these places, or none.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "objects.h"
+#include "store/local/place.h"
+
+#define PLACES	4096
+
+static Place places[PLACES];
+static uint64 generation;
+
+void
+remember_place(const IdempotencyKey *key, int leaf, const ItemPointerData *tid)
+{
+	uint64		bits = key_lock_bits(&key->hash);
+	Place	   *place = &places[bits % PLACES];
+
+	if (generation != objects_generation())
+	{
+		memset(places, 0, sizeof(places));
+		generation = objects_generation();
+	}
+	place->xid = GetTopTransactionIdIfAny();
+	place->hash = bits >> 32;
+	place->tid = *tid;
+	place->leaf = leaf;
+}
+
+static bool
+is_valid(const Place *place)
+{
+	return TransactionIdIsValid(place->xid) &&
+		TransactionIdEquals(place->xid, GetTopTransactionIdIfAny()) &&
+		generation == objects_generation();
+}
+
+const Place *
+place_of(const IdempotencyKey *key)
+{
+	uint64		bits = key_lock_bits(&key->hash);
+	const Place *place = &places[bits % PLACES];
+
+	return is_valid(place) && place->hash == bits >> 32 ? place : NULL;
+}
+
+const Place *
+next_place(int *position)
+{
+	while (*position < PLACES)
+	{
+		const Place *place = &places[(*position)++];
+
+		if (is_valid(place))
+			return place;
+	}
+	return NULL;
+}
