@@ -27,7 +27,7 @@ test-%:	#: the same on one major: test-18
 
 # pg_upgrade between two majors, OLD and NEW, in a chroot.
 test-upgrade:	#: pg_upgrade from OLD to NEW
-	test/upgrade.sh $(NEW) $(OLD)
+	test/upgrade.sh "$(NEW)" "$(OLD)"
 
 # The worker, which is there with the preloaded library, is watched too.
 SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=undefined
