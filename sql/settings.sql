@@ -47,6 +47,10 @@ RESET idempotency.default_ttl;
 -- an invalid interval, or one that is not longer than zero, is refused
 SET idempotency.default_ttl = '0';
 SET idempotency.default_ttl = '-1 day';
+SET idempotency.default_ttl = '1 month -29 days';
+SET idempotency.default_ttl = '-1 month 31 days';
+SELECT outcome FROM idempotency.claim('February', 'settings', ttl => '1 month -28 days');
+SELECT outcome FROM idempotency.claim('February', 'settings', ttl => '1 month -27 days', lease => '1 month -27 days');
 SET idempotency.default_ttl = '';
 SET idempotency.default_ttl = 'soon';
 SET idempotency.default_ttl = 'infinity';

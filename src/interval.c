@@ -14,8 +14,10 @@
 double
 interval_usecs(const Interval *interval)
 {
-	return (double) interval->time +
-		((double) interval->month * DAYS_PER_MONTH + interval->day) * (double) USECS_PER_DAY;
+	double		rest = (double) interval->time + (double) interval->day * USECS_PER_DAY;
+	int			month = interval->month < 0 ? 31 : rest < 0 ? 28 : DAYS_PER_MONTH;
+
+	return rest + (double) interval->month * month * USECS_PER_DAY;
 }
 
 /*

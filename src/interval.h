@@ -19,7 +19,10 @@
 #define MAX_INTERVAL_YEARS	5000
 #define MAX_INTERVAL_USECS ((double) MAX_INTERVAL_YEARS * DAYS_PER_YEAR * USECS_PER_DAY)
 
-/* Length in microseconds, with months of 30 days. */
+/*
+ * Length in microseconds, with months of 30 days; the shortest that it can be
+ * if months are added to negative days, or subtracted.
+ */
 extern double interval_usecs(const Interval *interval);
 
 /*
