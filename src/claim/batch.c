@@ -22,8 +22,7 @@
 #include "access/htup_details.h"
 #include "catalog/pg_operator_d.h"
 #include "catalog/pg_type.h"
-#include "claim/claim.h"
-#include "claim/complete.h"
+#include "claim/claim_result.h"
 #include "claim/durable_replay.h"
 #include "error.h"
 #include "executor/tuptable.h"
@@ -255,7 +254,7 @@ idempotency_claim_many(PG_FUNCTION_ARGS)
 		slot->tts_isnull[COLUMN_ORD] = false;
 		slot->tts_values[COLUMN_KEY] = keys.values[element];
 		slot->tts_isnull[COLUMN_KEY] = false;
-		claim_result_values(&claim, &slot->tts_values[COLUMN_RESULT],
+		claim_result_values(&claim, NULL, &slot->tts_values[COLUMN_RESULT],
 							&slot->tts_isnull[COLUMN_RESULT]);
 		ExecStoreVirtualTuple(slot);
 		tuplesort_puttupleslot(sort, slot);

@@ -8,7 +8,7 @@
  */
 #include "postgres.h"
 
-#include "claim/claim.h"
+#include "claim/claim_result.h"
 #include "claim/durable_replay.h"
 #include "error.h"
 #include "interval.h"
@@ -51,7 +51,7 @@ idempotency_claim(PG_FUNCTION_ARGS)
 	store_close(&store);
 	if (claim.outcome == OUTCOME_REPLAY && !replay_is_durable(&claim.row))
 		wait_for_standbys();
-	PG_RETURN_DATUM(claim_result_datum(&claim));
+	PG_RETURN_DATUM(claim_result_datum(&claim, NULL));
 }
 
 /*

@@ -41,9 +41,6 @@ typedef struct Claim
 	TimestampTz judged_at;
 	bool		deferred;		/* it will be written with its result:
 								 * deferred.h */
-
-	/* The result with which the caller has completed the key, if it has. */
-	const struct Completion *completion;
 } Claim;
 
 /*
@@ -68,14 +65,5 @@ extern void claim_request(Claim *claim, Jsonb *request);
  * and this is none.
  */
 extern void claim_key(Claim *claim, Store *store);
-
-/* Columns of idempotency.claim_result. */
-#define CLAIM_RESULT_COLUMNS	12
-
-/* The outcome as the values of these columns. */
-extern void claim_result_values(const Claim *claim, Datum *values, bool *isnull);
-
-/* The outcome as a row of type idempotency.claim_result. */
-extern Datum claim_result_datum(const Claim *claim);
 
 #endif							/* IDEMPOTENCY_CLAIM_H */

@@ -9,8 +9,7 @@
 
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"
-#include "claim/claim.h"
-#include "claim/complete.h"
+#include "claim/claim_result.h"
 #include "error.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
@@ -79,11 +78,11 @@ put_time(Datum *values, bool *isnull, int column, TimestampTz time)
 }
 
 static int
-http_status(const Claim *claim)
+http_status(const Claim *claim, const Completion *completion)
 {
-	if (claim->completion != NULL)
-		return claim->completion->status_code == NO_STATUS_CODE ?
-			HTTP_CREATED : claim->completion->status_code;
+	if (completion != NULL)
+		return completion->status_code == NO_STATUS_CODE ?
+			HTTP_CREATED : completion->status_code;
 
 	switch (claim->outcome)
 	{
@@ -121,15 +120,16 @@ retry_after(const Claim *claim)
 }
 
 void
-claim_result_values(const Claim *claim, Datum *values, bool *isnull)
+claim_result_values(const Claim *claim, const Completion *completion,
+					Datum *values, bool *isnull)
 {
 	const KeyRow *row = &claim->row;
 	bool		proceed = claim->outcome == OUTCOME_NEW ||
 		claim->outcome == OUTCOME_RECOVERED;
-	int			status_code = http_status(claim);
+	int			status_code = http_status(claim, completion);
 
 	StaticAssertStmt(RESULT_COLUMNS == CLAIM_RESULT_COLUMNS,
-					 "claim_result has as many columns as claim.h says");
+					 "claim_result has as many columns as claim_result.h says");
 	memset(isnull, true, RESULT_COLUMNS * sizeof(bool));
 	put(values, isnull, RESULT_OUTCOME,
 		CStringGetTextDatum(outcome_names[claim->outcome]));
@@ -141,10 +141,10 @@ claim_result_values(const Claim *claim, Datum *values, bool *isnull)
 		put_pointer(values, isnull, RESULT_RESOURCE_ID, row->resource_id);
 		put_pointer(values, isnull, RESULT_RESPONSE, row->response);
 	}
-	if (claim->completion != NULL)
+	if (completion != NULL)
 	{
-		put_pointer(values, isnull, RESULT_RESOURCE_ID, claim->completion->resource_id);
-		put_pointer(values, isnull, RESULT_RESPONSE, claim->completion->response);
+		put_pointer(values, isnull, RESULT_RESOURCE_ID, completion->resource_id);
+		put_pointer(values, isnull, RESULT_RESPONSE, completion->response);
 	}
 	if (proceed)
 		put(values, isnull, RESULT_ATTEMPT, Int32GetDatum(row->attempt));
@@ -161,15 +161,15 @@ claim_result_values(const Claim *claim, Datum *values, bool *isnull)
 		put_time(values, isnull, RESULT_COMPLETED_AT, row->completed_at);
 		put_time(values, isnull, RESULT_EXPIRES_AT, row->expires_at);
 	}
-	if (claim->completion != NULL)
+	if (completion != NULL)
 	{
-		put_time(values, isnull, RESULT_COMPLETED_AT, claim->completion->completed_at);
-		put_time(values, isnull, RESULT_EXPIRES_AT, claim->completion->expires_at);
+		put_time(values, isnull, RESULT_COMPLETED_AT, completion->completed_at);
+		put_time(values, isnull, RESULT_EXPIRES_AT, completion->expires_at);
 	}
 }
 
 Datum
-claim_result_datum(const Claim *claim)
+claim_result_datum(const Claim *claim, const Completion *completion)
 {
 	Datum		values[MaxHeapAttributeNumber];
 	bool		isnull[MaxHeapAttributeNumber];
@@ -179,7 +179,7 @@ claim_result_datum(const Claim *claim)
 	desc = lookup_rowtype_tupdesc(objects()->claim_result_type, -1);
 	check_columns("claim_result", desc, column_types, RESULT_COLUMNS);
 	memset(isnull, true, desc->natts * sizeof(bool));
-	claim_result_values(claim, values, isnull);
+	claim_result_values(claim, completion, values, isnull);
 	result = HeapTupleGetDatum(heap_form_tuple(desc, values, isnull));
 	ReleaseTupleDesc(desc);
 	return result;

@@ -20,10 +20,9 @@
 #include "access/xact.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_type.h"
-#include "claim/claim.h"
+#include "claim/claim_result.h"
 #include "claim/durable_replay.h"
 #include "compat.h"
-#include "claim/complete.h"
 #include "error.h"
 #include "key/errorfilter.h"
 #include "miscadmin.h"
@@ -280,13 +279,12 @@ idempotency_execute(PG_FUNCTION_ARGS)
 	if (claim.outcome == OUTCOME_REPLAY && !replay_is_durable(&claim.row))
 		wait_for_standbys();
 	if (claim.outcome != OUTCOME_NEW && claim.outcome != OUTCOME_RECOVERED)
-		PG_RETURN_DATUM(claim_result_datum(&claim));
+		PG_RETURN_DATUM(claim_result_datum(&claim, NULL));
 
 	command.function = command_function(PG_GETARG_TEXT_PP(2));
 	command.request_isnull = PG_ARGISNULL(3);
 	command.request = PG_GETARG_DATUM(3);
 	complete_with_command(&claim, &store, &command, &completion);
 
-	claim.completion = &completion;
-	PG_RETURN_DATUM(claim_result_datum(&claim));
+	PG_RETURN_DATUM(claim_result_datum(&claim, &completion));
 }

@@ -39,7 +39,7 @@ typedef struct Source
 	char	   *item;
 	TimestampTz now;
 	char	   *rows;			/* or NULL */
-} Source;
+}			Source;
 
 #define LIVE	"k.expires_at OPERATOR(pg_catalog.>) $1"
 
@@ -60,7 +60,7 @@ check_carrying_is_possible(void)
 }
 
 static void
-run_on(const Source *source, const char *command, int expected)
+run_on(const Source * source, const char *command, int expected)
 {
 	Oid			types[] = {TIMESTAMPTZOID, TEXTOID};
 	Datum		values[] = {TimestampTzGetDatum(source->now),
@@ -89,7 +89,7 @@ append_key(StringInfo list, int *count, uint64 row)
 
 /* Check that each key has a tenant; its scope alone tells. */
 static void
-check_tenants(const DistributedTable *table, const Source *source)
+check_tenants(const DistributedTable *table, const Source * source)
 {
 	StringInfoData list;
 	int			count = 0;
@@ -118,7 +118,7 @@ check_tenants(const DistributedTable *table, const Source *source)
  * Check that the target has no row of the same key, or none of an earlier claim.
  */
 static void
-check_absent(const char *target, const Source *source, bool earlier)
+check_absent(const char *target, const Source * source, bool earlier)
 {
 	StringInfoData list;
 	int			count = 0;
@@ -144,7 +144,7 @@ check_absent(const char *target, const Source *source, bool earlier)
  * the row of that claim or of a later one, which stays.
  */
 static void
-insert_into_distributed(const DistributedTable *table, const Source *source)
+insert_into_distributed(const DistributedTable *table, const Source * source)
 {
 	StringInfoData sql;
 
@@ -230,7 +230,7 @@ copy_keys_of_workers(const DistributedTable *table, TimestampTz now)
 
 /* Expired rows that are in the way. */
 static void
-delete_expired(const char *table, const Source *source)
+delete_expired(const char *table, const Source * source)
 {
 	run_on(source, psprintf("DELETE FROM %s AS k WHERE NOT " LIVE, table), SPI_OK_DELETE);
 }
