@@ -582,6 +582,10 @@ BEGIN
 	c := idempotency.claim_key(key, scope, request, ttl, NULL, wait, NULL, 'execute');
 	IF NOT c.proceed THEN RETURN c; END IF;
 
+	IF pg_catalog.left(command, 1) IN ('{', '[') THEN
+		PERFORM idempotency.refuse('400', 'command begins like JSON', 'The name of a function does not begin with "{" or "[", unless it is quoted.',
+			'execute() takes key, scope, command and request.');
+	END IF;
 	-- A parenthesis outside quotes begins a signature.
 	function := command || CASE WHEN pg_catalog.strpos(pg_catalog.regexp_replace(command, '"[^"]*"', '', 'g'), '(') > 0 THEN '' ELSE '(pg_catalog.jsonb)' END;
 	SELECT pg_catalog.format('SELECT %I.%I($1)', n.nspname, p.proname) INTO call

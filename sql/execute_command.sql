@@ -55,6 +55,9 @@ SELECT idempotency.execute('wrong', 'command', 'work(');
 SELECT idempotency.execute('wrong', 'command', 'work; DROP TABLE payments');
 SELECT idempotency.execute('wrong', 'command', '"');
 SELECT idempotency.execute('wrong', 'command', 'a.b.c.d');
+-- a request in its place is not shown
+SELECT idempotency.execute('wrong', 'command', '{"card": "4111"}');
+SELECT idempotency.execute('wrong', 'command', '["4111 (Visa)"]');
 \set VERBOSITY sqlstate
 SELECT idempotency.execute('wrong', 'command', 'nothing');
 SELECT idempotency.execute('wrong', 'command', 'to_text');

@@ -71,6 +71,13 @@ function_named(text *command)
 	Oid			argument_type = JSONBOID;
 	char	   *name = text_to_cstring(command);
 
+	/* A message of the look-up would show it. */
+	if (*name == '{' || *name == '[')
+		ereport(ERROR,
+				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
+				 errmsg("command begins like JSON"),
+				 errdetail("The name of a function does not begin with \"{\" or \"[\", unless it is quoted."),
+				 errhint("execute() takes key, scope, command and request.")));
 	if (is_signature(name))
 		return DatumGetObjectId(DirectFunctionCall1(regprocedurein, CStringGetDatum(name)));
 	return LookupFuncName(textToQualifiedNameList(command), 1, &argument_type, false);
