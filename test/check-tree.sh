@@ -79,15 +79,45 @@ while IFS= read -r file; do
 	esac
 done < <(git ls-files 'src/*.[ch]') | none 'each source file has its header, and its place in the map'
 
-# Rooms: key/ and http/ are below store/, which is below claim/ and sweep/.
-upward() { git grep -nE "#include \"($1)/" -- "${@:2}" || true; }
+# Rooms: key/ and http/ are below store/, which is below claim/ and sweep/.  The
+# tables of a store are known only to its own room and to the seam, store/store.h.
+includes() { git grep -nE "#include \"($1)/" -- "${@:2}" || true; }
 {
-	upward 'http|store|claim|sweep' src/key
-	upward 'store|claim|sweep' src/http
-	upward 'claim|sweep' src/store
-	upward 'sweep' src/claim
-	upward 'key|http|store|claim|sweep' ':(glob)src/*.[ch]' ':!src/idempotency.c'
+	includes 'http|store|claim|sweep' src/key
+	includes 'store|claim|sweep' src/http
+	includes 'claim|sweep' src/store
+	includes 'sweep' src/claim
+	includes 'key|http|store|claim|sweep' ':(glob)src/*.[ch]' ':!src/idempotency.c'
+	includes 'store/(local|distributed)' src ':!src/store/local' ':!src/store/distributed' ':!src/store/store.h'
+	includes 'store/distributed' src/store/local src/store/store.h
+	includes 'store/local' src/store/distributed
 } | none 'includes go downward only'
+
+# What a header declares is defined in its room, only the functions of a store
+# below the seam, and is used by another file.  A .c file declares only what is
+# its own.  So a call goes the way of an include.
+git ls-files 'src/*.[ch]' | perl -MFile::Basename -ne '
+	use strict; use warnings;
+	our %text;
+	chomp;
+	open my $file, "<", $_ or die "$_: $!";
+	$text{$_} = do { local $/; <$file> };
+	$text{$_} =~ s{/\*.*?\*/}{}gs;
+	END {
+		foreach my $header (grep { /\.h$/ } sort keys %text) {
+			foreach my $name ($text{$header} =~ /^extern\s[^;]*?(\w+)\s*(?:\([^;]*|\[\w*\])?;/mg) {
+				my @defined = grep { /\.c$/ && $text{$_} =~ /^(?:\w[\w \t*]*\s\**)?$name(?:\(|\[|;| =)/m && $text{$_} =~ /#include "(?:[a-z\/]*\/)?@{[basename($header)]}"/ } keys %text;
+				my @used = grep { $_ ne $header && $text{$_} =~ /\b$name\b/ } keys %text;
+				print "$header: $name is defined in ", (join ", ", @defined) || "no file", "\n"
+					unless @defined == 1 && (dirname($defined[0]) eq dirname($header) || $name =~ /^(?:local|distributed)_store$/);
+				print "$header: $name is used nowhere else\n"
+					unless @used > 1 || $text{$header} =~ /^(?!extern).*\b$name\b/m;
+			}
+		}
+		foreach my $source (grep { /\.c$/ } sort keys %text) {
+			print "$source: declares $1\n" while $text{$source} =~ /^(?!static|PG_|PGDLLEXPORT)(extern .*|\w[\w \t*]*\b(?!_PG_init)\w+\([^(){}]*\));$/mg;
+		}
+	}' | none 'calls go downward only, and each extern is used'
 
 git ls-files 't/*.pl' | cut -c3-5 | sort | uniq -d | none 'no two TAP files have one number'
 

@@ -63,9 +63,9 @@
 #include "miscadmin.h"
 #include "store/choice.h"
 #include "store/deferred.h"
+#include "store/keylock.h"
 #include "interval.h"
 #include "utils/builtins.h"
-#include "utils/typcache.h"
 
 /* What a probe means for a claim. */
 typedef enum Verdict

@@ -26,8 +26,6 @@
 #include "claim/complete.h"
 #include "claim/durable_replay.h"
 #include "error.h"
-#include "store/hold.h"
-#include "store/keylock.h"
 #include "miscadmin.h"
 #include "interval.h"
 #include "utils/builtins.h"

@@ -9,7 +9,6 @@
 #define IDEMPOTENCY_COMPLETE_H
 
 #include "store/hold.h"
-#include "key/policy.h"
 #include "store/store.h"
 
 #define NO_ATTEMPT	0

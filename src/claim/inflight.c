@@ -21,12 +21,7 @@
  */
 #include "postgres.h"
 
-#include "access/subtrans.h"
-#include "access/transam.h"
-#include "access/xact.h"
 #include "funcapi.h"
-#include "miscadmin.h"
-#include "store/deferred.h"
 #include "store/store.h"
 #include "utils/tuplestore.h"
 

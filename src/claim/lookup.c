@@ -17,6 +17,7 @@
 #include "claim/lookup.h"
 #include "miscadmin.h"
 #include "key/policy.h"
+#include "store/store.h"
 #include "storage/procarray.h"
 #include "interval.h"
 

@@ -8,7 +8,7 @@
 #ifndef IDEMPOTENCY_LOOKUP_H
 #define IDEMPOTENCY_LOOKUP_H
 
-#include "store/store.h"
+#include "store/keyrow.h"
 
 /*
  * Find the key's live row: the committed one, or the current transaction's

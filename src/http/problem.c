@@ -15,7 +15,6 @@
 #include "error.h"
 #include "lib/stringinfo.h"
 #include "http/problem.h"
-#include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/json.h"
 

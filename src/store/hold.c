@@ -17,7 +17,6 @@
 #include "store/hold.h"
 #include "miscadmin.h"
 #include "interval.h"
-#include "utils/builtins.h"
 
 bool
 hold_key_within(HeldKey *held, const IdempotencyKey *key, Store *store,

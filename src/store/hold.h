@@ -8,9 +8,9 @@
 #ifndef IDEMPOTENCY_HOLD_H
 #define IDEMPOTENCY_HOLD_H
 
-#include "store/keylock.h"
 #include "key/policy.h"
 #include "store/store.h"
+#include "store/wait.h"
 
 typedef struct HeldKey
 {

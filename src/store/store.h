@@ -20,11 +20,11 @@
 #ifndef IDEMPOTENCY_STORE_H
 #define IDEMPOTENCY_STORE_H
 
-#include "store/keylock.h"
 #include "store/keyrow.h"
 #include "store/local/expire.h"
 #include "store/local/leaf.h"
 #include "store/unfinished.h"
+#include "store/wait.h"
 
 /*
  * What there is under a key.

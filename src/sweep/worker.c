@@ -52,7 +52,6 @@
 #include "stats.h"
 #include "store/store.h"
 #include "tcop/tcopprot.h"
-#include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"

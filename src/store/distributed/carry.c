@@ -19,11 +19,11 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
-#include "error.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "objects.h"
 #include "store/distributed/carry.h"
-#include "store/store.h"
+#include "store/unfinished.h"
 #include "utils/builtins.h"
 
 /* Keys that a message lists, and rows that are fetched from a worker in one go. */

@@ -30,7 +30,6 @@
 #include "miscadmin.h"
 #include "objects.h"
 #include "storage/lmgr.h"
-#include "store/store.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"

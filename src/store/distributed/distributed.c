@@ -42,11 +42,12 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "miscadmin.h"
 #include "store/choice.h"
+#include "store/distributed/distributed_scan.h"
 #include "store/distributed/row_version.h"
 #include "store/distributed/statement.h"
-#include "store/distributed/distributed_scan.h"
-#include "miscadmin.h"
+#include "store/store.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 

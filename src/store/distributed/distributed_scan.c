@@ -39,7 +39,6 @@
 #include "store/distributed/distributed_scan.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 

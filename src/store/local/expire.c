@@ -63,6 +63,7 @@
 #include "objects.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
+#include "store/keylock.h"
 #include "store/keyrow.h"
 #include "store/local/expire.h"
 #include "store/local/lay.h"

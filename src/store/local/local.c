@@ -56,6 +56,7 @@
 #include "nodes/execnodes.h"
 #include "store/choice.h"
 #include "store/deferred.h"
+#include "store/keylock.h"
 #include "store/local/first_use.h"
 #include "store/local/leaf.h"
 #include "store/local/place.h"

@@ -17,7 +17,6 @@
 
 #include "access/table.h"
 #include "access/xact.h"
-#include "compat.h"
 #include "miscadmin.h"
 #include "objects.h"
 #include "storage/lmgr.h"
