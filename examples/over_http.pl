@@ -50,7 +50,8 @@ for (1 .. 600)
 }
 
 my $json = JSON::PP->new->canonical->allow_nonref;
-my $http = HTTP::Tiny->new(timeout => 60);
+# A server may close a connection on which it has answered 500.
+my $http = HTTP::Tiny->new(timeout => 60, keep_alive => 0);
 $| = 1;
 while (my $line = <STDIN>)
 {

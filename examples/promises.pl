@@ -42,7 +42,7 @@ use Test::More;
 
 my ($bad_keys, $over_http);
 GetOptions('bad-keys' => \$bad_keys, 'http' => \$over_http) or exit 2;
-plan tests => 3 + ($bad_keys ? 1 : 0) + ($over_http ? 7 : 0);
+plan tests => 3 + ($bad_keys ? 1 : 0) + ($over_http ? 8 : 0);
 
 my $json = JSON::PP->new->canonical->allow_nonref;
 my $run = sprintf '%x%x', time, $$;
@@ -202,6 +202,13 @@ if ($over_http)
 	subtest 'a second header is refused with 400' => sub {
 		my $customer = "grace-$run";
 		like(request($one, "$run,$run-2", $customer, 5), qr/^400 /, 'refused');
+		is(rows_of($customer), 0, 'no row');
+	};
+
+	subtest 'a body that jsonb can not hold is refused with 400' => sub {
+		my $customer = "gina-$run";
+		like(request($one, $run, $customer, "5,\"x\":$_"), qr/^400 /, $_)
+		  for '"\u0000"', '"\ud800"', 'NaN', '"unfinished';
 		is(rows_of($customer), 0, 'no row');
 	};
 
