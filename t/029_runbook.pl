@@ -23,13 +23,13 @@ $node->safe_psql('postgres', 'CREATE EXTENSION idempotency');
 # The blocks of SQL below each heading of the page.
 my %blocks;
 my $heading = '';
-foreach my $part (split /^(?=## |```sql\n)/m, slurp_file('doc/runbook.md'))
+foreach my $part (split /^(?=## |```(?:pg)?sql\n)/m, slurp_file('doc/runbook.md'))
 {
 	$heading = $1 if $part =~ /^## (.*)/;
-	push @{ $blocks{$heading} }, $1 if $part =~ /^```sql\n(.*?)^```$/ms;
+	push @{ $blocks{$heading} }, $1 if $part =~ /^```(?:pg)?sql\n(.*?)^```$/ms;
 }
 
-# What the only block below a heading that matches prints.
+# What the one block below a heading that matches the pattern prints.
 sub answer
 {
 	my ($of, $pattern) = @_;
@@ -132,6 +132,7 @@ is($node->safe_psql('postgres', q{BEGIN; SELECT FROM idempotency.holder('long 7'
 	SELECT sum(seq_tup_read) FROM pg_stat_xact_user_tables WHERE schemaname = 'idempotency' AND relname LIKE 'keys%'}), '0', 'holder finds one key among them by the index');
 like(answer('Which slots are full, and why does `keys_long` grow?', 'split_part'), qr/^archive\|5000\|t$/m, 'and their scope is listed');
 answer('Which slots are full, and why does `keys_long` grow?', 'ALTER SYSTEM');
+answer('Which slots are full, and why does `keys_long` grow?', 'reaches_further');
 is($node->safe_psql('postgres', q{SELECT max(until) > now() + interval '20 days' FROM idempotency.wheel}), 't', 'a longer tick is in force');
 
 # The clock was ahead by ten years, the wheel was laid by it, and keys were claimed.
