@@ -304,8 +304,8 @@ store_visit_unfinished(Store *store, const IdempotencyKey *of, TimestampTz now,
 
 /*
  * The key of a claim that must end before the current transaction commits, in
- * the current memory context.  Returns false if none is known: not all rows are
- * read.
+ * the current memory context.  Returns false if none is known: the local store
+ * does not read all rows for it.
  */
 static inline bool
 store_find_unfinished(Store *store, IdempotencyKey *key)

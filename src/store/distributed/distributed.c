@@ -49,6 +49,7 @@
 #include "store/distributed/statement.h"
 #include "store/store.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #define MAX_NAMES		512
@@ -308,17 +309,38 @@ erase_scope(Store *store, const text *scope, WorkOnKey erase)
 	return distributed_erase_scope(scope);
 }
 
-/* Only the last claim is known without reading the table. */
+/* Keep the first unfinished claim of the current transaction that is visited. */
+static void
+keep_claim(const IdempotencyKey *key, const KeyRow *row, TransactionId holder,
+		   bool replaced, void *kept)
+{
+	IdempotencyKey *first = kept;
+	MemoryContext caller;
+
+	if (first->name != NULL || !row->unfinished)
+		return;
+	/* The memory of the query ends with it. */
+	caller = MemoryContextSwitchTo(TopTransactionContext);
+	first->scope = DatumGetTextPCopy(PointerGetDatum(key->scope));
+	first->name = DatumGetTextPCopy(PointerGetDatum(key->name));
+	MemoryContextSwitchTo(caller);
+}
+
+/* Unless it is the last claim, the table is read, each shard on its server. */
 static bool
 find_unfinished(Store *store, IdempotencyKey *key)
 {
-	if (!last_claim.known || !is_own_version(&last_claim.row.version) ||
-		!last_claim.row.unfinished)
-		return false;
-	key->scope = cstring_to_text_with_len(last_claim.names, last_claim.scope_length);
-	key->name = cstring_to_text_with_len(last_claim.names + last_claim.scope_length,
-										 last_claim.name_length);
-	return true;
+	key->name = NULL;
+	if (last_claim.known && is_own_version(&last_claim.row.version) &&
+		last_claim.row.unfinished)
+	{
+		key->scope = cstring_to_text_with_len(last_claim.names, last_claim.scope_length);
+		key->name = cstring_to_text_with_len(last_claim.names + last_claim.scope_length,
+											 last_claim.name_length);
+	}
+	else
+		distributed_visit_unfinished(store, NULL, GetCurrentTimestamp(), keep_claim, key);
+	return key->name != NULL;
 }
 
 /* A row that counts as absent is inserted and deleted. */
