@@ -1,10 +1,10 @@
 #!/bin/bash
 #
-# by_psql.sh SCRIPT: answer the requests of promises.pl by a psql script.
+# by_psql.sh SCRIPT: answer the requests of promises.pl with a psql script.
 #
-# Runs SCRIPT for each request, with the variables key, customer and amount. It
-# writes a status and a body; an error of the extension is answered with the
-# status that its SQLSTATE ends in.
+# Runs SCRIPT for each request, with the variables key, customer and amount.  It
+# writes a status and a body.  The status of an extension's error is the end of
+# its SQLSTATE.
 
 set -euo pipefail
 

@@ -4,8 +4,8 @@
 #
 # To be sourced in the example's directory.
 
-# have_go: have a Go that is not older than go.mod asks for, and what it builds
-# and downloads in the .build that all examples in Go share.
+# have_go: check that Go is not older than go.mod requires, and let it build and
+# download into the .build that all examples in Go share.
 have_go() {
 	local wanted
 	wanted=$(sed -nE 's/^go ([0-9]+\.[0-9]+).*/\1/p' go.mod)
@@ -16,7 +16,7 @@ have_go() {
 		{ echo "there is no Go $wanted or later, but $(go env GOVERSION)"; exit 77; }
 }
 
-# say_version MODULE...: what the table says.
+# say_version MODULE...: print the version for the table.
 say_version() {
 	echo "version: $(go list -m -f '{{.Path}} {{.Version}}' "$@" | sed -E 's|^[^/]+/||; s|/v[0-9]+ | |' | paste -sd, | sed 's/,/, /g')"
 }

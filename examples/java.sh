@@ -4,9 +4,9 @@
 #
 # To be sourced in the example's directory.
 
-# have_java MAJOR: have a Java of this major or a later one, in .build/lib the
-# libraries that pom.xml names, and in .build/classes the compiled program. What
-# Maven downloads is in the .build that all examples in Java share.
+# have_java MAJOR: check that Java is of this major version or a later one, put
+# the libraries that pom.xml names into .build/lib, and compile the program into
+# .build/classes.  Maven downloads into the .build that all examples in Java share.
 have_java() {
 	local major
 	major=$(javac -version 2>/dev/null | sed -nE 's/^javac ([0-9]+).*/\1/p') || major=0
@@ -22,7 +22,7 @@ have_java() {
 	javac -parameters -Xlint:all,-processing -Werror -d .build/classes -cp '.build/lib/*' src/*.java
 }
 
-# say_version ARTIFACT...: what the table says.
+# say_version ARTIFACT...: print the version for the table.
 say_version() {
 	local name version=
 	for name in "$@"; do

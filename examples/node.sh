@@ -5,9 +5,9 @@
 #
 # To be sourced in the example's directory.
 
-# have_node_packages MAJOR: have Node of this major or a later one, and a copy
-# of the example in .build with exactly the packages that package-lock.json
-# locks.
+# have_node_packages MAJOR: check that Node is of this major version or a later
+# one, and copy the example into .build, with exactly the packages that
+# package-lock.json locks.
 have_node_packages() {
 	local major
 	major=$(node -p 'process.versions.node.split(".")[0]' 2>/dev/null) || major=0
@@ -22,7 +22,7 @@ have_node_packages() {
 	find . -maxdepth 1 -type f -exec cp {} .build/ \;
 }
 
-# say_version PACKAGE...: what the table says.
+# say_version PACKAGE...: print the version for the table.
 say_version() {
 	local name version=
 	for name in "$@"; do
@@ -31,8 +31,8 @@ say_version() {
 	echo "version: ${version#, }"
 }
 
-# have_client: have clients/node compiled in its own .build, and packed into the
-# checkout's .build/clients.  To be called there.
+# have_client: compile clients/node in its own .build, and pack it into the
+# checkout's .build/clients.  To be called in clients/node.
 have_client() {
 	have_node_packages 20
 	rm -rf .build/src .build/dist ../../.build/clients/pg-idempotency-*.tgz
@@ -42,8 +42,8 @@ have_client() {
 	(cd .build && npm pack --silent --pack-destination ../../../.build/clients)
 }
 
-# have_pg_idempotency: have clients/node among the example's packages, as it is
-# there after an "npm install" of the tarball.
+# have_pg_idempotency: put clients/node among the example's packages, as an "npm
+# install" of the tarball would.
 have_pg_idempotency() {
 	(cd ../../clients/node && have_client) >/dev/null
 	mkdir -p .build/node_modules/pg-idempotency

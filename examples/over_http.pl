@@ -1,10 +1,9 @@
 #!/usr/bin/perl
 #
-# over_http.pl SERVICE [ARGUMENT]...: speak HTTP to an example.
+# over_http.pl SERVICE [ARGUMENT]...: send the requests of promises.pl over HTTP.
 #
-# Starts SERVICE, which is to listen on the port of 127.0.0.1 that the
-# environment's PORT names, and is to promises.pl what it asks for: a program
-# that answers lines.  A line
+# Starts SERVICE, which has to listen on the port of 127.0.0.1 that the
+# environment's PORT names, and answers the lines of promises.pl.  A line
 #
 #	KEY CUSTOMER AMOUNT [PATH]
 #
@@ -12,15 +11,15 @@
 #
 #	POST PATH (or /payments)
 #	Authorization: Bearer CUSTOMER
-#	Idempotency-Key: "KEY" (of KEY,KEY one header each)
+#	Idempotency-Key: "KEY" (KEY,KEY becomes two headers)
 #
 #	{"amount": AMOUNT}
 #
-# and the line that answers it ends with the headers that promises.pl looks at:
+# and its answer ends with the headers that promises.pl looks at:
 #
 #	201 {"id": 1, "customer": "alice", "amount": 5} {"location": "/payments/1"}
 #
-# The line "url" asks where /payments is.
+# The line "url" asks for the URL of /payments.
 
 use strict;
 use warnings;
@@ -72,7 +71,7 @@ while (my $line = <STDIN>)
 			},
 			content => qq({"amount": $amount}),
 		});
-	# A page of a framework's own, of a failure, is no JSON.
+	# A framework's error page is not JSON.
 	my $body = $answer->{content};
 	$body = $json->encode($body) unless eval { $json->decode($body); 1 };
 	my %headers = map { $_ => $answer->{headers}{$_} }

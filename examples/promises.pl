@@ -1,34 +1,34 @@
 #!/usr/bin/perl
 #
-# promises.pl [--bad-keys] [--http] PROGRAM [ARGUMENT]...: what every example has to keep.
+# promises.pl [--bad-keys] [--http] PROGRAM [ARGUMENT]...: the promises that every
+# example has to keep.
 #
 # PROGRAM is a payments service.  It reads requests from its input, one a line,
 #
 #	KEY CUSTOMER AMOUNT
 #
-# with KEY being the idempotency key, and answers each on its output, one a line,
-# by an HTTP status and a body in JSON:
+# in which KEY is the idempotency key, and answers each on its output, one a line,
+# with an HTTP status and a body in JSON:
 #
 #	201 {"id": 1, "customer": "alice", "amount": 5}
 #
-# It ends when its input does.  Where to connect comes from the environment:
-# PGHOST, PGPORT, PGUSER and PGDATABASE, and the same in DATABASE_URL.
+# It ends when its input does.  The environment says where to connect: PGHOST,
+# PGPORT, PGUSER and PGDATABASE, and the same in DATABASE_URL.
 #
-# --bad-keys: it also answers with the status that an error of the extension
-# stands for.
+# --bad-keys: it also answers with the status of an error of the extension.
 #
-# --http: it is a web service, spoken to by over_http.pl, that answers 409 at
-# once while the first request is at work, and has a Location for what it made.
-# It also serves, as the same operation, /payments/HOW, which pays, and then
+# --http: it is a web service, called through over_http.pl.  It answers 409 at
+# once while the first request is at work, and sends a Location with 201.  It
+# also serves, as the same operation, /payments/HOW, which pays, and then
 #
 #	commit		commits in the middle of the handler
 #	unavailable	answers 503
 #	error		throws
 #
-# and over_http.pl tells where it is, for the requests of try.
+# over_http.pl says at which URL it is, for the requests of "try".
 #
-# Two of them run at a time, each with connections of its own, and are given
-# ten requests and more: enough for a driver to begin to prepare statements.
+# Two of them run at a time, each with connections of its own, and get ten
+# requests and more: enough for a driver to begin to prepare statements.
 
 use strict;
 use warnings;
@@ -123,8 +123,8 @@ subtest 'a duplicate replays the same body' => sub {
 	is(rows_of($customer), 10, 'one row for each');
 };
 
-# The table is locked until one of the two has claimed the key and waits for
-# the table, and the other waits for the one, or over HTTP has been sent away.
+# The table is locked until one of the two has claimed the key and waits for the
+# table, and the other waits for the first, or over HTTP has been answered 409.
 subtest 'two concurrent duplicates give one row' => sub {
 	my $customer = "bob-$run";
 	my $waiting = <<~'END';

@@ -6,13 +6,14 @@
 
 export PYTHONDONTWRITEBYTECODE=1
 
-# Have a virtual environment, its python in $python, with exactly the packages
-# that requirements.txt locks.  (What it locks for 3.11 serves later versions.)
+# have_python_packages: create a virtual environment, its python in $python, with
+# exactly the packages that requirements.txt locks.  (The packages locked for 3.11
+# also work with later versions.)
 have_python_packages() {
 	python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||
 		{ echo "there is no Python 3.11 or later"; exit 77; }
 	python3 -c 'import venv, ensurepip' 2>/dev/null ||
-		{ echo "this Python makes no virtual environments"; exit 77; }
+		{ echo "this Python can't create virtual environments"; exit 77; }
 	python=.build/bin/python
 	cmp -s requirements.txt .build/installed && return
 	rm -rf .build
@@ -21,8 +22,8 @@ have_python_packages() {
 	cp requirements.txt .build/installed
 }
 
-# have_pg_idempotency: have those, and clients/python as it is installed from the
-# wheel, which stays in the checkout's .build/clients.
+# have_pg_idempotency: install those, and clients/python from its wheel, which
+# stays in the checkout's .build/clients.
 have_pg_idempotency() {
 	local wheels=../../.build/clients
 	have_python_packages
@@ -31,7 +32,7 @@ have_pg_idempotency() {
 	"$python" -m pip install -q --disable-pip-version-check --no-deps --force-reinstall "$wheels"/pg_idempotency-*.whl
 }
 
-# say_version PACKAGE...: what the table says.
+# say_version PACKAGE...: print the version for the table.
 say_version() {
 	"$python" - "$@" <<-'END'
 		import sys, importlib.metadata as metadata

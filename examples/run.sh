@@ -5,12 +5,11 @@
 # A STACK is a directory with a program "run"; "make clients" names those of
 # ../clients.
 #
-# One throwaway server serves them all, and PgBouncer in transaction mode in
-# front of it.  Each example runs twice, straight to the server and through
-# PgBouncer, each time with a new database.  What each of them printed stays in
-# .build/examples.  Debian's packages that the chosen examples and PgBouncer
-# need are installed; everything else an example installs, it installs into its
-# own .build.
+# All use one throwaway server, with PgBouncer in transaction mode in front of it.
+# Each example runs twice, directly and through PgBouncer, each time with a new
+# database.  The output of each is kept in .build/examples.  Debian's packages
+# that the chosen examples and PgBouncer need are installed; everything else an
+# example installs into its own .build.
 
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -28,7 +27,7 @@ for stack in "${stacks[@]}"; do
 	[ -x "$stack/run" ] || { echo "There is no example \"$stack\"." >&2; exit 2; }
 done
 
-# missing_of LINE: the package that the line asks for, if it is not there; see
+# missing_of LINE: the package that the line names, if it is not installed; see
 # README.md for the form of a line.
 missing_of() {
 	local package=${1%%:*} test=${1#*:}
@@ -48,7 +47,7 @@ for line in "${wanted[@]}"; do
 done
 if [ "${#packages[@]}" -gt 0 ]; then
 	apt_update
-	# One that can't be had keeps none of the others away.
+	# One that can't be installed must not keep the others from being installed.
 	install_packages "${packages[@]}" ||
 		for package in "${packages[@]}"; do
 			install_packages "$package" || true

@@ -1,16 +1,17 @@
 #!/bin/bash
 #
-# server.sh: make the server of the examples, and PgBouncer in front of it.
+# server.sh: create the server of the examples, and PgBouncer in front of it.
 #
 # To be run by test/throwaway-server.sh, whose variables it uses.  Prints
 #
 #	ready HOST PORT POOLED_PORT
 #
-# and keeps all of it up until its input ends.  HOST is the directory of the
-# socket where the superuser gets in.  The role "app" gets in on 127.0.0.1 too,
-# because some drivers know no sockets: at PORT to the server, at POOLED_PORT to
-# PgBouncer in transaction mode, which is "-" where there is no PgBouncer.
-# Neither asks for a password.  New databases copy the database "example".
+# and keeps both running until its input ends.  HOST is the directory of the
+# socket, by which the superuser can connect.  The role "app" can also connect to
+# 127.0.0.1, because some drivers don't support sockets: at PORT to the server, at
+# POOLED_PORT to PgBouncer in transaction mode; that is "-" if there is no
+# PgBouncer.  Neither asks for a password.  New databases copy the database
+# "example".
 
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -19,7 +20,7 @@ free_port() {
 	perl -MIO::Socket::INET -e 'print IO::Socket::INET->new(Listen => 1, LocalAddr => "127.0.0.1")->sockport'
 }
 
-# Nobody but the role "app" may come by TCP: other users of the machine can.
+# Only the role "app" may connect by TCP, because other users of the machine can.
 cat >"$PGHOST/data/pg_hba.conf" <<END
 local all postgres trust
 local all app trust

@@ -13,7 +13,7 @@ query(PGconn *db, Answer *answer, const char *sql, int n, const char *const *val
 
 	if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1)
 		return result;
-	/* These are for the client; any other is the service's own fault. */
+	/* These are for the client; any other error is the service's own fault. */
 	answer->status = 500;
 	for (const char *const *known = (const char *[]) {"IK400", "IK409", "IK412", "IK413", "IK422", NULL}; *known; known++)
 		if (sqlstate && strcmp(sqlstate, *known) == 0)
@@ -30,7 +30,7 @@ claim_work_complete(PGconn *db, const char *key, const char *scope, const char *
 	char		status[12];
 	bool		is_new;
 
-	/* After "recovered" an owner before has committed a part of the work. */
+	/* After "recovered" a previous owner has committed a part of the work. */
 	claim = query(db, answer,
 				  "SELECT outcome = 'new', CASE outcome WHEN 'recovered' THEN 500 ELSE status_code END, "
 				  "CASE outcome WHEN 'replay' THEN response ELSE jsonb_build_object('title', outcome) END "
@@ -59,8 +59,8 @@ claim_work_complete(PGconn *db, const char *key, const char *scope, const char *
 /*
  * Run the work once for each key of the scope.  Claim, work and answer are one
  * transaction; an error, and an answer of 500 and above, undoes all of it, and a
- * retry runs the work again.  The request is what is compared: over HTTP its
- * method, path, query and body.
+ * retry runs the work again.  The request is compared: over HTTP, pass method,
+ * path, query and body.
  */
 void
 idempotent(PGconn *db, const char *key, const char *scope, const char *request, Work work, void *argument, Answer *answer)

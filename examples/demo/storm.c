@@ -1,33 +1,33 @@
 /*-------------------------------------------------------------------------
  *
  * storm.c
- *	  Clients of a payments service on a bad day.
+ *	  Clients of a payments service, with many faults.
  *
  * Each payment has one key and several callers: up to three at the same
  * moment (a double click, a proxy that retries), others up to a second and a
  * half later (a queue that delivers again).  A caller sends its request again
- * until it has an answer, as a client that wants its payment made has to.  On
- * the way it meets with
+ * until it has an answer, as a client that wants its payment made has to.  These
+ * faults occur:
  *
  *		- a lost reply: the connection is cut when the request, or the COMMIT
  *		  of its transaction, has been sent and its reply has not been read;
  *		- the death of the client between its request and its COMMIT;
  *		- a backend terminated in the middle of a transaction, by the SIGTERM
  *		  that pg_terminate_backend() sends;
- *		- 409, where the caller doesn't want to wait for another one; it comes
- *		  back after the time that the answer advises;
- *		- one crash of the server: a backend is killed by SIGKILL half-way, and
- *		  the postmaster restarts them all through crash recovery.
+ *		- 409, if the caller doesn't want to wait for another one; it retries
+ *		  after the time that the answer advises;
+ *		- one crash of the server: a backend is killed with SIGKILL half-way, and
+ *		  the postmaster ends all backends and runs crash recovery.
  *
  * Two services get the same payments at the same times from the same callers:
  * pay(), which uses the extension, and pay_without_keys(), which doesn't.  When
- * all callers have their answers the tables are audited: what was paid, how
- * often, and whether each receipt that a caller holds is there.  The exit
- * status is 0 where pay() kept its promises, else 1.
+ * all callers have their answers the tables are audited: which payments were
+ * made, how often, and whether each receipt that a caller got has a row.  The
+ * exit status is 0 if pay() kept its promises, else 1.
  *
- * One process, one loop: libpq's asynchronous interface and poll().  What each
- * payment is and what befalls its callers depends on the seed alone; how many
- * payments there are and how they interleave, on the machine.
+ * One process, one loop: libpq's asynchronous interface and poll().  The payments
+ * and the faults of their callers depend on the seed alone; the number of payments
+ * and their interleaving depend on the machine.
  *
  * It sends signals to backends, so it runs on the server's machine as the
  * server's user.  Where to connect comes from the environment (PGHOST, ..);
@@ -54,7 +54,7 @@
 
 #define MAX_CALLERS			5	/* of one payment */
 #define ACCOUNTS			500
-#define FAULTY_TRIES		3	/* a caller's later tries are left in peace */
+#define FAULTY_TRIES		3	/* a caller's later tries have no faults */
 #define RECONNECT_AFTER		(50 * MILLISECOND)
 #define TERMINATE_EVERY		(80 * MILLISECOND)
 #define TOLERATED_DELAY		(200 * MILLISECOND)
@@ -87,7 +87,7 @@ typedef struct Caller
 	int			payment;
 	int			number;
 	int			tries;
-	int64_t		receipt;		/* id of the payment that it was told of */
+	int64_t		receipt;		/* id of the payment in its answer */
 } Caller;
 
 typedef struct Service
@@ -109,7 +109,7 @@ typedef struct Service
 
 	/* what happened */
 	int			requests;
-	int			firsts;			/* answers that are no replay */
+	int			firsts;			/* answers that are not replays */
 	int			replays;
 	int			conflicts;
 	int			replies_lost;
@@ -267,7 +267,7 @@ put_due(Service *service, Caller *caller, int64_t at)
 	service->due[i].caller = caller;
 }
 
-/* The caller who is due first, or NULL where nobody is due yet. */
+/* The caller that is due first, or NULL if none is due yet. */
 static Caller *
 take_due(Service *service, int64_t now)
 {
@@ -381,7 +381,7 @@ show_event(const char *event)
 	fflush(stdout);
 }
 
-/* The first answer from the server that has come back. */
+/* The first answer from the restarted server. */
 static void
 show_recovery(int64_t now)
 {
@@ -393,7 +393,7 @@ show_recovery(int64_t now)
 	show_event(event);
 }
 
-/* An error that the traffic does not explain. */
+/* Report an error that the traffic does not explain. */
 static void
 show_error(Service *service, const char *message)
 {
@@ -422,7 +422,7 @@ forget_results(Connection *c)
 	c->failed = false;
 }
 
-/* The caller has no answer, and knows nothing; it comes back. */
+/* The caller has no answer and does not know the result; it retries. */
 static void
 come_back(Connection *c, int64_t at)
 {
@@ -437,7 +437,7 @@ after_backoff(const Caller *caller, int64_t now)
 							 caller->tries, 80)) * MILLISECOND;
 }
 
-/* The connection is gone, by our doing or not. */
+/* The connection is gone, whether or not this program has cut it. */
 static void
 disconnect(Connection *c, int64_t now, int64_t reconnect_after)
 {
@@ -451,8 +451,8 @@ disconnect(Connection *c, int64_t now, int64_t reconnect_after)
 }
 
 /*
- * Cut the connection as a client does that dies: without a Terminate message,
- * and without looking at what the server has to say.
+ * Cut the connection as a dying client does: without a Terminate message, and
+ * without reading what the server has sent.
  */
 static void
 cut(Connection *c, int64_t now)
@@ -537,7 +537,7 @@ begin_try(Connection *c, Caller *caller)
 	c->caller = caller;
 	c->transaction = drawn(FOR_STYLE, caller->payment, caller->number, 0, 2) == 0;
 	c->fault = fault_of(caller);
-	/* Without a transaction there is no moment to die in. */
+	/* Without a transaction block the client can't die before its COMMIT. */
 	if (c->fault == CLIENT_DIES && !c->transaction)
 		c->fault = REPLY_LOST;
 	c->terminated = false;
@@ -591,8 +591,8 @@ end_try(Connection *c, int64_t now)
 
 /*
  * A statement has ended: the server has said that it is ready for the next
- * one.  Nothing is believed earlier.  A single statement commits after its
- * result has been sent, so a result alone is no promise.
+ * one.  Only then is the answer taken.  A single statement commits after its
+ * result has been sent, so a result alone promises nothing.
  */
 static void
 statement_ended(Connection *c, int64_t now)
@@ -641,13 +641,13 @@ statement_ended(Connection *c, int64_t now)
 	}
 }
 
-/* Whether what a broken connection said last is explained by the traffic. */
+/* Whether the traffic explains the last message of a broken connection. */
 static bool
 is_explained(const PGresult *result)
 {
 	const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
 
-	return sqlstate == NULL ||	/* the connection broke without a word */
+	return sqlstate == NULL ||	/* the connection broke without a message */
 		strcmp(sqlstate, "57P01") == 0 ||	/* terminated */
 		strcmp(sqlstate, "57P02") == 0 ||	/* another backend crashed */
 		strcmp(sqlstate, "57P03") == 0; /* starting up */
@@ -680,7 +680,7 @@ receive(Connection *c, int64_t now)
 		if (PQresultStatus(result) != PGRES_TUPLES_OK &&
 			PQresultStatus(result) != PGRES_COMMAND_OK)
 		{
-			/* Said on the way out; the connection breaks next. */
+			/* The server's last message; the connection breaks next. */
 			if (is_explained(result))
 			{
 				PQclear(result);
@@ -700,7 +700,7 @@ receive(Connection *c, int64_t now)
 		disconnect(c, now, RECONNECT_AFTER);
 }
 
-/* What is due, without anything having arrived. */
+/* Do the things that are due, without anything having arrived. */
 static void
 proceed(Connection *c, int64_t now)
 {
@@ -729,7 +729,7 @@ proceed(Connection *c, int64_t now)
 			break;
 	}
 
-	/* The last word of the try is with the server: lose the reply. */
+	/* The try's last statement has been sent: lose the reply. */
 	if (c->conn != NULL && c->state != CONNECTING && PQflush(c->conn) == 0 &&
 		c->fault == REPLY_LOST &&
 		c->state == (c->transaction ? COMMITTING : PAYING))
@@ -737,7 +737,7 @@ proceed(Connection *c, int64_t now)
 }
 
 /* ----------------------------------------------------------------
- *		Harm done to the server
+ *		Faults of the server
  * ----------------------------------------------------------------
  */
 
@@ -813,7 +813,7 @@ wait_for_events(struct pollfd *fds)
 	(void) poll(fds, nconnections, 1);
 }
 
-/* Runs until every caller has an answer, or the time for that is up. */
+/* Runs until every caller has an answer, or the time for it is over. */
 static void
 run_storm(void)
 {
@@ -907,7 +907,7 @@ answer_to(PGconn *conn, const char *question)
 	return result;
 }
 
-/* Whether the rows, ordered by id, have one with this id. */
+/* Whether one of the rows, which are ordered by id, has this id. */
 static bool
 has_id(const PGresult *rows, int64_t id)
 {

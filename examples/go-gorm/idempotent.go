@@ -26,8 +26,8 @@ var errUndone = errors.New("undone")
 // Idempotent runs work once for each key of the scope.
 //
 // Claim, work and answer are one transaction.  An error, and an answer of 500 and
-// above, undoes all of it, and a retry runs work again.  The request is what is
-// compared: over HTTP its method, path, query and body.
+// above, undoes all of it, and a retry runs work again.  The request is
+// compared: over HTTP, pass method, path, query and body.
 func Idempotent(db *gorm.DB, key, scope string, request any, work func(*gorm.DB) (int, any, error)) (a Answer, err error) {
 	payload, err := json.Marshal(request)
 	if err != nil {
@@ -46,7 +46,7 @@ func Idempotent(db *gorm.DB, key, scope string, request any, work func(*gorm.DB)
 			a = Answer{c.StatusCode, c.Response}
 			return nil
 		case "recovered":
-			// An owner before this one has committed a part of the work.
+			// A previous owner has committed a part of the work.
 			return errors.New("claims of the scope have a lease: " + scope)
 		default:
 			a, err = NewAnswer(c.StatusCode, map[string]string{"title": c.Outcome})
@@ -78,7 +78,7 @@ func NewAnswer(status int, body any) (Answer, error) {
 }
 
 // StatusOf is the HTTP status of an error that the client has caused; any other
-// is the service's own.
+// error is the service's own fault.
 func StatusOf(err error) int {
 	var e *pgconn.PgError
 	if errors.As(err, &e) {

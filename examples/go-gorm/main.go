@@ -13,7 +13,7 @@ import (
 
 // main answers the requests of promises.pl.
 func main() {
-	// PgBouncer before 1.21 knows nothing of prepared statements.
+	// PgBouncer before 1.21 does not support prepared statements.
 	db, err := gorm.Open(postgres.New(postgres.Config{DSN: os.Getenv("DATABASE_URL"), PreferSimpleProtocol: true}),
 		&gorm.Config{Logger: logger.Discard})
 	if err != nil {

@@ -49,7 +49,7 @@ var (
 		413: "The answer is too large to be stored",
 		422: "The Idempotency-Key was used for a different request",
 	}
-	// Of a body that is no JSON, or none that jsonb can hold.
+	// SQLSTATEs for a body that is not JSON, or that jsonb can't hold.
 	notJSONB = map[string]bool{"22P02": true, "22P05": true, "22021": true, "22003": true, "54001": true}
 )
 
@@ -60,13 +60,13 @@ type sent struct {
 	body   *string
 }
 
-// unstored is the error by which an answer rolls the transaction back.
+// unstored is the error of an answer that rolls the transaction back.
 type unstored struct{ sent }
 
 func (unstored) Error() string { return "rolled back" }
 
-// undone is the error by which a refusal is stored whose handler has passed over
-// an error of the database.
+// undone is the error of a refusal whose handler has ignored an error of the
+// database: the work is rolled back, and the refusal is stored.
 type undone struct{ answer }
 
 func (undone) Error() string { return "undone" }
@@ -81,8 +81,8 @@ func (i idempotency) handle(operation string, h handler) http.HandlerFunc {
 		s, err := i.respond(operation, h, r, body)
 		var refusal undone
 		if errors.As(err, &refusal) {
-			// In a transaction of its own; in between another request may have
-			// claimed the key, and then answers this one too.
+			// In a new transaction; in between another request may have
+			// claimed the key, whose answer is then sent here too.
 			s, err = i.respond(operation, func(context.Context, pgx.Tx, *http.Request) (answer, error) {
 				return refusal.answer, nil
 			}, r, body)
@@ -120,7 +120,7 @@ func (i idempotency) respond(operation string, h handler, r *http.Request, body 
 		return problem(400, 0), nil
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
-	// A client that hangs up does not break a payment off half way.
+	// A client that hangs up does not stop a payment half way.
 	ctx := context.WithoutCancel(r.Context())
 
 	err = pgx.BeginFunc(ctx, i.db, func(tx pgx.Tx) error {
@@ -145,7 +145,7 @@ func (i idempotency) respond(operation string, h handler, r *http.Request, body 
 			s.header["Idempotent-Replayed"] = "true"
 			return nil
 		case outcome == "recovered":
-			// An owner before this one has committed a part of the work.
+			// A previous owner has committed a part of the work.
 			return errors.New("claims of the scope have a lease: " + scope)
 		case outcome != "new":
 			s = problem(status, retryAfter)
@@ -181,7 +181,7 @@ func (i idempotency) respond(operation string, h handler, r *http.Request, body 
 	return s, err
 }
 
-// comparable is the body as JSON.
+// comparable returns the body as JSON.
 func comparable(r *http.Request, body []byte) *string {
 	if len(body) == 0 {
 		return nil
@@ -203,8 +203,8 @@ func toSend(a answer) (sent, error) {
 	return sent{a.Status, a.Header, &text}, err
 }
 
-// refused makes an answer of what the client has caused; all else is a fault of
-// the service.
+// refused makes an answer of an error that the client has caused; any other error
+// is a fault of the service.
 func refused(err error, claiming bool) error {
 	var e *pgconn.PgError
 	if !errors.As(err, &e) {

@@ -11,8 +11,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// wrong is what promises.pl asks for besides: a handler that pays, and then
-// commits, is unavailable, or fails.
+// wrong is the handler that promises.pl also needs: it pays, and then commits,
+// catches an error, is unavailable, or fails.
 func wrong(ctx context.Context, tx pgx.Tx, r *http.Request) (answer, error) {
 	a, err := pay(ctx, tx, r)
 	if err != nil {
@@ -38,7 +38,7 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	// PgBouncer before 1.21 knows nothing of prepared statements.  In this mode
+	// PgBouncer before 1.21 does not support prepared statements.  In this mode
 	// a statement is described each time, with no name.
 	config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeDescribeExec
 	db, err := pgxpool.NewWithConfig(context.Background(), config)

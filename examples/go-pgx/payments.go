@@ -17,7 +17,7 @@ type payment struct {
 	Amount   int    `json:"amount"`
 }
 
-// customerOf stands in for what knows who is calling.
+// customerOf stands in for your authentication.
 func customerOf(r *http.Request) string {
 	return strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
 }

@@ -1,12 +1,11 @@
 #!/usr/bin/perl
 #
-# promises.pl DIRECTORY: what the payments service has to keep.
+# promises.pl DIRECTORY: the promises that the payments service has to keep.
 #
-# DIRECTORY has the programs "service" and "processor", and room for what the
-# load writes.  One processor runs, two services, and for each phase of a
-# payment one more that dies in it.  Requests are sent by curl.  What was
-# charged is asked of the processor, which is never wrong: every payment of this
-# test is over an amount of its own.
+# DIRECTORY has the programs "service" and "processor", and gets the files that
+# the load writes.  One processor runs, two services, and for each phase of a
+# payment one more service, which dies in it.  curl sends the requests.  The
+# processor knows the charges; every payment of this test has a different amount.
 
 use strict;
 use warnings;
@@ -67,7 +66,7 @@ my ($other_url) = start('service', %setting);
 my $run = sprintf '%x-%x', time, $$;
 my $amount = 1000;
 
-# A payment that no other one is mistaken for.
+# A payment, with an amount that no other one has.
 sub payment
 {
 	my (%order) = @_;
@@ -85,7 +84,7 @@ sub curl
 	return $output;
 }
 
-# The answer to a payment, some of it perhaps given differently.
+# The answer to a payment; %changed replaces parts of the request.
 sub answer
 {
 	my ($payment, %changed) = @_;
@@ -99,7 +98,7 @@ sub answer
 	return \%answer;
 }
 
-# The answer of a client that does as Retry-After says.
+# The final answer to a client that obeys Retry-After.
 sub final_answer
 {
 	my ($answer, $end) = (undef, time + 30);
@@ -167,7 +166,7 @@ subtest 'a request is answered by 201, and so is its duplicate, marked as a repl
 	is_paid_once($payment);
 };
 
-subtest 'a request without a key, or with what is none, is answered by 400' => sub {
+subtest 'a request with no key, or with a malformed one, is answered by 400' => sub {
 	my $payment = payment();
 	is_problem(answer($payment, key => undef), 400, qr/header is missing/);
 	is_problem(answer($payment, key => $_), 400, qr/Idempotency-Key/) for ';', '"unfinished', 'bare', '"one", "two"';

@@ -3,8 +3,8 @@
 //
 // The card processor is outside the database, so the work is cut into phases
 // that each commit: the claim, whose lease keeps others away; the payment's row;
-// the charge, under a key derived from the client's; the result.  Whoever takes
-// the claim over goes on from the last phase that was committed.
+// the charge, under a key derived from the client's; the result.  The next owner
+// of the claim continues after the last phase that was committed.
 package main
 
 import (
@@ -46,7 +46,7 @@ type progress struct {
 	Charge  string `json:"charge,omitempty"`
 }
 
-// claim is the answer of idempotency.claim(), and what it was asked for.
+// claim is the result of idempotency.claim(), and its key and scope.
 type claim struct {
 	key, scope    string
 	outcome       string
@@ -59,7 +59,7 @@ type claim struct {
 	retryAfter    int
 }
 
-// reply is what goes back to the client.
+// reply is sent back to the client.
 type reply struct {
 	status     int
 	body       string
@@ -91,8 +91,8 @@ func (s *service) postPayment(w http.ResponseWriter, r *http.Request) {
 	send(w, answer)
 }
 
-// pay claims the key, and either answers from what is stored under it or does
-// what is left to do.
+// pay claims the key, and either returns the answer that is stored under it or
+// does the phases that are left.
 func (s *service) pay(ctx context.Context, r *http.Request, account string, o order, body string) (reply, error) {
 	if len(r.Header["Idempotency-Key"]) > 1 {
 		return problem(400, "There are several Idempotency-Key headers", "Send one."), nil
@@ -145,7 +145,7 @@ func (s *service) pay(ctx context.Context, r *http.Request, account string, o or
 }
 
 // claim commits: from here on the lease keeps the key.  The request that is
-// compared is method, path, query and body.
+// compared consists of method, path, query and body.
 func (s *service) claim(ctx context.Context, r *http.Request, scope, body string) (c claim, err error) {
 	c.scope = scope
 	var state string
@@ -166,7 +166,7 @@ func (s *service) claim(ctx context.Context, r *http.Request, scope, body string
 	return c, err
 }
 
-// checkpoint keeps how far this attempt came, and renews its lease.
+// checkpoint stores the phase that this attempt has reached, and renews its lease.
 func (s *service) checkpoint(ctx context.Context, db execer, c claim, phase string) error {
 	_, err := db.Exec(ctx, `
 		SELECT idempotency.checkpoint(key => $1, scope => $2, recovery_point => $3, state => $4::jsonb, attempt => $5,
@@ -192,9 +192,9 @@ func (s *service) create(ctx context.Context, c *claim, account string, o order)
 	})
 }
 
-// charge asks the processor for the money.  Its key is the same for every
-// attempt, so that a charge that was made by an owner who died is found, not
-// made again.  Without a charge there is an answer for the client.
+// charge asks the processor for the money.  The key that it sends is the same for
+// every attempt, so that the processor finds the charge of an owner that died,
+// and does not charge again.  Without a charge it returns an answer for the client.
 func (s *service) charge(ctx context.Context, c claim, o order) (charge string, answer reply, err error) {
 	var key string
 	err = s.db.QueryRow(ctx, `SELECT idempotency.derive($1, 'charge for ' || $2)`, c.key, c.scope).Scan(&key)
@@ -223,8 +223,8 @@ func (s *service) charge(ctx context.Context, c claim, o order) (charge string, 
 		}
 	}
 
-	// Nobody knows whether the card was charged.  The claim stays, and its
-	// recovery point; a short lease lets the next request find out soon.
+	// Nobody knows whether the card was charged.  The claim and its recovery
+	// point stay; a short lease lets the next request find out soon.
 	log.Printf("no answer from the processor for payment %d: %v", c.state.Payment, err)
 	_, err = s.db.Exec(context.WithoutCancel(ctx), `
 		SELECT idempotency.heartbeat(key => $1, scope => $2, attempt => $3, lease => '1 second')`,
@@ -234,8 +234,8 @@ func (s *service) charge(ctx context.Context, c claim, o order) (charge string, 
 	return "", answer, err
 }
 
-// finish stores the result and answers with it, in the very text that a replay
-// will have.
+// finish stores the result and answers with it, in the text that a replay will
+// have.
 func (s *service) finish(ctx context.Context, c claim) (answer reply, err error) {
 	answer = reply{status: 201, resourceID: strconv.FormatInt(c.state.Payment, 10)}
 	err = pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
@@ -271,15 +271,15 @@ func (s *service) decline(ctx context.Context, c claim, reason string) (answer r
 	return answer, err
 }
 
-// caused has the status of an error that the client has caused.  Any other one is
-// the service's own.
+// caused has the statuses of errors that the client has caused.  Any other error
+// is the service's own fault.
 var caused = map[string]int{
 	"IK400": 400, "IK409": 409, "IK412": 412, "IK413": 413, "IK422": 422,
-	// Of a body that jsonb can't hold.
+	// For a body that jsonb can't hold.
 	"22P02": 400, "22P05": 400, "22021": 400, "22003": 400, "54001": 400,
 }
 
-// refusal says to the client what an error says, whose details say what to do.
+// refusal makes an answer of an error; its detail and hint say what to do.
 func refusal(err error) reply {
 	var e *pgconn.PgError
 	switch {

@@ -3,9 +3,9 @@
     consumer.py NAME
 
 The rows of a batch and the marks of its messages commit together, and only then
-is the batch acknowledged.  Whenever this process dies, a new one of the same
-NAME is given again what was not acknowledged, and the marks leave out what was
-committed before.  They also leave out what the producer sent twice.
+is the batch acknowledged.  If this process dies, a new one of the same NAME gets
+the unacknowledged messages again, and the marks leave out those that have been
+committed.  They also leave out messages that the producer sent twice.
 """
 
 import os
@@ -25,7 +25,8 @@ INSERT = """
 
 
 def consume(queue, db, name):
-    # First what this consumer was given in an earlier life, then what is new.
+    # First the messages that a process of this name got and did not acknowledge,
+    # then new ones.
     start = "0"
     while True:
         delivered = queue.xreadgroup(GROUP, name, {STREAM: start}, count=100, block=1000)
@@ -42,6 +43,6 @@ def consume(queue, db, name):
 
 
 if __name__ == "__main__":
-    # PgBouncer before 1.21 knows nothing of prepared statements.
+    # PgBouncer before 1.21 does not support prepared statements.
     with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True, prepare_threshold=None) as db:
         consume(redis.Redis(unix_socket_path=os.environ["REDIS_SOCKET"], decode_responses=True, protocol=2), db, sys.argv[1])

@@ -1,11 +1,11 @@
 #!/usr/bin/perl
 #
-# promises.pl CONSUMER [ARGUMENT]...: what the consumer of messages has to keep.
+# promises.pl CONSUMER [ARGUMENT]...: the promises that the consumer of messages
+# has to keep.
 #
-# Starts a Redis of its own, and kills consumers: at two points that it chooses
-# by keeping them waiting there, and then again and again, wherever they are.
-# Every message is over an amount of its own, so that one that is lost, or has
-# its effect twice, is seen.
+# Starts a Redis of its own, and kills consumers: at two points, where it makes
+# them wait, and then several times at random.  Every message has a different
+# amount, so that a message that is lost or has its effect twice is detected.
 
 use strict;
 use warnings;
@@ -49,7 +49,7 @@ sub kill_now
 	delete $running{$pid};
 }
 
-# Redis, and the consumers: each goes on under its name when it is started again.
+# Redis, and the consumers: each continues under its name when it is started again.
 $ENV{REDIS_SOCKET} = "$directory/socket";
 start('redis-server', '--port', 0, '--unixsocket', $ENV{REDIS_SOCKET}, '--save', '', '--dir', $directory,
 	'--logfile', "$directory/log");
@@ -68,7 +68,7 @@ sub redis
 my @consumer = @ARGV;
 sub consumer { return start(@consumer, $_[0]) }
 
-# A session of psql, for what has to stay locked.
+# A session of psql, which holds locks.
 my $psql_pid = open2(my $from_psql, my $to_psql, qw(psql -XAtq -v ON_ERROR_STOP=1));
 
 sub value_of
@@ -99,7 +99,7 @@ sub all_consumed
 	return $group{pending} == 0 && $group{lag} eq '0';
 }
 
-# Send new messages, each of them as often as told; messages differ in amount.
+# Send new messages, each of them $times times; messages differ in amount.
 sub send_messages
 {
 	my ($count, $times) = @_;

@@ -12,7 +12,7 @@ export const payments = pgTable('payments', {
   amount: integer().notNull(),
 });
 
-// Stands in for what knows who is calling.
+// Stands in for your authentication.
 const customerOf = (request: FastifyRequest) => request.headers.authorization!.replace(/^Bearer /, '');
 
 export const once = idempotent(database(drizzle(process.env.DATABASE_URL!)), { caller: customerOf });

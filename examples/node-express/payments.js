@@ -8,7 +8,7 @@ import { database } from 'pg-idempotency/pg';
 const pool = new pg.Pool({ connectionString: process.env.DATABASE_URL });
 export const once = idempotent(database(pool), { caller: (req) => req.customer });
 
-// Stands in for the middleware that knows who is calling.
+// Stands in for your authentication.
 const authenticated = (req, res, next) => {
   req.customer = req.get('Authorization').replace(/^Bearer /, '');
   next();

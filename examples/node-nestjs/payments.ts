@@ -13,7 +13,7 @@ export class Payment {
   @Column('integer') amount!: number;
 }
 
-// Stands in for what knows who is calling.
+// Stands in for your authentication.
 const customerOf = (request: Request) => request.get('Authorization')!.replace(/^Bearer /, '');
 
 @Controller('payments')

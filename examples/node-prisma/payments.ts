@@ -9,7 +9,7 @@ import { type Prisma, PrismaClient } from './generated/client.js';
 
 const prisma = new PrismaClient({ adapter: new PrismaPg({ connectionString: process.env.DATABASE_URL }) });
 
-// Stands in for what knows who is calling.
+// Stands in for your authentication.
 const customerOf = (req: Request) => req.get('Authorization')!.replace(/^Bearer /, '');
 
 export const once = idempotent(database(prisma), { caller: customerOf });

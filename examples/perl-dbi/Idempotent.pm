@@ -12,8 +12,8 @@ my $json = JSON::PP->new;
 # body.
 #
 # Claim, work and answer are one transaction.  An error, and an answer of 500 and
-# above, undoes all of it, and a retry runs the work again.  The request is what
-# is compared: over HTTP its method, path, query and body.
+# above, undoes all of it, and a retry runs the work again.  The request is
+# compared: over HTTP, pass method, path, query and body.
 sub idempotent ($db, $key, $scope, $request, $work)
 {
 	my @answer;
@@ -33,7 +33,7 @@ sub idempotent ($db, $key, $scope, $request, $work)
 		}
 		elsif ($claim->{outcome} eq 'recovered')
 		{
-			# An owner before this one has committed a part of the work.
+			# A previous owner has committed a part of the work.
 			die "claims of the scope have a lease: $scope\n";
 		}
 		else
@@ -42,7 +42,7 @@ sub idempotent ($db, $key, $scope, $request, $work)
 		}
 		$answer[0] < 500 ? $db->commit : $db->rollback;
 	} or do {
-		# What the client has caused is answered; rollback forgets the SQLSTATE.
+		# An error that the client has caused is answered; rollback forgets the SQLSTATE.
 		my ($error, $sqlstate) = ($@, $db->state);
 		$db->rollback;
 		$sqlstate =~ /^IK(400|409|412|413|422)$/ or die $error;

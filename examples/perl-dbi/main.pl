@@ -7,7 +7,7 @@ use DBI;
 use JSON::PP;
 use Payments;
 
-# PgBouncer before 1.21 knows nothing of prepared statements.
+# PgBouncer before 1.21 does not support prepared statements.
 my $db = DBI->connect('dbi:Pg:', '', '', { RaiseError => 1, PrintError => 0, AutoCommit => 1, pg_server_prepare => 0 });
 
 $| = 1;

@@ -36,7 +36,7 @@ final class Idempotent
         413 => 'The answer is too large to be stored',
         422 => 'The Idempotency-Key was used for a different request',
     ];
-    /** Of a body that is no JSON, or none that jsonb can hold. */
+    /** SQLSTATEs for a body that is not JSON, or that jsonb can't hold. */
     private const NOT_JSONB = ['22P02', '22P05', '22021', '22003', '54001'];
 
     public function __construct(private PDO $db, private Closure $caller)
@@ -48,8 +48,8 @@ final class Idempotent
     {
         do {
             [$answer, $again] = $this->attempt($operation, $handler);
-            // In a transaction of its own; in between another request may have
-            // claimed the key, and then answers this one too.
+            // In a new transaction; in between another request may have
+            // claimed the key, whose answer is then sent here too.
             $handler = fn () => $answer;
         } while ($again);
         http_response_code($answer->status);
@@ -96,7 +96,7 @@ final class Idempotent
             $headers = json_decode($claim->headers ?? '{}', true);
             return new Answer($claim->status_code, $claim->body, $headers + ['idempotent-replayed' => 'true']);
         }
-        if ($claim->outcome === 'recovered') { // an owner before this one has committed a part of the work
+        if ($claim->outcome === 'recovered') { // a previous owner has committed a part of the work
             throw new LogicException("claims of the scope have a lease: $scope");
         }
         if ($claim->outcome !== 'new') {
@@ -115,7 +115,7 @@ final class Idempotent
                 [$claim->key, $scope, $answer->status, json_encode($stored, JSON_THROW_ON_ERROR)],
             );
         } catch (PDOException $error) {
-            // A refusal stands where the handler has caught an error of the database.
+            // A refusal is stored even if the handler has caught an error of the database.
             throw $error->getCode() === '25P02' && $answer->status >= 400 ? new Undone($made, stored: true) : $error;
         }
         return $answer;

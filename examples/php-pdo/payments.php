@@ -5,7 +5,7 @@ declare(strict_types=1);
 
 require_once __DIR__ . '/idempotent.php';
 
-// Stands in for what knows who is calling.
+// Stands in for your authentication.
 function customer(): string
 {
     return preg_replace('/^Bearer /', '', $_SERVER['HTTP_AUTHORIZATION']);
@@ -21,7 +21,7 @@ function pay(PDO $db): Answer
 }
 
 $dsn = sprintf('pgsql:host=%s;port=%s;dbname=%s;user=%s', ...array_map(getenv(...), ['PGHOST', 'PGPORT', 'PGDATABASE', 'PGUSER']));
-// PgBouncer before 1.21 knows nothing of prepared statements.
+// PgBouncer before 1.21 does not support prepared statements.
 $idempotent = new Idempotent(new PDO($dsn, options: [PDO::PGSQL_ATTR_DISABLE_PREPARES => true]), customer(...));
 
 if ($_SERVER['REQUEST_METHOD'] === 'POST' && parse_url($_SERVER['REQUEST_URI'], PHP_URL_PATH) === '/payments') {

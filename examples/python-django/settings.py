@@ -2,5 +2,5 @@
 import os
 
 INSTALLED_APPS += ["payments"]
-# What is not said here, libpq takes from PGHOST, PGUSER and the like.
+# libpq takes the rest from PGHOST, PGUSER and so on.
 DATABASES = {"default": {"ENGINE": "django.db.backends.postgresql", "NAME": os.environ["PGDATABASE"]}}

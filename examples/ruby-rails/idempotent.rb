@@ -15,7 +15,7 @@ module Idempotent
     413 => "The answer is too large to be stored",
     422 => "The Idempotency-Key was used for a different request"
   }.freeze
-  # Of a body that is no JSON, or none that jsonb can hold.
+  # SQLSTATEs for a body that is not JSON, or that jsonb can't hold.
   NOT_JSONB = %w[22P02 22P05 22021 22003 54001].freeze
 
   CLAIM = <<~SQL
@@ -51,7 +51,7 @@ module Idempotent
   end
 
   class_methods do
-    # The caller is a block of the controller: who has been authenticated.
+    # The block of the controller returns the caller: the authenticated user.
     def idempotent(operation, only: nil, &caller)
       around_action(only: only) { |_, action| idempotently(operation, instance_exec(&caller), action) }
     end
@@ -71,10 +71,10 @@ module Idempotent
     rescue Refusal
       raise
     rescue StandardError => error
-      # A refusal stands where the action has caught an error of the database.
+      # A refusal is stored even if the action has rescued an error of the database.
       raise unless error.is_a?(Undone) ? response.status >= 400 : rescue_with_handler(error)
-      # In a transaction of its own; in between another request may have claimed
-      # the key, and then answers this one too.
+      # In a new transaction; in between another request may have claimed
+      # the key, whose answer is then sent here too.
       attempt(scope) {} if response.status < 500
     end
   rescue Refusal => refusal
@@ -90,7 +90,7 @@ module Idempotent
         raise ActiveRecord::Rollback if response.status >= 500
         complete(claim[:key], scope)
       when "replay" then replay(claim)
-      # An owner before this one has committed a part of the work.
+      # A previous owner has committed a part of the work.
       when "recovered" then raise "claims of the scope have a lease: #{scope}"
       else refuse(claim[:status_code], claim[:retry_after])
       end

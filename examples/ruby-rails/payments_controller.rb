@@ -15,7 +15,7 @@ class PaymentsController < ActionController::API
 
   private
 
-  # Stands in for what knows who is calling.
+  # Stands in for your authentication.
   def customer
     request.headers["Authorization"].delete_prefix("Bearer ")
   end

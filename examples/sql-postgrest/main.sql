@@ -1,7 +1,7 @@
--- This is not PostgREST, which Debian does not package.  It does to the database
--- what PostgREST does with POST /rpc/pay: one transaction, the request in
--- settings that end with it, the status from a setting.  PostgREST also sets the
--- role, and its own role has the first setting.
+-- Debian does not package PostgREST.  This script sends the statements that it
+-- sends for POST /rpc/pay: one transaction, the request in settings that end with
+-- it, the status from a setting.  PostgREST also sets the role, and its own role
+-- has the first setting.
 BEGIN;
 SET LOCAL idempotency.sqlstate_prefix = 'PT';
 SELECT set_config('request.method', 'POST', true), set_config('request.path', '/rpc/pay', true),

@@ -1,5 +1,5 @@
-// A card processor that is not real: POST /charges charges a card once for each
-// Idempotency-Key, in memory; GET /charges lists what was charged, a line each.
+// A simulated card processor: POST /charges charges a card once for each
+// Idempotency-Key, in memory; GET /charges lists the charges, a line each.
 //
 // The card says how it behaves: "declined" is refused, "slow" takes a second,
 // "flaky" is charged but the first answer is lost.

@@ -11,7 +11,7 @@ record Idempotent(SessionFactory sessions) {
     /**
      * Runs work once for each key of the scope. Claim, work and answer are one transaction. An
      * exception, and an answer of 500 and above, undoes all of it, and a retry runs the work again.
-     * The request is what is compared: over HTTP its method, path, query and body.
+     * The request is compared: over HTTP, pass method, path, query and body.
      */
     Answer run(String key, String scope, String request, Function<Session, Answer> work) {
         return sessions.fromTransaction(session -> {
@@ -29,7 +29,7 @@ record Idempotent(SessionFactory sessions) {
                 case "replay" -> {
                     return new Answer(status, claim.get("response", String.class));
                 }
-                // An owner before this one has committed a part of the work.
+                // A previous owner has committed a part of the work.
                 case "recovered" -> throw new IllegalStateException("claims of the scope have a lease: " + scope);
                 default -> {
                     return new Answer(status, "{\"title\": \"" + outcome + "\"}");
@@ -52,7 +52,7 @@ record Idempotent(SessionFactory sessions) {
         });
     }
 
-    /** The HTTP status of an error that the client has caused; any other is the service's own. */
+    /** The HTTP status of an error that the client has caused; any other error is the service's own. */
     static int statusOf(JDBCException error) {
         var sqlstate = String.valueOf(error.getSQLState());
         return sqlstate.matches("IK(400|409|412|413|422)") ? Integer.parseInt(sqlstate.substring(2)) : 500;

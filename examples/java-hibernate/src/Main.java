@@ -7,7 +7,7 @@ import org.hibernate.cfg.Configuration;
 class Main {
     public static void main(String[] arguments) throws Exception {
         var env = System.getenv();
-        // PgBouncer before 1.21 knows nothing of prepared statements.
+        // PgBouncer before 1.21 does not support prepared statements.
         var url = "jdbc:postgresql://%s:%s/%s?prepareThreshold=0"
                 .formatted(env.get("PGHOST"), env.get("PGPORT"), env.get("PGDATABASE"));
         var sessions = new Configuration()

@@ -14,7 +14,7 @@ record Idempotent(DataSource db) {
     /**
      * Runs work once for each key of the scope. Claim, work and answer are one transaction. An
      * exception, and an answer of 500 and above, undoes all of it, and a retry runs the work again.
-     * The request is what is compared: over HTTP its method, path, query and body.
+     * The request is compared: over HTTP, pass method, path, query and body.
      */
     Answer run(String key, String scope, String request, Work work) throws SQLException {
         try (var connection = db.getConnection()) {
@@ -52,7 +52,7 @@ record Idempotent(DataSource db) {
             return switch (outcome) {
                 case "new" -> null;
                 case "replay" -> new Answer(claim.getInt("status_code"), claim.getString("response"));
-                // An owner before this one has committed a part of the work.
+                // A previous owner has committed a part of the work.
                 case "recovered" -> throw new IllegalStateException("claims of the scope have a lease: " + scope);
                 default -> new Answer(claim.getInt("status_code"), "{\"title\": \"" + outcome + "\"}");
             };
@@ -70,7 +70,7 @@ record Idempotent(DataSource db) {
         }
     }
 
-    /** The HTTP status of an error that the client has caused; any other is the service's own. */
+    /** The HTTP status of an error that the client has caused; any other error is the service's own. */
     static int statusOf(SQLException error) {
         var sqlstate = String.valueOf(error.getSQLState());
         return sqlstate.matches("IK(400|409|412|413|422)") ? Integer.parseInt(sqlstate.substring(2)) : 500;

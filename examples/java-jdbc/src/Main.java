@@ -12,7 +12,7 @@ class Main {
         db.setPortNumbers(new int[] {Integer.parseInt(env.get("PGPORT"))});
         db.setDatabaseName(env.get("PGDATABASE"));
         db.setUser(env.get("PGUSER"));
-        db.setPrepareThreshold(0); // PgBouncer before 1.21 knows nothing of prepared statements.
+        db.setPrepareThreshold(0); // PgBouncer before 1.21 does not support prepared statements.
         var payments = new Payments(new Idempotent(db));
 
         var input = new BufferedReader(new InputStreamReader(System.in));

@@ -47,7 +47,7 @@ class IdempotencyFilter extends OncePerRequestFilter {
             413, "The answer is too large to be stored",
             422, "The Idempotency-Key was used for a different request");
 
-    /** Of a body that is no JSON, or none that jsonb can hold. */
+    /** SQLSTATEs for a body that is not JSON, or that jsonb can't hold. */
     private static final Set<String> NOT_JSONB = Set.of("22P02", "22P05", "22021", "22003", "54001");
 
     private static final String CLAIM = """
@@ -71,7 +71,7 @@ class IdempotencyFilter extends OncePerRequestFilter {
     private final JdbcTemplate db;
     private final PlatformTransactionManager transactions;
 
-    /** The caller is who has been authenticated, never what the body says. */
+    /** The caller is the authenticated user, never what the body says. */
     IdempotencyFilter(String operation, Function<HttpServletRequest, String> caller,
             JdbcTemplate db, PlatformTransactionManager transactions) {
         this.operation = operation;
@@ -108,14 +108,14 @@ class IdempotencyFilter extends OncePerRequestFilter {
 
             @Override
             public void sendError(int status, String message) throws IOException {
-                // An error page would be made too late to be stored.
+                // An error page would be created too late to be stored.
                 var known = HttpStatus.resolve(status);
                 problem(this, status, known == null ? "" : known.getReasonPhrase(), null);
             }
         };
         if (!attempt(keys.get(0), scope, received, answer, chain) && answer.getStatus() < 500) {
-            // In a transaction of its own; in between another request may have claimed the key, and
-            // then answers this one too.
+            // In a new transaction; in between another request may have claimed the key, whose
+            // answer is then sent here too.
             attempt(keys.get(0), scope, received, answer, null);
         }
         answer.copyBodyToResponse();
@@ -140,7 +140,7 @@ class IdempotencyFilter extends OncePerRequestFilter {
                     }
                 }
                 case "replay" -> replay(answer, claim);
-                // An owner before this one has committed a part of the work.
+                // A previous owner has committed a part of the work.
                 case "recovered" -> throw new ServletException("claims of the scope have a lease: " + scope);
                 default -> refuse(answer, (Integer) claim.get("status_code"), (Integer) claim.get("retry_after"));
             }
@@ -228,7 +228,7 @@ class IdempotencyFilter extends OncePerRequestFilter {
         return contentType != null && contentType.matches("(?i)application/([^;]*\\+)?json\\b.*");
     }
 
-    /** What the client caused is answered; all else is a fault of the service, logged and answered with 500. */
+    /** An error that the client has caused is answered; any other is a fault of the service, logged and answered with 500. */
     private static RuntimeException refused(DataAccessException error, boolean claiming) {
         var state = sqlState(error);
         if (claiming && NOT_JSONB.contains(state)) {

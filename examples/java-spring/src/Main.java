@@ -47,7 +47,7 @@ class Main {
 
     public static void main(String[] arguments) {
         var env = System.getenv();
-        // PgBouncer before 1.21 knows nothing of prepared statements.
+        // PgBouncer before 1.21 does not support prepared statements.
         var url = "jdbc:postgresql://%s:%s/%s?prepareThreshold=0"
                 .formatted(env.get("PGHOST"), env.get("PGPORT"), env.get("PGDATABASE"));
         new SpringApplication(Payments.class, Wrong.class).run(

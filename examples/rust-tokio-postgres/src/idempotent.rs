@@ -8,7 +8,7 @@ pub type Answer = (i32, Value);
 ///
 /// Claim, work and answer are one transaction.  An error, and an answer of 500 and
 /// above, drops it, which undoes all of it, and a retry runs the work again.  The
-/// request is what is compared: over HTTP its method, path, query and body.
+/// request is compared: over HTTP, pass method, path, query and body.
 pub async fn idempotent(
     client: &mut Client,
     key: &str,
@@ -26,7 +26,7 @@ pub async fn idempotent(
     match claim.get("outcome") {
         "new" => {}
         "replay" => return Ok((claim.get("status_code"), claim.get("response"))),
-        // An owner before this one has committed a part of the work.
+        // A previous owner has committed a part of the work.
         "recovered" => return Ok((500, json!({"title": "claims of the scope have a lease"}))),
         outcome => return Ok((claim.get("status_code"), json!({ "title": outcome }))),
     }
@@ -45,7 +45,7 @@ pub async fn idempotent(
     Ok((status, body))
 }
 
-/// The HTTP status of an error that the client has caused; any other is the service's own.
+/// The HTTP status of an error that the client has caused; any other error is the service's own.
 pub fn status_of(error: &Error) -> i32 {
     match error.code().map_or("", |state| state.code()) {
         "IK400" => 400,
