@@ -2,12 +2,12 @@
 #
 # all.sh: run the parts of the benchmark one after another.
 #
-#	bench/all.sh		what "make bench" measures
-#	bench/all.sh large	what takes longer: 20 million keys, a million
+#	bench/all.sh		the parts of "make bench"
+#	bench/all.sh large	the long parts: 20 million keys, a million
 #				transactions of one backend, a million keys purged,
 #				WAL by kind of key, the size on disk over twenty ticks
 #
-# Runs in the surroundings that test/throwaway-server.sh makes.
+# Runs in the environment that test/throwaway-server.sh creates.
 
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -28,7 +28,7 @@ export BENCH_START=${BENCH_START:-$(date +%s)}
 	printf 'rounds\t%s\n' "$rounds"
 } >"$RESULTS/environment.tsv"
 
-# without_fsync: from now on it is not the disk that is measured.
+# without_fsync: the measurements that follow do not depend on the disk.
 without_fsync() {
 	sql -c 'ALTER SYSTEM SET fsync = off' -c 'SELECT pg_reload_conf()' >/dev/null
 }
@@ -42,7 +42,7 @@ if [ "${1:-}" = large ]; then
 	./purge.sh >"$RESULTS/purge.txt"
 	progress 'WAL by kind of key'
 	./wal.sh >"$RESULTS/wal.txt"
-	# It exits with 1 where the size is not flat.
+	# It exits with 1 if the size is not flat.
 	./disk.sh >"$RESULTS/disk.txt" || true
 	exit
 fi
@@ -58,7 +58,7 @@ MESSAGES=${MESSAGES:-100000} RUNS=3 ./once.sh >"$RESULTS/once.txt" || true
 progress 'expiry'
 ./expiry.sh 1000000 >"$RESULTS/expiry.txt"
 progress 'claims while keys are swept'
-# It exits with 1 where a target is missed.
+# It exits with 1 if a target is missed.
 LENGTH=30 ./sweep_load.sh >"$RESULTS/sweep_load.txt" || true
 ./failures.sh
 # The last one: it uses up the server.

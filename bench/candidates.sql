@@ -1,9 +1,8 @@
--- The payment, and every way to make it once that runs in the server.
+-- The payment, and the candidates that run in the server.
 --
 -- To be run in an empty schema that is first in search_path; the extension
--- must be there.  answer(payments), what the client learns of its payment, is
--- made by the caller of this file, after the table and before the functions:
--- psql's variable "answer" is its expression.
+-- must be installed.  psql's variable "answer" is the expression of
+-- answer(payments), which computes the answer to the client.
 
 CREATE TABLE payments (
 	id        bigint        GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -52,8 +51,8 @@ BEGIN
 END
 $$;
 
--- The same in PL/pgSQL's cheapest idiom: an expression in place of PERFORM, which
--- is a query.
+-- The same with PL/pgSQL's cheapest way to call complete(): IF evaluates an
+-- expression, while PERFORM runs a query.
 
 CREATE FUNCTION extension_if(key text, request jsonb, OUT status integer, OUT body jsonb)
 LANGUAGE plpgsql AS $$
@@ -76,7 +75,7 @@ BEGIN
 END
 $$;
 
--- What idempotency.execute() runs.
+-- The function that idempotency.execute() calls.
 
 CREATE FUNCTION pay(request jsonb) RETURNS jsonb
 LANGUAGE plpgsql AS $$
@@ -90,11 +89,11 @@ BEGIN
 END
 $$;
 
--- By hand, as a careful developer writes it: the key is inserted first, so
--- that a concurrent duplicate waits for it; the request is compared by a hash
--- of its normal form; key, payment and answer are one transaction.  There is
--- no index on expires_at, which would make a claim dearer: expired rows are
--- thought to be deleted by reading the whole table.
+-- Hand-written, as a careful developer would do it: the key is inserted first, so
+-- that a concurrent duplicate waits for it; a hash of the request's normal form is
+-- compared; key, payment and answer are one transaction.  There is no index on
+-- expires_at, which would make a claim more expensive: expired rows would have to be
+-- deleted with a sequential scan.
 
 CREATE TABLE handwritten_keys (
 	scope        text        NOT NULL,
@@ -136,8 +135,8 @@ BEGIN
 END
 $$;
 
--- The same, answering 409 at once where a duplicate is at work.  The row can't
--- tell of it before it is committed, so that a lock has to.
+-- The same, but it answers 409 at once if a duplicate is in progress.  The row of
+-- that one is not visible before its commit, so an advisory lock is needed.
 
 CREATE FUNCTION handwritten_nowait(key text, request jsonb, OUT status integer, OUT body jsonb)
 LANGUAGE plpgsql AS $$

@@ -6,13 +6,13 @@
 # same: the statements that claim and complete send, written by hand, on a table
 #       like the extension's.
 # hand: INSERT .. ON CONFLICT DO NOTHING of the key, INSERT of the payment,
-#       UPDATE of the key, on a table as an application would have it.
+#       UPDATE of the key, on a table as an application would define it.
 #
 # One transaction each, on a fresh key of one of TENANTS tenants, prepared.  One
-# client makes one of them, taken at random, for LENGTH seconds on one connection,
-# so that whatever else the machine does meets all alike.  The first tenth does not
+# client runs one of them, chosen at random, again and again for LENGTH seconds on
+# one connection, so that other load affects all three.  The first tenth does not
 # count.  Prints the median latency of each, and the extension's ratio to the others;
-# exits with 1 where that to "same" is over LIMIT.
+# exits with 1 if its ratio to "same" is over LIMIT.
 #
 # The servers are given as to t/301_citus.pl, by CITUS_PGHOST, CITUS_PGPORT and
 # CITUS_WORKER_PORTS; drops and creates the database idempotency_bench_citus

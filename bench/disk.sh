@@ -2,17 +2,16 @@
 #
 # disk.sh: the size of the stored keys, tick after tick, under steady load.
 #
-# TICKS (20) ticks of LENGTH seconds (2), after four in which the wheel fills,
-# with CLIENTS (2) that claim and complete new keys at RATE a second together
-# (500), each remembered for a tick and a half.  Prints what all tables and indexes
-# of the keys measured at most in each tick, of eight times that it was looked at,
-# what the system's catalogs have grown to, and how much the largest of the last
-# ten ticks is over the largest of those before; exits with 1 where that is more
-# than LIMIT (10) per cent.
+# TICKS (20) ticks of LENGTH seconds (2), after four in which the wheel fills, with
+# CLIENTS (2) that together claim and complete RATE (500) new keys a second, each
+# remembered for a tick and a half.  Prints, for each tick, the largest of eight
+# measured sizes of all tables and indexes of the keys, and the size of the system
+# catalogs; and by how much the largest of the last ten ticks exceeds the largest
+# of those before.  Exits with 1 if that is more than LIMIT (10) per cent.
 #
 # Connects as psql does, as a superuser, to a server with the library preloaded,
-# in a database of its own that is dropped in the end.  Sets idempotency.wheel_tick
-# and sweep_interval by ALTER SYSTEM, and resets them.
+# in a database of its own, which is dropped at the end.  Sets idempotency.wheel_tick
+# and sweep_interval with ALTER SYSTEM, and resets them.
 
 set -euo pipefail
 ticks=${TICKS:-20}

@@ -1,13 +1,13 @@
 #!/bin/sh
-# What it costs to forget keys: a turn of the wheel against DELETE and VACUUM of
-# the same rows.
+# The cost of removing expired keys: a turn of the wheel, compared with DELETE and
+# VACUUM of the same rows.
 #
 #	bench/expiry.sh [keys]			(default 1000000)
 #
-# Uses the server that psql reaches, as a superuser, in a database of its own,
-# which is dropped in the end.  Prints time and WAL of each way.  The first
-# writes after a checkpoint carry whole pages; as in a server at work, most
-# pages here are written without a checkpoint in between.
+# Connects as psql does, as a superuser, in a database of its own, which is dropped
+# at the end.  Prints time and WAL of both.  The first change of a page after a
+# checkpoint is logged with the whole page; as on a busy server, most changes here
+# are made without a checkpoint in between.
 set -eu
 keys=${1:-1000000}
 database=idempotency_bench_expiry
@@ -17,9 +17,9 @@ psql -Xq -v ON_ERROR_STOP=1 -d postgres -c "CREATE DATABASE $database"
 trap 'psql -Xq -d postgres -c "DROP DATABASE IF EXISTS $database"' EXIT
 sql -c "CREATE EXTENSION idempotency"
 
-# Keys with a small response, as a payment leaves them; written to the slot by
-# SQL, since only their number and size matter here, and in the order of the
-# index, which is the fastest and leaves the index of the fewest pages.
+# Keys with a small response, as those of a payment.  They are inserted into the
+# slot by SQL, since only their number and size matter here, and in the order of
+# the index, which is the fastest and gives the smallest index.
 sql <<EOF
 CREATE UNLOGGED TABLE expired AS
 SELECT scope, key, decode(md5(key) || md5(key), 'hex') AS fingerprint, n::text AS resource_id,
@@ -44,7 +44,7 @@ SELECT pg_sleep(0.01);
 EOF
 }
 
-# measure NAME STATEMENT...: time as psql sees it, without connecting.
+# measure NAME STATEMENT...: time as psql measures it, without connecting.
 measure() {
 	name=$1
 	shift

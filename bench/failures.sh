@@ -1,28 +1,27 @@
 #!/bin/bash
 #
-# failures.sh: kill the client, the server and Redis at every point of every
-# candidate's way, let the client retry, and count how often the payment was
-# made.
+# failures.sh: kill the client, the server and Redis at every step of every
+# candidate, let the client retry, and count how often the payment was made.
 #
-# Runs in the surroundings that test/throwaway-server.sh makes.  Nothing here is
+# Runs in the environment that test/throwaway-server.sh creates.  Nothing here is
 # left to chance:
 #
 #	client at STEP	SIGKILL before its round trip number STEP, or after the
 #			last one, before its caller has the answer
-#	redis at STEP	SIGKILL for Redis at these points; the client goes on
+#	redis at STEP	SIGKILL for Redis at these points; the client continues
 #	server before commit	SIGKILL for the backend that has claimed and is about
 #			to insert the payment: a trigger holds it there
 #	server after commit	SIGKILL for the backend whose commit is on disk and
-#			which has not said so: it waits for a standby that is not
-#			there.  All backends of the server die with it
+#			not yet reported: it waits for a standby that does not
+#			exist.  All backends of the server end with it
 #
-# The caller then sends the same key again until the answer is that the payment was
-# made, for five seconds.  For Redis that is longer than the lock of one second
-# which stands here for the usual minute; once more with a lock that does not
-# expire.  Libraries are driven in the same way if PYTHON has them.
+# The caller then sends the same key again until the answer says that the payment
+# was made, for at most five seconds.  For Redis that is longer than the lock,
+# which lasts one second here instead of the usual minute; once more with a lock
+# that does not expire.  Libraries are tested in the same way if PYTHON has them.
 #
-# Leaves $RESULTS/failures.tsv: candidate, who was killed, where, the last status,
-# payments made.
+# Writes $RESULTS/failures.tsv: candidate, the process that was killed, the step, the
+# last status, payments made.
 
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -50,7 +49,7 @@ ALTER SYSTEM SET synchronous_commit = local;
 SELECT pg_reload_conf() \g /dev/null
 SQL
 
-# client KEY [OPTION]...: one try; prints the status, nothing if it was killed.
+# client KEY [OPTION]...: one try; prints the status, or nothing if it was killed.
 client() {
 	local key=$1
 	shift
@@ -72,9 +71,9 @@ paid() {
 	[ "$status" = 201 ] || [ "$status" = 200 ]
 }
 
-# judge WHO WHERE: the caller retries; how often was it paid?
+# judge WHO WHERE: let the caller retry, and record how often it was paid.
 judge() {
-	# What a dead client left running in the server comes to its end first.
+	# Wait for the statements of a dead client to end.
 	until_true 10 asked "count(*) = 0 FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend' AND state <> 'idle'"
 	until_true 5 paid || true
 	printf '%s\t%s\t%s\t%s\t%s\n' "$label" "$1" "$2" "$status" \
@@ -89,7 +88,7 @@ kill_client() {
 	for ((step = 1; step < 20; step++)); do
 		next_key
 		# shellcheck disable=SC2016 # $PPID is that of the command
-		# Not killed any more: the way has fewer steps.
+		# It was not killed: the candidate has fewer steps.
 		[ -z "$(client "$key" -s "$step" -x 'kill -9 $PPID' || true)" ] || break
 		judge client "step $step"
 	done
@@ -107,7 +106,7 @@ kill_redis() {
 	done
 }
 
-# kill_backend EVENT: of the client that waits for this.
+# kill_backend EVENT: kill the client's backend, which waits for this event.
 kill_backend() {
 	local waiting="FROM pg_stat_activity WHERE wait_event = '$1' AND application_name <> 'psql'"
 	until_true 20 asked "count(*) = 1 $waiting"
@@ -115,7 +114,7 @@ kill_backend() {
 	until_true 60 asked true
 }
 
-# standby NAME: whom the payment's commit waits for.
+# standby NAME: the standby that the payment's commit waits for.
 standby() {
 	sql -c "ALTER SYSTEM SET synchronous_standby_names = '$1'" -c 'SELECT pg_reload_conf()' >/dev/null
 	until_true 10 asked "setting FROM pg_settings WHERE name = 'synchronous_standby_names'" "$1"
@@ -142,7 +141,7 @@ kill_server() {
 	judge server "after commit"
 }
 
-# endure LABEL CANDIDATE COMMAND...: everything that can happen to it.
+# endure LABEL CANDIDATE COMMAND...: all kills of a candidate.
 endure() {
 	label=$1
 	candidate=$2

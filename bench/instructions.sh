@@ -1,29 +1,27 @@
 #!/bin/bash
 #
-# instructions.sh: count what each candidate costs a server, in instructions
-# and bytes of WAL.
+# instructions.sh: measure the cost of each candidate in instructions and bytes of
+# WAL.
 #
-# Runs in the surroundings that test/throwaway-server.sh makes, and uses up its
-# server: the database is filled there, then the server is stopped and a
-# single-user backend goes on under callgrind.  What it reads is a script of
-# phases, PHASE transactions of one candidate each, with a call of
-# pg_current_wal_insert_lsn() in between, at whose entry callgrind writes down
-# and resets its counters and whose result tells the WAL.  So start-up and
-# shutdown are not counted; every candidate comes TURNS times, after a warm-up
-# that is not counted, A B .. A B ..; the median is shown.
+# Runs in the environment that test/throwaway-server.sh creates.  The database
+# is filled on its server, which is then stopped for good, and a single-user backend
+# runs under callgrind.  It reads a script of phases, PHASE transactions of one
+# candidate each, with a call of pg_current_wal_insert_lsn() in between: at its
+# entry callgrind dumps and resets its counters, and its result gives the WAL.  So
+# start-up and shutdown are not counted.  Every candidate runs TURNS times, after a
+# warm-up that is not counted, A B .. A B ..; the table shows the median.
 #
-# A slot of the wheel that holds keys is looked into by every claim of a new
-# one.  A new installation has one such slot; from the second day on there are
-# two: the candidates of the second day come again when another slot holds as
-# many keys.
+# Every claim of a new key probes each slot of the wheel that has keys.  A new
+# installation has one such slot; from the second day on there are two: the
+# candidates of the second day run again when another slot has as many keys.
 #
-# The statements of a claim in three are compared with calls of functions that
-# have the same arguments and do nothing: they end at once.
+# The three statements of a claim are compared with calls of functions that have
+# the same arguments and return at once.
 #
-# Full-page writes are off: this is the steady state between checkpoints.  The
-# numbers do not depend on the machine's load and hardly on its kind.
+# Full-page writes are off, as in the time between checkpoints.  The numbers do not
+# depend on the machine's load and hardly on its type.
 #
-# Prints a table and leaves it as $RESULTS/instructions.tsv.
+# Prints a table and writes it to $RESULTS/instructions.tsv.
 
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -46,7 +44,7 @@ PG_MODULE_MAGIC;
 PG_FUNCTION_INFO_V1(noop);
 Datum noop(PG_FUNCTION_ARGS) { PG_RETURN_NULL(); }
 END
-# Tables as they are after a while, with as many keys in each.
+# Tables of a server in use, with as many keys in each.
 sql -v answer='to_jsonb(payment)' -f - <<END
 CREATE EXTENSION idempotency;
 \i candidates.sql
@@ -64,7 +62,7 @@ SELECT count(extension('fill-' || n, '{"reference": "fill", "account": 1, "amoun
 FROM generate_series(1, $filled) AS n;
 VACUUM (FREEZE, ANALYZE);
 END
-# Only the slot of the wheel that the keys have gone to has any.
+# Only one slot of the wheel has keys.
 slot=$(sql -c "SELECT DISTINCT tableoid::regclass FROM idempotency.keys")
 # Keys are UUIDs, numbered from 0, each used by one candidate only.
 sql -F ' ' -c "SELECT key, idempotency.key_hash(key, 'payments')
@@ -97,7 +95,7 @@ my $call = sub { my ($name) = @_; sub { my ($key) = @_; "EXECUTE $name ('$key', 
 my $claim = $call->('claim');
 my $transaction = sub { my (@statements) = @_; sub { my ($key) = @_; ('BEGIN', (map { $_->($key) } @statements), 'COMMIT') } };
 
-# label, its base, lines of one transaction, whose keys are used again
+# label, its base, lines of one transaction, the candidate whose keys are used again
 my @candidates = (
 	['bare insert', '', $insert],
 	['bare insert by statements', '', $transaction->($insert)],
@@ -136,7 +134,7 @@ my @bulk = (
 		my $keys = "(SELECT array_agg('b$number-' || n) FROM generate_series(1, $_[0]) AS n)";
 		('BEGIN', "SELECT count(*) FROM idempotency.claim_many($keys)", "SELECT idempotency.complete_many($keys)", 'COMMIT') }],
 );
-# Of expired keys, ten times as many, that lie in keys_long.
+# Ten times as many expired keys, in keys_long.
 my $expired = sub { 'VACUUM idempotency.keys_long', "INSERT INTO idempotency.keys (scope, key, status, status_code, response, attempt, claimed_at, completed_at, expires_at, slot, hash)"
 	. " SELECT '', 'x' || n, 'completed', 201, '{\"id\": 4711}', 1, now(), now(), now(), -1, idempotency.key_hash('x' || n, '') FROM generate_series(1, $_[0]) AS n" };
 my @expiry = (
@@ -193,7 +191,7 @@ for my $round (0 .. $rounds)
 {
 	run_phase($round == 0 ? $warm_up : $phase, $round == 0 ? ('filling', '', $_->[2]) : @$_) for @second_day;
 }
-# Last, as from now on keys_long is in use, and looked into by every claim.
+# Last, since from now on keys_long is in use, and every claim probes it.
 for (1 .. $rounds)
 {
 	run_bulk(10 * $phase, @$_) for @expiry;
@@ -209,7 +207,7 @@ if grep -E 'ERROR|WARNING|FATAL|PANIC' "$work/errors" "$work/output" >&2; then
 	exit 1
 fi
 
-# The counters, in order: callgrind numbers its files.
+# The counters, in order, since callgrind numbers its files.
 perl -- - "$work" >"$RESULTS/instructions.tsv" <<'END'
 use strict;
 use warnings;

@@ -1,20 +1,20 @@
-"""Payments made through published libraries, by their documented use.
+"""Make payments through published libraries, as their documentation says.
 
     libraries.py [-c clients] [-t seconds] [-n rounds] CANDIDATE...
     libraries.py -k KEY [-s STEP -x COMMAND] CANDIDATE
 
 Options and output are those of pay.c, as far as they apply: the candidates take
-turns, and a line is printed for each time slice. All of it is Python, which can
-do less in the same time than a client written in C: compare a library with the
-bare payment through the same driver, which is among the candidates.
+turns, and a line is printed for each time slice. A client in Python does less in
+the same time than one in C: compare a library with the bare payment through the
+same driver, which is one of the candidates.
 
     bare, extension             psycopg
     powertools                  psycopg; keys in Redis, by aws-lambda-powertools
     sqlalchemy                  the bare payment, by SQLAlchemy
     dbos                        SQLAlchemy; keys in PostgreSQL, by dbos
 
-Steps: 1 before the library is called, 2 before the payment is committed, 3 when
-it has been, 4 when the library has returned.
+Steps: 1 before the library is called, 2 before the payment is committed, 3 after
+its commit, 4 when the library has returned.
 """
 
 import argparse
@@ -27,7 +27,7 @@ import time
 import uuid
 import warnings
 
-# powertools' CachePersistenceLayer warns of its other name.
+# powertools warns about another name of CachePersistenceLayer.
 warnings.filterwarnings("ignore", category=DeprecationWarning)
 
 PAYMENT = (
@@ -98,7 +98,7 @@ def powertools():
     from aws_lambda_powertools.utilities.idempotency.persistence.cache import CachePersistenceLayer
 
     class Context:
-        """What the platform tells a function: until when it may run, here one second."""
+        """The context that the platform passes to a function: it may run for one second."""
 
         @staticmethod
         def get_remaining_time_in_millis():
@@ -162,7 +162,7 @@ KNOWN = {"bare": bare, "extension": extension, "powertools": powertools, "sqlalc
 
 
 def run_slice(pay, seconds):
-    """Have all clients pay for that long. Returns the latencies, in microseconds."""
+    """Let all clients pay for so many seconds. Returns the latencies, in microseconds."""
     latencies = []
     failed = []
     end = time.monotonic() + seconds
@@ -209,7 +209,7 @@ def main():
                     count = len(latencies)
                     print(name, round_number, arguments.clients, f"{taken:.6f}", count, 0, failed,
                           int(latencies[count // 2]), int(latencies[count * 99 // 100]), 0, 0, sep="\t", flush=True)
-    # What a library keeps running in the background is no longer needed.
+    # Do not wait for the libraries' background threads.
     os._exit(0)
 
 

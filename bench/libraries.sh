@@ -1,13 +1,13 @@
 #!/bin/bash
 #
-# libraries.sh: what published libraries cost, compared with the bare payment
+# libraries.sh: the cost of published libraries, compared with the bare payment
 # through the same driver.
 #
-# Installs from PyPI, into PYTHON's environment, which is made here, exactly what
-# libraries.txt locks: libraries.in says what is compared, and
-# "pip-compile --generate-hashes" made one of the other.  Leaves
-# $RESULTS/libraries.tsv, as load.sh does, and their versions in
-# $RESULTS/libraries-versions.tsv; nothing where they can't be installed.
+# Creates PYTHON's environment, and installs into it from PyPI exactly what
+# libraries.txt locks; "pip-compile --generate-hashes" has generated that file from
+# libraries.in, which names the libraries.  Writes $RESULTS/libraries.tsv, as load.sh
+# does, and the versions to $RESULTS/libraries-versions.tsv; nothing if the libraries
+# can't be installed.
 
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"

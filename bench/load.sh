@@ -2,9 +2,9 @@
 #
 # load.sh: throughput and latency of each candidate under each load.
 #
-# Runs in the surroundings that test/throwaway-server.sh makes, with durable
-# commits.  The candidates of a load take turns on the same connections.  Leaves
-# $RESULTS/load.tsv: the load, and a line of pay.c for each time slice.
+# Runs in the environment that test/throwaway-server.sh creates, with durable
+# commits.  The candidates of a load take turns on the same connections.  Writes
+# $RESULTS/load.tsv: the load, and a line of pay.c, for each time slice.
 
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -26,7 +26,7 @@ for size in 1000 20000; do
 	sql -c "CREATE TABLE receipt_$size AS SELECT left(string_agg(sha512(n::text::bytea)::text, ''), $size) AS text FROM generate_series(1, 200) AS n"
 	create_candidates "answer_$size" "to_jsonb(payment) || jsonb_build_object('receipt', (SELECT text FROM public.receipt_$size))"
 done
-# Tables as they are after a while: plans are made for those, not for empty ones.
+# Tables of a server in use, so that plans are not those for empty tables.
 for schema in small answer_1000 answer_20000; do
 	PGOPTIONS="-c search_path=$schema" sql -c "SELECT count(extension('fill-' || n, '{\"reference\": \"fill\", \"account\": 1, \"amount\": 1}')),
 		count(handwritten('fill-' || n, '{\"reference\": \"fill\", \"account\": 1, \"amount\": 1}'))
@@ -56,5 +56,5 @@ done
 export PGOPTIONS='-c search_path=small'
 duplicates=(nothing extension extension-nowait handwritten handwritten-nowait redis)
 record duplicates ./pay -m duplicates -k dup -c 1000 -n "$rounds" "${redis[@]}" "${duplicates[@]}"
-# How often each was paid.
+# How often each payment was made.
 sql -F $'\t' -c "SELECT reference, count(*) FROM payments WHERE reference LIKE 'dup-%' GROUP BY 1" >"$RESULTS/duplicates.tsv"

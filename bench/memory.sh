@@ -3,8 +3,8 @@
 # memory.sh: the memory of one backend that claims and completes a million keys,
 # or CLAIMS, in as many transactions.
 #
-# Leaves $RESULTS/memory.tsv: transactions so far, and the memory of the backend
-# that it shares with no other process, in kB.
+# Writes $RESULTS/memory.tsv: transactions so far, and the private memory of the
+# backend, in kB.
 
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"

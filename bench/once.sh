@@ -1,17 +1,16 @@
 #!/bin/bash
 #
-# once.sh: what once() costs, against the least that could do its work.
+# once.sh: the cost of once(), compared with the cheapest statement for the same work.
 #
-# A: INSERT .. SELECT of the messages that once() has not seen into a table
+# A: INSERT .. SELECT of the messages for which once() is true into a table
 #    without an index.
 # B: INSERT .. SELECT .. ON CONFLICT DO NOTHING into a table with the columns of
 #    idempotency.keys and its one index, filled as once() fills them.
 #
-# One statement each, of as many messages as MESSAGES says, on fresh keys,
-# A B A B .. RUNS times, after one of each that does not count.  Prints the
-# time of each run, both medians, and their ratio; exits with 1 where that is
-# over LIMIT.  Connects as psql does, and drops and creates the database
-# idempotency_bench_once there.
+# One statement each, with MESSAGES messages on fresh keys, A B A B .. RUNS times,
+# after one of each that does not count.  Prints the time of each run, both medians,
+# and their ratio; exits with 1 if the ratio is over LIMIT.  Connects as psql does,
+# and drops and creates the database idempotency_bench_once.
 
 set -euo pipefail
 messages=${MESSAGES:-200000}

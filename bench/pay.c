@@ -1,31 +1,31 @@
 /*-------------------------------------------------------------------------
  *
  * pay.c
- *	  A client that makes payments, in one way or another.
+ *	  A client that makes payments through the candidates.
  *
  *	pay [-m new|mix|replay] [-c clients] [-t seconds] [-n rounds] CANDIDATE...
- *		Load: every client makes payments as fast as it can, each client a
- *		thread with connections of its own.  The candidates take turns, one
- *		time slice each a round, on the same connections: A B .. A B ..; a
- *		round that is not counted comes first.  new: every key is new; mix:
- *		three of ten requests repeat an earlier one; replay: all do.  With
- *		-f N, those that replay repeat one of the keys fill-1 to fill-N.
+ *		Load: every client, a thread with connections of its own, makes
+ *		payments as fast as it can.  The candidates take turns, with one time
+ *		slice each a round, on the same connections: A B .. A B ..; the first
+ *		round is not counted.  new: every key is new; mix: three of ten
+ *		requests repeat an earlier one; replay: all do.  With -f N, replays
+ *		repeat one of the keys fill-1 to fill-N.
  *
  *	pay -m duplicates [-c clients] [-n rounds] [-k prefix] CANDIDATE...
- *		All clients send one and the same new key at the same moment.
+ *		All clients send the same new key at the same moment.
  *
  *	pay -k KEY [-s STEP -x COMMAND] CANDIDATE
  *		One payment; its status is printed.  COMMAND is run before the
- *		client's round trip number STEP, or after the last one, when all has
- *		been answered and nobody has been told.  A client that kills its
- *		parent, COMMAND's $PPID, shows what is left of it.
+ *		client's round trip number STEP, or after the last one, before the
+ *		status is printed.  To kill the client there, COMMAND kills its
+ *		parent, $PPID.
  *
  * A load prints a line for each slice:
  *
  *	candidate round clients seconds done refused failed p50 p99 wal xids
  *
- * "refused" was answered 409; p50 and p99 are microseconds; wal is what the
- * server wrote, in bytes, and xids the transaction ids it gave out.
+ * "refused" counts the answers 409; p50 and p99 are in microseconds; wal is the
+ * server's WAL in bytes, and xids the number of transaction ids it assigned.
  *
  * Connects as libpq does (PGHOST, ..), and to Redis at the sockets of -r
  * (appendfsync everysec) and -R (always).  Statements are prepared.
@@ -54,7 +54,7 @@
 #define MAX_PARAMETERS	4
 #define STACK_SIZE		(256 * 1024)
 
-#define IN_PROGRESS		"in-progress"	/* what Redis holds until there is an answer */
+#define IN_PROGRESS		"in-progress"	/* Redis' value until there is an answer */
 #define REMEMBERED		"86400"	/* how long Redis keeps an answer, in seconds */
 
 typedef enum Load
@@ -71,7 +71,7 @@ typedef struct Pool
 	char		keys[POOL_SIZE][KEY_LENGTH];
 	char		hashes[POOL_SIZE][KEY_LENGTH];	/* of keys that SELECT reads */
 	int			nkeys;
-	int			next;			/* where the next one replaces an old one */
+	int			next;			/* index at which the next one replaces an old one */
 } Pool;
 
 typedef struct Client
@@ -101,8 +101,8 @@ struct Candidate
 {
 	const char *name;
 	Pay			pay;
-	const char *statement;		/* what pay is about, where one function does for several */
-	const char *made_by;		/* who makes what it replays; itself if NULL */
+	const char *statement;		/* parameter of pay, if several candidates share it */
+	const char *made_by;		/* candidate that makes the payments it replays; itself if NULL */
 };
 
 static int	statement(Client *client, const Candidate *candidate, const char *key);
@@ -180,7 +180,7 @@ microseconds(void)
 	return now.tv_sec * INT64_C(1000000) + now.tv_nsec / 1000;
 }
 
-/* Where in the way of a payment COMMAND strikes. */
+/* Run COMMAND if this is the step for it. */
 static void
 step(Client *client)
 {
@@ -244,7 +244,7 @@ static const struct
 	{"update_key", "UPDATE handwritten_keys SET status_code = 201, response = $2 WHERE scope = 'payments' AND key = $1"},
 };
 
-/* One round trip.  Returns NULL where it fails; the caller says so. */
+/* One round trip.  Returns NULL if it fails. */
 static PGresult *
 round_trip(Client *client, const char *name, int nvalues, const char *const *values)
 {
@@ -278,7 +278,7 @@ failed_in_transaction(Client *client)
 	return 500;
 }
 
-/* A statement that does it all, and returns status and body. */
+/* One statement, which makes the payment and returns status and body. */
 static int
 statement(Client *client, const Candidate *candidate, const char *key)
 {
@@ -393,7 +393,7 @@ handwritten_by_statements(Client *client, const Candidate *candidate, const char
 	return status;
 }
 
-/* The row of a replay, read by its primary key and nothing more. */
+/* Read only the row of a replay, by its primary key. */
 static int
 select_row(Client *client, const Candidate *candidate, const char *hash)
 {
@@ -408,8 +408,8 @@ select_row(Client *client, const Candidate *candidate, const char *hash)
 }
 
 /*
- * The usual recipe: take the key in Redis, pay, put the answer in its place.
- * An error of the payment gives the key back, so that a retry may run.
+ * The usual recipe: set the key in Redis, pay, replace its value with the answer.
+ * An error of the payment deletes the key, so that a retry may run.
  */
 static int
 redis(Client *client, const Candidate *candidate, const char *key)
@@ -522,8 +522,8 @@ count_answer(Client *client, int status, int64_t latency)
 }
 
 /*
- * Have the keys that a candidate will repeat.  A row that is to be read by its
- * primary key is looked up now: its partition, and its hash.
+ * Make the keys that a candidate will repeat.  For SELECT by primary key, look up
+ * the partition and the hash now.
  */
 static void
 fill_pool(Client *client, const Candidate *candidate, Pool *pool)
@@ -540,7 +540,7 @@ fill_pool(Client *client, const Candidate *candidate, Pool *pool)
 		{
 			new_key(client, key);
 			if (maker->pay(client, maker, key) != 201)
-				die(maker->name, "could not make what is to be replayed");
+				die(maker->name, "could not make the payment that is to be replayed");
 		}
 		if (candidate->pay == select_row)
 		{
@@ -708,7 +708,7 @@ run_load(void)
 			int64_t		xids = asked(conn, XID_QUESTION);
 			int64_t		start;
 
-			/* What is replayed was written just now: pages are tidied once, not in a slice. */
+			/* The replayed rows are new: VACUUM their pages here, so that no slice has to. */
 			if (load == REPLAY && round == 1 && candidate_of_slice == 0)
 			{
 				PQclear(PQexec(conn, "VACUUM"));

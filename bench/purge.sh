@@ -1,15 +1,15 @@
 #!/bin/bash
 #
-# purge.sh: what it costs to purge a scope.
+# purge.sh: the cost of purging a scope.
 #
-# KEYS (1000000) keys of one scope are purged that fill a slot of the wheel alone,
-# and then as many that share it with another scope, so that they are deleted row
-# by row.  Prints time and WAL of each, what the table measures before, after, and
-# after VACUUM, and how long it takes for a purge that is canceled to end, of
-# CANCELS (5) that are canceled while they delete rows.
+# A scope of KEYS (1000000) keys is purged, first when it has a slot of the wheel
+# alone, and then when it shares the slot with another scope, so that its rows are
+# deleted one by one.  Prints time and WAL of each, the size of the table before,
+# after, and after VACUUM, and the time that each of CANCELS (5) purges takes to end
+# when it is canceled while it deletes rows.
 #
-# Connects as psql does, as a superuser, in a database of its own that is dropped
-# in the end.
+# Connects as psql does, as a superuser, in a database of its own, which is dropped
+# at the end.
 
 set -euo pipefail
 keys=${KEYS:-1000000}
@@ -32,7 +32,7 @@ size() {
 	sql -c "SELECT pg_size_pretty(pg_total_relation_size('idempotency.keys_1'))"
 }
 
-# fill OTHERS: and that many keys of another scope.
+# fill OTHERS: store the keys of the scope, and OTHERS keys of another scope.
 fill() {
 	sql >/dev/null <<SQL
 TRUNCATE idempotency.keys;
@@ -69,7 +69,7 @@ measure 'alone in the slot'
 fill 1000
 for ((i = 1; i <= cancels; i++)); do
 	PGAPPNAME=purge sql -c "SELECT idempotency.purge('payments')" >/dev/null 2>&1 &
-	# After a time that differs, but for which it is at work.
+	# After different times, at which it is deleting.
 	sql -c "
 		DO \$\$
 		DECLARE

@@ -1,10 +1,10 @@
 # shellcheck shell=bash disable=SC2034,SC2154 # set here, used there, and back
 #
-# record.sh: what the parts of the benchmark have in common.
+# record.sh: functions for the parts of the benchmark.
 #
-# To be sourced by a script that sets part, its name, where it records, and
-# work, a directory of its own, where it starts Redis.  BENCH_SECONDS is the
-# length of a time slice, BENCH_ROUNDS the number of slices each candidate gets.
+# To be sourced by a script, which sets part, its name, if it records, and work, a
+# directory of its own, if it starts Redis.  BENCH_SECONDS is the length of a time
+# slice, BENCH_ROUNDS the number of slices of each candidate.
 
 seconds=${BENCH_SECONDS:-0.3}
 rounds=${BENCH_ROUNDS:-7}
@@ -22,7 +22,7 @@ progress() {
 
 sql() { psql -XAtq -v ON_ERROR_STOP=1 "$@"; }
 
-# record LOAD COMMAND...: keep the lines that a command prints, under a name.
+# record LOAD COMMAND...: append the output of a command, each line with the load's name.
 record() {
 	local load=$1
 	shift
@@ -35,9 +35,9 @@ build_client() {
 		-L"$("$PG_CONFIG" --libdir)" -Wl,-rpath,"$("$PG_CONFIG" --libdir)" -lpq -lhiredis -lpthread
 }
 
-# start_redis NAME APPENDFSYNC: at the socket $work/NAME.  Debian's redis-tools
-# brings the server under another name, and its package redis-server would start
-# a service; the program goes by the name that it is called by.
+# start_redis NAME APPENDFSYNC: at the socket $work/NAME.  Debian's redis-tools has
+# the server under another name, and the package redis-server would start a service;
+# the program acts according to the name that it is called with.
 start_redis() {
 	mkdir -p "$work/$1.data"
 	(exec -a redis-server redis-check-rdb --port 0 --unixsocket "$work/$1" --dir "$work/$1.data" --save '' \
@@ -59,8 +59,8 @@ stop_redis() {
 	done
 }
 
-# install_portable: the portable edition, in the schema "portable", as the extension
-# has its own.
+# install_portable: install the portable edition in the schema "portable", since the
+# extension uses "idempotency".
 install_portable() {
 	sed 's/\bidempotency\b/portable/g' ../portable/idempotency.sql | sql -1 -f - >/dev/null
 }

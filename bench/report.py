@@ -1,9 +1,9 @@
-"""Write REPORT.md, TARGETS.md and their figures from what the parts of the benchmark left.
+"""Write REPORT.md, TARGETS.md and their figures from the results of the parts of the benchmark.
 
-Reads .build/bench/all, and .build/bench/large and tried.md where they are.
-Ratios are of slices that ran next to each other: a candidate's throughput over
-that of the base in the same round. What is shown is the median of the rounds,
-with the lowest and the highest.
+Reads .build/bench/all, .build/bench/large if it exists, limits.md and tried.md.
+A ratio compares slices of the same round: a candidate's throughput over that of
+the base. The tables show the median of the rounds, with the lowest and the
+highest.
 """
 
 import html
@@ -39,7 +39,7 @@ NAMES = {
 
 
 # ---------------------------------------------------------------------------
-# What was measured
+# Results
 # ---------------------------------------------------------------------------
 
 def lines(name, directory=RESULTS):
@@ -73,7 +73,7 @@ def of(all_slices, load, candidate, clients=None):
 
 
 class Spread:
-    """The median of some values, and how far they lie apart."""
+    """The median of some values, with the lowest and the highest."""
 
     def __init__(self, values):
         self.values = sorted(values)
@@ -158,7 +158,7 @@ def plain(name):
 
 
 def bars(file_name, title, rows, form, mark=None):
-    """rows: (label, ours, value, low, high); mark: (value, what it is)."""
+    """rows: (label, ours, value, low, high); mark: (value, label)."""
     rows = [row for row in rows if row[2] is not None]
     if not rows:
         return ""
@@ -185,7 +185,7 @@ def bars(file_name, title, rows, form, mark=None):
 
 
 def curves(file_name, title, x_title, series):
-    """series: (label, class, [(x, y)], form); each is drawn against its own greatest value."""
+    """series: (label, class, [(x, y)], form); each is scaled to its own maximum."""
     series = [s for s in series if s[2]]
     if not series:
         return ""
@@ -227,7 +227,7 @@ def counted(label, column):
 
 
 def times_among(load_name):
-    """Microseconds of a median claim among so many keys: number -> one of each round."""
+    """Number of live keys -> the median time of a claim in each round, in microseconds."""
     found = defaultdict(list)
     for s in sizes:
         match = re.fullmatch(load_name + r"-among-(\d+)", s.load)
@@ -237,12 +237,12 @@ def times_among(load_name):
 
 
 def growth(times, keys):
-    """How much longer it takes among so many keys than among the fewest, within a round."""
+    """The ratio of times among so many keys and among the fewest, within a round."""
     return Spread([among / few for among, few in zip(times[keys], times[min(times)])])
 
 
 def times_executed(candidate):
-    """How many keys of the duplicates were paid, and the most often that one was."""
+    """How often the payment of each key of the duplicates was made."""
     counts = [int(count) for reference, count in executed
               if re.fullmatch(rf"dup-{candidate}-\d+", reference)]
     return counts
@@ -254,7 +254,7 @@ def targets():
     def target(what, wanted, measured, met):
         rows.append((what, wanted, measured, "–" if met is None else "met" if met else "**not met**"))
 
-    # The two ways of one round trip.
+    # The two candidates with one round trip.
     ways = (("execute", "extension by execute", "by `execute`"), ("extension", "extension in a function", "in a function"))
     by_hand = counted("hand-written function", 3)
     for candidate, label, way in ways:
@@ -338,7 +338,7 @@ def throughput():
     rows = [(NAMES[c], ratios(load, "mix", c, "bare"), milliseconds(middle(of(load, "mix", c), "p50")),
              milliseconds(middle(of(load, "mix", c), "p99"))) for c in candidates_of(load, "mix")]
     text += table(("retry mix, 70 % new, 30 % replays, 8 clients: throughput over bare", "ratio", "p50", "p99"), rows)
-    text += "\nBare makes every payment again, and so has more to write than those that replay.\n"
+    text += "\nThe bare insert makes every payment again, and so writes more than those that replay.\n"
     return text
 
 
@@ -351,7 +351,7 @@ def replay():
                      number(middle(found, "wal")), number(middle(found, "xids"))))
     text = table(("replays: throughput over a SELECT of the row", "1 client", "8 clients", "32 clients", "p50 of 1", "WAL bytes", "xids"), rows)
     return text + "\nThe SELECT is prepared, names the partition, and finds the row by its primary key, which the client knows: " \
-                  "no application could do that, and nothing could do less.\n"
+                  "no application could do that, and no lookup is cheaper.\n"
 
 
 def responses():
@@ -362,7 +362,7 @@ def responses():
                          *(ratios(load, f"{kind}-{size}", candidate, base) for size in (1000, 20000)),
                          *(number(middle(of(load, f"{kind}-{size}", candidate), "wal")) for size in (1000, 20000))))
     return table(("responses: throughput over bare, or over SELECT", "1 kB", "20 kB", "WAL bytes, 1 kB", "WAL bytes, 20 kB"), rows) + \
-        "\n8 clients; the responses hold random digits, which hardly compress. Bare sends the response and keeps none.\n"
+        "\n8 clients; the responses consist of random digits, which hardly compress. The bare insert sends the response and stores none.\n"
 
 
 def duplicates():
@@ -389,8 +389,8 @@ def counts():
                                "hand-written function", "hand-written by statements")],
                 lambda value: f"{value:,.0f}", (60000, "target 60,000"))
     return text + "\n" + table(("one transaction", "instructions", "over base", "WAL bytes", "over base", "base"), rows) + \
-        ("\nA single-user backend under callgrind, 10,000 keys stored, full-page images off. Statements come as text, each is parsed; "
-         "“by statements” pays that for each. Bulk rows are per key. The stored response has "
+        ("\nA single-user backend under callgrind, 10,000 keys stored, full-page images off. Statements are sent as text, and each is parsed; "
+         "“by statements” pays this for each statement. Bulk rows are per key. The stored response has "
          f"{number(response_bytes)} bytes.\n")
 
 
@@ -465,8 +465,8 @@ def published():
                      *(ratios(libraries, "new", candidate, over, clients) if over else "" for clients in (1, 8)),
                      milliseconds(middle(of(libraries, "new", candidate, 1), "p50"))))
     return table(("new keys, from Python", "base", "over base, 1 client", "over base, 8 clients", "p50 of 1"), rows) + \
-        (f"\n{versions}. One Python process; each library is held against the bare payment through the same driver, "
-         "as a client in Python costs more than the server. dbos is a workflow engine: an idempotency key is the ID of a workflow.\n")
+        (f"\n{versions}. One Python process; each library is compared with the bare payment through the same driver, "
+         "since a client in Python costs more than the server. dbos is a workflow engine: an idempotency key is the ID of a workflow.\n")
 
 
 def bulk():
@@ -489,12 +489,12 @@ def listing(name, directory=RESULTS):
 def expiry():
     text = ""
     for name, directory, said in (
-            ("expiry", RESULTS, "Keys of a slot that is past, forgotten by a turn of the wheel, and by statements:"),
-            ("sweep_load", RESULTS, "Claims during sweeps, one every other second, thirty times as often as by default: those in the second "
-             "about the end of a sweep, against those in the second that follows. Where keys go to slots, the wheel turns each "
-             "time. Where they go to `keys_long`, expired keys are deleted there: at the rate that the defaults allow, 10,000 a "
-             "minute, or as many as are claimed in that second, so that the work of deleting them is in the figure, too:"),
-            ("purge", LARGE, "A million keys of a scope that is purged:"),
+            ("expiry", RESULTS, "Expired keys of a slot, removed by a turn of the wheel, and by statements:"),
+            ("sweep_load", RESULTS, "Claims during sweeps, one every two seconds, thirty times as often as by default: claims in the second "
+             "around the end of a sweep, compared with those in the following second. If keys go to slots, the wheel turns each "
+             "time. If they go to `keys_long`, expired keys are deleted there: at the rate that the defaults allow, 10,000 a "
+             "minute, or as many as are claimed in that second, so that the figure includes the work of deleting them:"),
+            ("purge", LARGE, "Purging a scope with a million keys:"),
             ("wal", LARGE, "Claims and completions of 10,000 new keys among 2 million, right after a checkpoint, by kind of key:"),
             ("disk", LARGE, "Keys that are remembered for a tick and a half, under steady load; the first four ticks fill the wheel:")):
         listed = listing(f"{name}.txt", directory)
@@ -509,7 +509,7 @@ def written(name):
 
 
 def answers():
-    """What a user asks, ours against the peers."""
+    """The questions of a user: the extension compared with its peers."""
     ours, by_hand, redis = "execute", "handwritten", "redis"
     rows = []
 
@@ -524,7 +524,7 @@ def answers():
     row("killed half-way, then retried: right in the end",
         lambda c: f"{sum(killed[c])} of {len(killed[c])}" if killed[c] else "–")
     row("a new request, 8 clients, durable: median", lambda c: milliseconds(middle(of(load, "new", c, 8), "p50")))
-    row("the same: 99 of 100 are faster than", lambda c: milliseconds(middle(of(load, "new", c, 8), "p99")))
+    row("the same: 99th percentile", lambda c: milliseconds(middle(of(load, "new", c, 8), "p99")))
     row("a new request: PostgreSQL's WAL", lambda c: number(middle(of(load, "new", c, 8), "wal"), " bytes"))
     row("a replay, 1 client: median", lambda c: milliseconds(middle(of(load, "replay", c, 1), "p50")))
     text = table(("", "bare insert", "**extension**", "hand-written table", "Redis"), rows)
@@ -533,7 +533,7 @@ def answers():
                      listing("expiry.txt"), re.MULTILINE)
     if gone:
         keys, ms, wal, delete_ms, delete_wal = map(int, gone.groups())
-        said.append(f"- **Expiry**: {keys:,} expired keys are gone in {ms} ms with {wal / 1000:,.0f} kB of WAL; by `DELETE` and `VACUUM` in "
+        said.append(f"- **Expiry**: {keys:,} expired keys are removed in {ms} ms with {wal / 1000:,.0f} kB of WAL; by `DELETE` and `VACUUM` in "
                     f"{delete_ms:,} ms with {delete_wal / 1e6:,.0f} MB.\n")
     among = times_among("new")
     if among:
@@ -544,11 +544,11 @@ def answers():
         said.append(f"- **Size** under steady load: {flat[1]} % over ten ticks after the ten before.\n")
     return text + "\n" + "".join(said) + \
         "\nThe extension by `execute`; the hand-written table in PL/pgSQL; Redis by `SET NX`, the payment, `SET`, with `everysec`. " \
-        "[Targets](TARGETS.md) and what stands before them are for those who work on the extension.\n"
+        "[Targets](TARGETS.md), and why some are not met, are for those who work on the extension.\n"
 
 
 def reservations():
-    """Why the figures may deserve less belief than usual."""
+    """Why the figures may be less reliable than usual."""
     said = []
     for measured, what in ((environment, "the measurements, so that times and throughput, and verdicts on them, say little"),
                            (large_environment, "those of `make bench-large`, so that times among 20 million keys say little")):
@@ -556,7 +556,7 @@ def reservations():
             said.append(f"other work ran during {what}")
     if int(environment.get("rounds", 3)) < 3:
         said.append("there were fewer than three rounds")
-    return f"\n**Not to be relied on:** {'; '.join(said)}. Instructions, WAL and payments counted are as good as ever.\n" if said else ""
+    return f"\n**Not reliable:** {'; '.join(said)}. The counts of instructions, WAL and payments are not affected.\n" if said else ""
 
 
 def main():
@@ -573,10 +573,10 @@ def main():
         ("## Bulk", bulk()),
         ("## Expiry", expiry()),
         ("## Killed half-way", failures() +
-         "\nEach is killed once at every point of its way: before each of the client's round trips and after the last one; the server "
+         "\nThe client is killed before each of its round trips and after the last one; the server "
          "before the commit, and after it before the client knows; Redis before each round trip. Then the caller sends the key again for "
-         "five seconds. The lock of the Redis recipe lasts one second here; once more with one that never expires. Where Redis dies "
-         "after its last answer, chance has a say: with `everysec` it may answer before it writes when the disk is busy.\n"),
+         "five seconds. The lock of the Redis recipe lasts one second here; once more with one that never expires. If Redis dies "
+         "after its last answer, the result may vary: with `everysec` it may answer before it writes when the disk is busy.\n"),
         ("## Published libraries", published()),
         ("## How it is measured",
          "One client program for all candidates (`pay.c`: libpq and hiredis, a thread and its connections for each client), prepared "
@@ -587,8 +587,8 @@ def main():
     ]
     upkeep = [
         ("# Targets", f"For those who work on the extension; [REPORT.md](REPORT.md) is for those who use it. {machine}.\n\n" + targets()),
-        ("## What stands before the targets that are not met", written("limits.md")),
-        ("## What was tried and did not pay", written("tried.md")),
+        ("## Why some targets are not met", written("limits.md")),
+        ("## What was tried", written("tried.md")),
     ]
     for name, parts in (("REPORT.md", sections), ("TARGETS.md", upkeep)):
         with open(os.path.join(HERE, name), "w", encoding="utf-8") as file:

@@ -2,14 +2,13 @@
 #
 # run.sh: run the benchmark, or a part of it, on servers of its own.
 #
-#	bench/run.sh all		everything that takes less than ten minutes;
+#	bench/run.sh all		the parts that take less than ten minutes;
 #					writes REPORT.md, TARGETS.md and their figures
-#	bench/run.sh large		what takes longer; both are written again
-#					with it, where "all" has run
-#	bench/run.sh instructions	instructions and WAL of each candidate, alone
+#	bench/run.sh large		the long parts; both are written again with
+#					them if "all" has run
+#	bench/run.sh instructions	only instructions and WAL of each candidate
 #
-# Installs what that needs and says so.  What is measured is left in
-# .build/bench.
+# Installs the packages that it needs and says so.  The results are in .build/bench.
 
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -43,9 +42,9 @@ ensure_all() {
 		/usr/bin/python3=python3 "$(/usr/bin/python3 -c 'import ensurepip; print(ensurepip.__file__)' 2>/dev/null || echo /none)=python3-venv"
 }
 
-# Have the system put so many pages of 2 MB aside for as long as this runs, where that
-# is allowed: servers with much shared memory have them, and a claim among many keys
-# touches an index page that its session may not have touched before.
+# with_huge_pages N: reserve N pages of 2 MB while this runs, if the system allows it.
+# Servers with much shared memory use huge pages, and a claim among many keys reads
+# an index page that its session may not have read before.
 with_huge_pages() {
 	local setting=/proc/sys/vm/nr_hugepages before
 	[ -w "$setting" ] || return 0

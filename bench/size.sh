@@ -1,16 +1,16 @@
 #!/bin/bash
 #
-# size.sh: what a claim costs among few and among many live keys.
+# size.sh: the cost of a claim among few and among many live keys.
 #
 #	bench/size.sh KEYS...
 #
-# A database for each number of keys, on one server; they take turns.  Commits
-# do not wait for the disk, and everything is in memory: it is the claim that is
-# measured, without full-page images, as between checkpoints, and with them, right
-# after one.  The keys are written by SQL as claim() and complete() leave them,
-# in the order of their hashes, so that their index is built from left to right;
-# new keys and replays then meet it at random places.  Leaves $RESULTS/size.tsv,
-# and the time that filling took in $RESULTS/fill.tsv.
+# A database for each number of keys, on one server; they take turns.  Commits do
+# not wait for the disk, and everything is in memory, so that only the claim is
+# measured: without full-page images, as between checkpoints, and with them, right
+# after one.  The keys are inserted by SQL with the values that claim() and
+# complete() store, in the order of their hashes, so that their index is built from
+# left to right; new keys and replays then use random pages of it.  Writes
+# $RESULTS/size.tsv, and the time that filling took to $RESULTS/fill.tsv.
 
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -63,7 +63,7 @@ full_page_images() {
 		sleep 0.01
 	done
 }
-# Many short slices: what is compared lies within a second.
+# Many short slices, so that compared slices run within the same second.
 slice=0.1
 for ((round = 1; round <= 3 * rounds; round++)); do
 	full_page_images off

@@ -1,5 +1,5 @@
--- What clients send, as prepared statements.  Of a candidate "by statements"
--- these are sent one by one between BEGIN and COMMIT.
+-- The statements that clients send, as prepared statements.  For a candidate "by
+-- statements" they are sent one by one between BEGIN and COMMIT.
 
 PREPARE payment (text, integer, numeric) AS
 	INSERT INTO payments (reference, account, amount) VALUES ($1, $2, $3) RETURNING answer(payments);

@@ -3,25 +3,24 @@
 # sweep_load.sh: claims per second while expired keys are swept, compared with
 # those with no sweep.
 #
-#	wheel	keys that are claimed go to slots of the wheel, which turns every
-#			other second, and each time empties a slot with as many keys as
-#			are claimed in two seconds
-#	default	keys that are claimed go to keys_long, where expired keys lie, too;
-#			as many are deleted as the defaults allow, 10,000 a minute
+#	wheel	claimed keys go to slots of the wheel, which turns every two seconds,
+#			and each time empties a slot with as many keys as are claimed in
+#			two seconds
+#	default	claimed keys go to keys_long, which also has expired keys; as many
+#			are deleted as the defaults allow, 10,000 a minute
 #	steady	the same, but a sweep deletes as many as were claimed in a second
 #
 # CLIENTS (2) claim and complete one new key in a transaction, for LENGTH (60)
-# seconds without a pause; the worker comes every other second, thirty times as
-# often as by default.  The claims in the second about the end of a sweep are
-# compared with those in the second that follows, so that what else goes on,
-# on this machine or outside it, meets both alike.
-# The sweep is to cost at most LIMIT (5) per cent, whichever it is: exits with 1
-# where the median of a kind is below that.  Tells how much was swept each time, so
-# that a second without a sweep shows.
+# seconds without a pause; the worker sweeps every two seconds, thirty times as
+# often as by default.  The claims in the second around the end of a sweep are
+# compared with those in the following second, so that other load affects both.
+# A sweep may cost at most LIMIT (5) per cent: exits with 1 if the median of a
+# kind costs more.  Prints how much was swept each time, so that a run that swept
+# nothing is noticed.
 #
 # Connects as psql does, as a superuser, to a server with the library preloaded,
-# in a database of its own that is dropped in the end.  Sets idempotency.worker,
-# wheel_tick, sweep_batch and sweep_interval by ALTER SYSTEM, and resets them.
+# in a database of its own, which is dropped at the end.  Sets idempotency.worker,
+# wheel_tick, sweep_batch and sweep_interval with ALTER SYSTEM, and resets them.
 
 set -euo pipefail
 seconds=${LENGTH:-60}
@@ -60,7 +59,7 @@ SELECT idempotency.complete(:key, 'payments/tenant-' || :tenant, '{"id": 1, "amo
 COMMIT;
 PGBENCH
 
-# claim TTL SECONDS: prints claims per second, and leaves when each one ended.
+# claim TTL SECONDS: prints claims per second, and logs when each one ended.
 claim() {
 	rm -f "$scratch"/log.*
 	pgbench -n -M prepared -c "$clients" -j "$clients" -T "$2" -D "ttl=$1" -l --log-prefix="$scratch/log" \
@@ -77,7 +76,7 @@ set_system() {
 	done
 }
 
-# Keep a note of when sweeps ended, as long as this runs.
+# Record when sweeps end, as long as this runs.
 watch_sweeps() {
 	stop_watching
 	echo "SELECT extract(epoch FROM last_sweep) AS ended FROM idempotency.stats WHERE last_sweep IS NOT NULL \\watch 0.5" |
@@ -85,9 +84,9 @@ watch_sweeps() {
 	watcher=$!
 }
 
-# compare: reads when sweeps and claims ended; prints claims in the second about the
-# end of a sweep, and in the next one, for each sweep but those of the first five
-# seconds, in which slots fill, and of the last two.
+# compare: reads when sweeps and claims ended; prints claims in the second around
+# the end of a sweep, and in the next one, for each sweep except those of the first
+# five seconds, in which slots fill, and of the last two.
 compare() {
 	local begun
 	begun=$(awk 'NR == 1 || $5 < first { first = $5 } END { print first }' "$scratch"/log.*)
@@ -103,11 +102,11 @@ compare() {
 			}' - "$scratch"/log.*
 }
 
-# run_kind KIND: leaves pairs of claims, and prints slots emptied and rows deleted by a sweep.
+# run_kind KIND: writes pairs of counts, and prints slots emptied and rows deleted by a sweep.
 run_kind() {
 	local ttl
 	set_system off '1 day' 10000
-	# A worker that was about its work is waited for by TRUNCATE.
+	# TRUNCATE waits for a worker that is still sweeping.
 	sql -c 'TRUNCATE idempotency.keys'
 	[ "$1" = wheel ] || sql -c "INSERT INTO idempotency.keys (scope, key, fingerprint, status, status_code, resource_id, response,
 			attempt, claimed_at, completed_at, expires_at, slot, hash)
@@ -140,7 +139,7 @@ quantile() {
 	sort -n | awk -v f="$1" '{ v[NR] = $1 } END { i = 1 + f * (NR - 1); j = int(i); print v[j] + (j < NR ? (i - j) * (v[j + 1] - v[j]) : 0) }'
 }
 
-# How many can be claimed in a second, and as many expired keys for each sweep.
+# How many keys can be claimed in a second; and as many expired keys for each sweep.
 set_system off '1 day' 10000
 rate=$(claim '30 days' 3)
 sql >/dev/null <<SQL
@@ -165,5 +164,5 @@ for kind in wheel default steady; do
 		"$(wc -l <"$scratch/ratios")" "$slots" "$rows"
 	awk -v ratio="$ratio" -v limit="$limit" 'BEGIN { exit ratio < 100 - limit }' || status=1
 done
-echo "Medians (and quartiles) of what each sweep leaves of the second about it, $clients clients; to be at least $((100 - limit)) %."
+echo "Medians (and quartiles) of the claims in the second around each sweep, in % of those with no sweep, $clients clients; at least $((100 - limit)) % are required."
 exit "$status"

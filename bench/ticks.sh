@@ -1,11 +1,11 @@
 #!/bin/bash
 #
-# ticks.sh: claims in a steady state: ten ticks of the expiry wheel, here of
-# TICK seconds, with a background worker that turns it.
+# ticks.sh: claims under steady load: ten ticks of the expiry wheel, of TICK seconds
+# each, with the background worker, which turns it.
 #
-# Leaves $RESULTS/ticks.tsv, a line of pay.c for each second, and
-# $RESULTS/ticks-size.tsv: second, bytes of the slots, slots that hold keys,
-# wheel turns so far.
+# Writes $RESULTS/ticks.tsv, a line of pay.c for each second, and
+# $RESULTS/ticks-size.tsv: second, bytes of the slots, slots that have keys, slots
+# cleared so far.
 
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -24,8 +24,8 @@ settings() {
 	done
 	sql -c 'SELECT pg_reload_conf()' >/dev/null
 }
-# An unfinished claim does not expire before its lease, so that a lease of a
-# minute would be far beyond this wheel.
+# An unfinished claim does not expire before its lease, and a lease of a minute
+# would end far beyond this wheel.
 settings "idempotency.wheel_tick=$tick s" "idempotency.default_ttl=$tick s" "idempotency.default_lease=$tick s" \
 	'idempotency.sweep_interval=500 ms'
 sql -c 'CREATE EXTENSION idempotency'

@@ -1,14 +1,14 @@
 #!/bin/bash
 #
-# wal.sh: the WAL that a key costs right after a checkpoint, by kind of key.
+# wal.sh: the WAL of a key right after a checkpoint, by kind of key.
 #
-# KEYS (2000000) live keys of one kind are stored in the order in which they come,
-# random UUIDs or UUIDs of version 7, then a checkpoint is made, and NEW (10000)
-# new ones are claimed and completed, each in a transaction of its own.  Prints
-# the size of the index, and the bytes of WAL and page images a key.
+# KEYS (2000000) live keys of one kind, random UUIDs or UUIDs of version 7, are stored
+# in the order of their generation.  After a checkpoint NEW (10000) new ones are
+# claimed and completed, each in a transaction of its own.  Prints the size of the
+# index, and the bytes of WAL and page images a key.
 #
-# Connects as psql does, as a superuser, in databases of its own that are dropped
-# in the end.
+# Connects as psql does, as a superuser, in databases of its own, which are dropped
+# at the end.
 
 set -euo pipefail
 keys=${KEYS:-2000000}
@@ -23,7 +23,7 @@ sql() {
 	psql -XAtq -v ON_ERROR_STOP=1 -d "$database" "$@"
 }
 
-# measure NAME EXPRESSION: keys are what the expression makes of n.
+# measure NAME EXPRESSION: the expression computes a key from n.
 measure() {
 	clean_up
 	createdb "$database"
@@ -64,6 +64,6 @@ SQL
 }
 
 measure random 'gen_random_uuid()::text'
-# A new millisecond for each: as many bits of time differ as in a day of such keys.
+# A new millisecond for each key: as many bits of time differ as in a day of such keys.
 measure UUIDv7 "lpad(left(to_hex(1700000000000 + n), -4), 8, '0') || '-' || right(to_hex(1700000000000 + n), 4)
 	|| '-7' || substr(gen_random_uuid()::text, 16)"

@@ -1,15 +1,15 @@
 #!/bin/bash
 #
-# include.sh [--check]: put files into the pages that show them.
+# include.sh [--check]: include files in the pages that show them.
 #
-# A page says where, by a line of its own with a code block under it:
+# A page marks the place with a line that is followed by a code block:
 #
 #	<!-- include examples/python-asyncpg/payments.py -->
 #	```python
 #	```
 #
-# The block is replaced by the file as it is now.  --check changes nothing, and
-# fails if a page shows something else than the file.
+# The block is replaced by the file.  --check changes nothing, and fails if a block
+# differs from its file.
 
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

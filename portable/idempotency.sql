@@ -1,12 +1,12 @@
--- idempotency.sql: run each request once, in PL/pgSQL alone.
+-- idempotency.sql: run each request once, in PL/pgSQL only.
 --
--- The contract of the extension "idempotency" for servers on which nobody may install a library of C.  A role that may
+-- The contract of the extension "idempotency", for servers on which no C library can be installed.  A role that may
 -- create a schema runs this file once:  psql -1 -v ON_ERROR_STOP=1 -f idempotency.sql
--- What differs from the extension is listed in doc/portable.md.
+-- doc/portable.md lists the differences from the extension.
 --
--- How two sessions meet.  The judge is the unique index on (scope, key), and the row's own lock; no answer depends on
--- anything else.  An advisory lock only puts them in order: a transaction that writes a key's row takes it, and it ends with that
--- transaction, or with the savepoint that is rolled back, as the row does.
+-- Two sessions with the same key.  The unique index on (scope, key) and the row's own lock decide; no answer depends on
+-- anything else.  An advisory lock only puts the sessions in order: a transaction that writes a key's row takes it, and it is
+-- released at the end of the transaction, or when its savepoint is rolled back, together with the row.
 --
 --		session A						session B
 --		read: nothing
@@ -14,18 +14,18 @@
 --		work							the lock is taken: answer "in progress", or wait
 --		complete, commit				the wait ends; read again, with a new snapshot: the result
 --
--- The lock is released when A's commit is visible, so that the statement after the wait sees it; at REPEATABLE READ it
--- does not, and inserting raises 40001.  A crash or ROLLBACK takes lock and row together: B finds nothing, and inserts.
--- Who waits does so in share mode, in a subtransaction that is rolled back: all of them are answered at once when A ends,
--- and hold nothing then.  If A left no result, they queue for the lock itself.
+-- The lock is released after A's commit has become visible, so that the statement after the wait sees it; at REPEATABLE READ
+-- it does not, and inserting raises 40001.  A crash or ROLLBACK removes lock and row together: B finds nothing, and inserts.
+-- Sessions wait in share mode, in a subtransaction that is rolled back: all of them are answered at once when A ends, and
+-- hold no lock then.  If A left no result, they queue for the exclusive lock.
 
 CREATE SCHEMA idempotency;
 
 -- ======== Storage.
 
--- "fingerprint" is the request itself: it is compared as jsonb, for which no hash in SQL is good enough.
--- Columns of the identity are compared byte for byte.  There is room on each page: completing a claim changes no indexed
--- column, and stays on its page.
+-- "fingerprint" is the request itself, compared as jsonb, since no hash of jsonb in SQL is good enough.
+-- Scopes and keys are compared byte for byte.  The fillfactor leaves room on each page: completing a claim changes no indexed
+-- column, so that the new row version can stay on its page.
 CREATE TABLE idempotency.keys (
 	scope text NOT NULL COLLATE "C", key text NOT NULL COLLATE "C", fingerprint jsonb, status text NOT NULL COLLATE "C",
 	status_code integer, resource_id text, response jsonb, attempt integer NOT NULL, recovery_point text, state jsonb,
@@ -92,7 +92,7 @@ BEGIN
 	END IF;
 END $$;
 
--- An interval that a caller gave; zero is for waits, and for the leases of policies.
+-- Check an interval argument; zero is allowed for waits, and for the leases of policies.
 CREATE FUNCTION idempotency.check_interval(value interval, name text, zero_allowed boolean DEFAULT false)
 RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -106,7 +106,7 @@ BEGIN
 	END IF;
 END $$;
 
--- ======== Expressions.  PostgreSQL puts them in place of their calls.
+-- ======== Expressions, which PostgreSQL inlines.
 
 CREATE FUNCTION idempotency.setting(name text, otherwise text) RETURNS text LANGUAGE sql STABLE
 RETURN coalesce(nullif(current_setting('idempotency.' || name, true), ''), otherwise);
@@ -117,24 +117,24 @@ RETURN hashtextextended(key, hashtextextended(scope, 7594793484668659577));
 CREATE FUNCTION idempotency.max_response_bytes() RETURNS bigint LANGUAGE sql STABLE
 RETURN pg_size_bytes(idempotency.setting('max_response_size', '1MB'));
 
--- Whether a claim's arguments are such as nobody refuses, but for intervals and policies.
+-- Whether key and scope of a claim pass all checks, apart from those of policies.
 CREATE FUNCTION idempotency.plain(key text, scope text) RETURNS boolean LANGUAGE sql STABLE
 RETURN octet_length(key) BETWEEN 1 AND 255 AND octet_length(scope) <= 1000 AND left(scope, 1) NOT IN ('{', '[', 'i') AND current_setting('transaction_read_only') = 'off'
 	AND coalesce(current_setting('idempotency.min_key_length', true), '1B') = '1B' AND coalesce(current_setting('idempotency.max_key_length', true), '255B') = '255B';
 
--- Whether a claim is of this transaction.  The number alone may be an old one's, after a restore into another cluster.
+-- Whether this transaction made the claim.  The xid alone is not enough: after a restore into another cluster it may be that of an old claim.
 CREATE FUNCTION idempotency.own(claim_xid xid8, claimed_at timestamptz) RETURNS boolean LANGUAGE sql STABLE
 RETURN coalesce(claim_xid = pg_current_xact_id_if_assigned() AND claimed_at > now() - interval '1 day', false);
 
 -- ======== Policies.
 
--- What policies say of a scope: each field from the longest that has it.  Settings stand under them.
+-- The policy of a scope: each field comes from the longest scope that has it.  Fields that are NULL come from settings.
 CREATE FUNCTION idempotency.terms(scope text) RETURNS idempotency.policy LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	t idempotency.policy; p idempotency.policy;
 BEGIN
 	IF NOT EXISTS (SELECT FROM idempotency.policy) THEN RETURN t; END IF;
-	-- There are few policies: reading them all costs less than planning which to read.
+	-- There are few policies: reading all of them costs less than planning a query by scope.
 	FOR p IN
 		SELECT * FROM idempotency.policy AS o
 		WHERE starts_with(terms.scope, o.scope) AND (o.scope IN ('', terms.scope) OR right(o.scope, 1) = '/' OR substr(terms.scope, length(o.scope) + 1, 1) = '/')
@@ -174,7 +174,7 @@ BEGIN
 	RETURN FOUND;
 END $$;
 
--- The errors that execute() is to store: those given, or the policy's.
+-- The errors that execute() stores: those of the argument, or the policy's.
 CREATE FUNCTION idempotency.stored_errors(scope text, cache_errors text[]) RETURNS text[] LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	bad bigint;
@@ -190,9 +190,9 @@ END $$;
 
 -- ======== Locks.
 
--- Whether this transaction may take one more lock, and that it has.  It keeps to its share of the lock table; what it
--- claims beyond that is guarded by the row alone, and others wait for the transaction as long as it takes.  The number
--- goes back with a savepoint, as the locks do.
+-- The number of locks that this transaction has taken, whether it may take one more, and count one more.  A transaction takes at
+-- most its share of the lock table; further claims are protected by the row alone, and others wait for the transaction without
+-- a limit.  A rollback to a savepoint resets the number, as it releases the locks.
 CREATE FUNCTION idempotency.locks() RETURNS integer LANGUAGE sql STABLE
 RETURN coalesce(nullif(current_setting('idempotency_portable.locks', true), ''), '0')::integer;
 
@@ -202,14 +202,14 @@ RETURN idempotency.locks() < current_setting('max_locks_per_transaction')::integ
 CREATE FUNCTION idempotency.count_lock() RETURNS boolean LANGUAGE sql VOLATILE
 RETURN set_config('idempotency_portable.locks', (idempotency.locks() + 1)::text, true) IS NOT NULL;
 
--- Wait for a lock until the deadline, and keep it or not.  Returns whether it was had; the transaction is usable in any case.
+-- Wait for a lock until the deadline, and keep it if "keep" is true.  Returns false at the deadline; the transaction is usable in any case.
 CREATE FUNCTION idempotency.await(number bigint, deadline timestamptz, keep boolean) RETURNS boolean LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	allowed integer := least(ceil(extract(epoch FROM deadline - clock_timestamp()) * 1000), 2147483647);
 	before text := current_setting('lock_timeout');
 BEGIN
 	IF allowed <= 0 THEN RETURN false; END IF;
-	-- The session's own limit is an error, if it comes first.
+	-- If the session's own lock_timeout is shorter, its error is raised.
 	IF extract(epoch FROM before::interval) * 1000 BETWEEN 1 AND allowed THEN allowed := NULL; END IF;
 	BEGIN
 		PERFORM set_config('lock_timeout', allowed::text, true) WHERE allowed IS NOT NULL;
@@ -230,17 +230,17 @@ END $$;
 
 -- ======== Claims.
 
--- See what is wrong with the arguments of a claim, if anything is.
+-- Raise an error if an argument of a claim is not acceptable.
 CREATE FUNCTION idempotency.check_claim(key text, scope text, request jsonb, ttl interval, lease interval, wait interval, kind text, t idempotency.policy)
 RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-	-- Where the extension's library is loaded, they have a unit.
+	-- If the extension's library is loaded, these settings have a unit.
 	min_length integer := coalesce(t.min_key_length, rtrim(idempotency.setting('min_key_length', '1'), 'B')::integer);
-	-- What the index can hold with the longest scope.
+	-- The longest key that fits into the index together with the longest scope.
 	max_length integer := least(rtrim(idempotency.setting('max_key_length', '255'), 'B')::integer, 1600);
 BEGIN
 	PERFORM idempotency.check_key(key, scope, kind), idempotency.check_interval(ttl, 'ttl'), idempotency.check_interval(lease, 'lease'), idempotency.check_interval(wait, 'wait');
-	-- What the policy asks of keys, it does not ask of the records of subjects.
+	-- The policy's requirements for keys do not apply to the records of subjects.
 	IF kind = 'issue' THEN
 		RETURN;
 	ELSIF starts_with(scope, 'idempotency.issue/') THEN
@@ -257,7 +257,7 @@ BEGIN
 	END IF;
 END $$;
 
--- PL/pgSQL prepares each expression again in every transaction: those on the way of a new key are few.
+-- PL/pgSQL prepares each expression again in every transaction, so a new key evaluates few of them.
 CREATE FUNCTION idempotency.claim_key(key text, scope text, request jsonb, ttl interval, lease interval, wait interval, first_sent timestamptz, kind text)
 RETURNS idempotency.claim_result LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
@@ -266,7 +266,7 @@ DECLARE
 	live boolean; locked boolean := false; deadline timestamptz; queued boolean := false;
 BEGIN
 	FOR round IN 1 .. 10000 LOOP
-		-- First of all, and after every wait with a new snapshot.
+		-- Read first, and after every wait again with a new snapshot.
 		at := clock_timestamp();
 		SELECT * INTO r FROM idempotency.keys AS k WHERE k.scope = claim_key.scope AND k.key = claim_key.key;
 		IF round = 1 AND (EXISTS (SELECT FROM idempotency.policy) OR idempotency.plain(key, scope) IS NOT TRUE OR ttl IS NOT NULL OR lease IS NOT NULL OR wait IS NOT NULL) THEN
@@ -295,7 +295,7 @@ BEGIN
 			END IF;
 		END IF;
 
-		-- It is free, or its lease has run out: the session that gets the lock may have it.
+		-- The key is free, or its lease has expired: the session that gets the lock may claim it.
 		IF NOT locked AND idempotency.may_lock() AND NOT (pg_try_advisory_xact_lock(idempotency.lock_number(key, scope)) AND idempotency.count_lock()) THEN
 			IF deadline IS NULL THEN
 				-- The holder may have ended since the row was read.
@@ -332,7 +332,7 @@ BEGIN
 			ON CONFLICT DO NOTHING
 			RETURNING 'new', true, NULL, NULL, NULL, k.attempt, NULL, NULL, NULL, k.claimed_at, k.completed_at, k.expires_at INTO c;
 		ELSE
-			-- A key that was issued keeps the ttl that it was issued with.  The attempt goes on while there is an owner to be told from others.
+			-- An issued key keeps the ttl of issue().  The attempt continues while an earlier owner has to be distinguished.
 			ttl := coalesce(ttl, CASE WHEN live AND r.status = 'issued' THEN r.ttl END);
 			UPDATE idempotency.keys AS k SET fingerprint = request, status = CASE WHEN kind IN ('once', 'issue') THEN 'completed' ELSE 'in_progress' END,
 				status_code = NULL, resource_id = NULL, response = NULL, attempt = CASE WHEN live OR k.status = 'in_progress' THEN k.attempt ELSE 0 END + 1,
@@ -346,7 +346,7 @@ BEGIN
 				k.recovery_point, k.state, NULL, k.claimed_at, k.completed_at, k.expires_at INTO c;
 		END IF;
 		IF FOUND THEN RETURN c; END IF;
-		-- Somebody else's row has come, or gone, in between.
+		-- Another session has inserted, changed or deleted the row in between.
 	END LOOP;
 	RAISE 'claim of idempotency key "%" does not come to an end', key;
 END $$;
@@ -360,7 +360,7 @@ END $$;
 
 -- ======== The owner's calls.
 
--- A key's row, with nobody else at work on it: under its lock, and locked itself against sweep() and purge().
+-- A key's row, under the key's lock, and with a row lock against sweep() and purge().
 CREATE FUNCTION idempotency.hold(key text, scope text, function text) RETURNS idempotency.keys LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	r idempotency.keys;
@@ -371,7 +371,7 @@ BEGIN
 	RETURN r;
 END $$;
 
--- The same for an owner: see that the claim is the caller's, and, unless it may have ended, that it is in progress.
+-- The same for an owner: check that the claim is the caller's, and, unless it may have ended, that it is in progress.
 CREATE FUNCTION idempotency.hold_claim(key text, scope text, attempt integer, function text, may_have_ended boolean DEFAULT false)
 RETURNS idempotency.keys LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -401,7 +401,7 @@ BEGIN
 	RETURN r;
 END $$;
 
--- The size of what is to be stored: of the values themselves, not of the room that they take compressed.
+-- Check the size of values that are to be stored: their own size, not the compressed one.
 CREATE FUNCTION idempotency.check_size(name text, document jsonb, word_name text, word text, most bigint)
 RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -414,7 +414,7 @@ BEGIN
 	END IF;
 END $$;
 
--- Store a result.  Returns when it was stored, and until when it is remembered.
+-- Store a result.  Returns its completed_at and expires_at.
 CREATE FUNCTION idempotency.finish(key text, scope text, end_status text, response jsonb, resource_id text, status_code integer, attempt integer, ttl interval)
 RETURNS timestamptz[] LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
@@ -425,7 +425,7 @@ BEGIN
 	IF current_setting('transaction_read_only') = 'on' THEN
 		PERFORM idempotency.check_writable(CASE end_status WHEN 'failed' THEN 'fail' ELSE 'complete' END);
 	END IF;
-	-- The claim of this transaction: nobody else has seen it, and it is remembered from the claim on.
+	-- The claim of this transaction: no other session has seen it, and its ttl counts from the claim.
 	UPDATE idempotency.keys AS k SET status = end_status, status_code = finish.status_code, resource_id = finish.resource_id, response = finish.response,
 		recovery_point = NULL, state = NULL, completed_at = clock_timestamp()
 	WHERE k.scope = finish.scope AND k.key = finish.key AND k.status = 'in_progress' AND k.lease_until IS NULL AND finish.ttl IS NULL
@@ -472,7 +472,7 @@ BEGIN
 	IF idempotency.finish(key, scope, 'failed', response, resource_id, status_code, attempt, ttl) IS NULL THEN END IF;
 END $$;
 
--- Make a row one that can be claimed again; only the attempt is kept.  A lease that is given says that an owner may still come, so that the attempt must stay.
+-- Make a row one that can be claimed again; only the attempt is kept.  If a lease is given, an owner may still call, and the attempt must stay.
 CREATE FUNCTION idempotency.free(key text, scope text, lease_until timestamptz DEFAULT NULL) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	UPDATE idempotency.keys AS k SET status = 'released', status_code = NULL, fingerprint = NULL, resource_id = NULL, response = NULL,
@@ -487,7 +487,7 @@ BEGIN
 	PERFORM idempotency.free(key, scope);
 END $$;
 
--- Renew the lease of a claim that is held.  Returns its new end.
+-- Renew the lease of a claim whose row is locked.  Returns its new end.
 CREATE FUNCTION idempotency.renew(r idempotency.keys, lease interval) RETURNS timestamptz LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	until timestamptz := clock_timestamp() + coalesce(lease, r.lease);
@@ -530,11 +530,11 @@ BEGIN
 	RETURN QUERY SELECT * FROM idempotency.keys AS k WHERE k.scope = lookup.scope AND k.key = lookup.key AND k.expires_at > clock_timestamp();
 END $$;
 
--- A claim that has no lease and no end can't be committed.  The row is looked at when the transaction ends, as it is then.
+-- An unfinished claim without a lease can't be committed.  The trigger reads the row's state at COMMIT.
 CREATE FUNCTION idempotency.refuse_unfinished() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
 BEGIN
 	IF NEW.completed_at IS NOT NULL OR NEW.lease_until IS NOT NULL OR NEW.claim_xid IS NULL THEN RETURN NULL; END IF;
-	-- Whatever the search_path is at COMMIT.
+	-- This works with any search_path at COMMIT.
 	PERFORM FROM idempotency.keys AS k
 	WHERE k.scope OPERATOR(pg_catalog.=) NEW.scope AND k.key OPERATOR(pg_catalog.=) NEW.key AND k.status OPERATOR(pg_catalog.=) 'in_progress' AND k.lease_until IS NULL;
 	IF FOUND THEN
@@ -550,7 +550,7 @@ CREATE CONSTRAINT TRIGGER refuse_unfinished AFTER INSERT OR UPDATE OF claim_xid 
 
 -- ======== One call, and batches.
 
--- From an error to a problem document (RFC 9457).
+-- Make a problem document (RFC 9457) from an error.
 CREATE FUNCTION idempotency.problem(code text, message text, hint text) RETURNS jsonb LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	titles CONSTANT jsonb := '{"400": "Bad Request", "401": "Unauthorized", "402": "Payment Required", "403": "Forbidden", "404": "Not Found", "405": "Method Not Allowed",
@@ -569,7 +569,7 @@ BEGIN
 	RETURN jsonb_strip_nulls(jsonb_build_object('type', 'about:blank', 'title', titles->>status, 'status', status::integer, 'detail', message, 'hint', nullif(hint, ''), 'sqlstate', code));
 END $$;
 
--- The command is looked up and run as its caller would: this function changes neither role nor search_path.
+-- The command is looked up and run with the caller's role and search_path, which this function does not change.
 CREATE FUNCTION idempotency.execute(
 	key text, scope text, command text, request jsonb DEFAULT NULL, ttl interval DEFAULT NULL, wait interval DEFAULT NULL,
 	cache_errors text[] DEFAULT NULL) RETURNS idempotency.claim_result LANGUAGE plpgsql COST 10000 AS $$
@@ -642,7 +642,7 @@ BEGIN
 	RETURN c.proceed;
 END $$;
 
--- Raise IK400 if an array that was given has not one element for each key.
+-- Raise IK400 if an array argument does not have one element for each key.
 CREATE FUNCTION idempotency.check_arrays(keys text[], scope text, function text, VARIADIC lengths text[])
 RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -656,7 +656,7 @@ BEGIN
 	END LOOP;
 END $$;
 
--- Every batch takes its keys in the order of their locks, so that two of them never wait for each other.
+-- Every batch locks its keys in the order of their lock numbers, so that two batches never wait for each other.
 CREATE FUNCTION idempotency.claim_many(
 	keys text[], scope text DEFAULT '', requests jsonb[] DEFAULT NULL, ttl interval DEFAULT NULL, lease interval DEFAULT NULL,
 	wait interval DEFAULT NULL) RETURNS TABLE (
@@ -695,8 +695,8 @@ END $$;
 
 -- ======== Keys.
 
--- A subject's record, in a scope of its own, names the key that was issued; whether the subject still has it is for the key's own row to say.
--- The record is kept for three times the ttl: the key is claimed within the first, completed within the second, remembered for the third.
+-- A subject's record, in a scope of its own, names the issued key; the key's own row says whether the key still exists.
+-- The record is kept for three times the ttl: the key is claimed within the first, completed within the second, and remembered for the third.
 CREATE FUNCTION idempotency.issue(scope text, subject text, ttl interval DEFAULT NULL)
 RETURNS text LANGUAGE plpgsql SECURITY DEFINER COST 10000 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
@@ -718,7 +718,7 @@ BEGIN
 		PERFORM idempotency.refuse('400', 'subject is too long', format('It has %s bytes; the maximum is 1000.', octet_length(subject)),
 			'Pass the id of what the key is for, not its content.');
 	END IF;
-	-- The key that is to be handed out has to be one that claim() takes.
+	-- claim() has to accept the key that is issued.
 	PERFORM idempotency.check_writable('issue'), idempotency.check_claim(name, scope, 'null', ttl, NULL, NULL, 'claim', t);
 	t.ttl := coalesce(t.ttl, idempotency.setting('default_ttl', '1 day')::interval);
 	LOOP
@@ -730,7 +730,7 @@ BEGIN
 		ELSIF EXISTS (SELECT FROM idempotency.lookup(c.resource_id, scope)) THEN
 			RETURN c.resource_id;
 		ELSIF idempotency.await(idempotency.lock_number(subject, record_scope), deadline, true) THEN
-			-- The key is gone: the first session makes the record one that can be claimed again.
+			-- The key no longer exists: the first session makes the record one that can be claimed again.
 			PERFORM idempotency.free(subject, record_scope) FROM idempotency.keys AS k
 			WHERE k.scope = record_scope AND k.key = subject AND k.resource_id = c.resource_id;
 		END IF;
@@ -757,7 +757,7 @@ END $$;
 
 -- ======== Operation.
 
--- Delete expired keys, at most so many.  What somebody is at work on is left for another round.
+-- Delete at most max_rows expired keys.  Rows that another session has locked are left for the next sweep.
 CREATE FUNCTION idempotency.sweep(max_rows bigint DEFAULT NULL, OUT slots_cleared integer, OUT rows_deleted bigint) LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	at timestamptz := clock_timestamp();
@@ -778,7 +778,7 @@ RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER COST 10000 SET search_path = p
 DECLARE
 	r idempotency.keys;
 BEGIN
-	-- Nobody is kept from an absent key any longer than it takes to look.
+	-- The lock on a key that is not stored is released at once.
 	BEGIN
 		r := idempotency.hold(key, scope, 'forget');
 		IF r.key IS NULL THEN RAISE SQLSTATE 'IK001'; END IF;
@@ -788,7 +788,7 @@ BEGIN
 	RETURN idempotency.remove(r);
 END $$;
 
--- Remove a row that is held, and return whether there was something to remove.  The attempt of an unfinished claim stays, so that its owner is known as a former one.
+-- Remove a locked row, and return whether a live key was removed.  The attempt of an unfinished claim stays, so that its owner is recognized as superseded.
 CREATE FUNCTION idempotency.remove(r idempotency.keys) RETURNS boolean LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	live boolean := r.expires_at > clock_timestamp();
@@ -851,7 +851,7 @@ BEGIN
 	RETURN erased;
 END $$;
 
--- ======== Privileges: nothing for PUBLIC; applications call functions, and read no table.
+-- ======== Privileges: none for PUBLIC; applications call functions, and read no table.
 
 CREATE FUNCTION idempotency.for_applications() RETURNS text LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN

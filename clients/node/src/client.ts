@@ -1,19 +1,19 @@
-// The caller's half: one key for one action, kept over all retries.
+// The caller's side: one key for one action, kept over all retries.
 
 export interface RetryOptions {
-  /** Of the action; a new one if left out. Keep it where an action outlives the process, e.g. in the order's row. */
+  /** The action's key; a new one by default. If the action outlives the process, store the key, e.g. in the order's row. */
   key?: string;
-  /** Milliseconds after which nothing is sent again: well under the time that the server remembers keys. */
+  /** Milliseconds after which nothing is sent again; must be well under the time for which the server remembers keys. */
   deadline?: number;
   /** Milliseconds for one try. */
   timeout?: number;
-  /** Milliseconds: the upper bounds of the first pause, and of any. What is left of the deadline has to be more for another try. */
+  /** Milliseconds: the upper bounds of the first pause, and of all pauses. There is another try only if its pause ends before the deadline. */
   pause?: number;
   longestPause?: number;
   fetch?: typeof globalThis.fetch;
 }
 
-/** A UUIDv7: keys that are made one after the other lie together in the index. */
+/** A UUIDv7: keys that are generated one after the other are adjacent in an index. */
 export function newKey(): string {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   new DataView(bytes.buffer).setUint32(0, Math.floor(Date.now() / 2 ** 16));
@@ -31,7 +31,7 @@ const retryAfter = (response: Response): number | undefined => {
   return Number.isNaN(wait) ? undefined : Math.max(wait, 0);
 };
 
-// 409 without Retry-After is an answer of the application, 400 and 422 will never become another.
+// 409 without Retry-After is an answer of the application; 400 and 422 would be the same again.
 const isFinal = (response: Response) =>
   !(response.status >= 500 || response.status === 429 || (response.status === 409 && retryAfter(response) !== undefined));
 
@@ -45,7 +45,7 @@ export async function fetchOnce(
   init: RequestInit = {},
   { key = newKey(), deadline = 60_000, timeout = 10_000, pause = 200, longestPause = 10_000, fetch = globalThis.fetch }: RetryOptions = {},
 ): Promise<Response> {
-  // Throws for what no retry will mend; and a form, or a stream, is the same bytes each time.
+  // Throws if no retry can succeed; and a form, or a stream, has the same bytes each time.
   const request = new Request(url, init);
   const body = request.body && await request.arrayBuffer();
   const headers = new Headers(request.headers);

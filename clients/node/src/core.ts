@@ -7,16 +7,16 @@ export type Row = Record<string, any>;
 export type Query = (sql: string, values: unknown[]) => Promise<Row[]>;
 
 /**
- * Runs work in a transaction of its own: commits when it returns, rolls back and
- * throws what it threw when it throws.
+ * Runs work in a new transaction: commits when it returns, rolls back when it
+ * throws, and throws the same.
  */
 export type Database<Tx> = <T>(work: (tx: Tx, query: Query) => Promise<T>) => Promise<T>;
 
-/** What a handler returns. */
+/** A handler's return value. */
 export interface Answer {
   /** 200 if left out, or 204 without a body. */
   status?: number;
-  /** Sent as JSON; a string as it is if the headers give a Content-Type other than JSON. */
+  /** Sent as JSON; a string is sent unchanged if the headers have a Content-Type other than JSON. */
   body?: unknown;
   headers?: Record<string, string>;
 }
@@ -29,20 +29,20 @@ export interface Incoming {
   /** The value of each Idempotency-Key header. */
   keys: string[];
   body: unknown;
-  /** There is a body that nothing has read: it can't be compared. */
+  /** There is a body that has not been read, and can't be compared. */
   unread?: boolean;
 }
 
-/** What is sent. */
+/** The response. */
 export interface Outgoing {
   status: number;
   headers: Record<string, string>;
-  /** Undefined where there is no body. */
+  /** Undefined if there is no body. */
   text?: string;
 }
 
 export interface Options<Request> {
-  /** Who is calling: from what the server has authenticated, never from the body. */
+  /** The authenticated user, never taken from the body. */
   caller: (request: Request) => string | number | Promise<string | number>;
   /** How long an answer is remembered, e.g. '7 days'; the policy's or the database's default if left out. */
   ttl?: string;
@@ -53,18 +53,18 @@ export interface Options<Request> {
   wait?: string;
   /** The body that is compared; leave out what may change from one try to the next. */
   compare?: (request: Request) => unknown;
-  /** Headers that are stored with the answer, and sent again with a replay, besides Content-Type; in place of STORED_HEADERS. */
+  /** Headers that are stored with the answer and sent again with a replay, in addition to Content-Type. The default is STORED_HEADERS. */
   storedHeaders?: string[];
 }
 
 export const STORED_HEADERS = ['content-language', 'content-location', 'etag', 'last-modified', 'link', 'location'];
 
-/** A fault of the service, not of the request; its cause says which. */
+/** A fault of the service, not of the request; see its cause. */
 export class IdempotencyFault extends Error {
   override name = 'IdempotencyFault';
 }
 
-/** Thrown by a handler: its work is undone, and the answer, if it is under 500, stored. */
+/** A handler throws it to undo its work; the answer is stored if it is under 500. */
 export class Abort extends Error {
   override name = 'Abort';
 
@@ -93,9 +93,9 @@ const COMPLETE = `
 
 // Serialization failures and deadlocks: the whole transaction is run again.
 const AGAIN = new Set(['40001', '40P01']);
-// A handler has caught an error of the database, or rolled back: its work is undone, its refusal stands.
+// A handler has caught an error of the database, or rolled back: its work is undone, but its refusal is stored.
 const UNDONE = new Set(['25P02', 'IK404', 'PT404']);
-// What jsonb does not hold: \u0000, lone surrogates, numbers without bound, depth without bound.
+// JSON that jsonb can't hold: \u0000, lone surrogates, numbers too large, nesting too deep.
 const NOT_JSONB = new Set(['22P02', '22P05', '22021', '22003', '54001']);
 const TITLES: Record<number, string> = {
   400: 'The request or its Idempotency-Key is not acceptable',
@@ -114,7 +114,7 @@ export const problem = (status: number, detail?: string, retryAfter?: number): O
   text: JSON.stringify({ title: TITLES[status], status, detail }),
 });
 
-/** SQLSTATE, '' if there is none, and message of the driver's error, which an ORM wraps in its own. */
+/** SQLSTATE ('' if there is none) and message of the driver's error, which an ORM wraps in its own. */
 export function databaseError(error: any): { code: string; message: string } | undefined {
   if (error === null || typeof error !== 'object') return undefined;
   const wrapped = [error.meta?.driverAdapterError, error.cause, error.driverError, error.original]
@@ -125,13 +125,13 @@ export function databaseError(error: any): { code: string; message: string } | u
   return wrapped ?? { code: '', message: String(error.message) };
 }
 
-/** With code and message only: what an ORM throws has the request and the answer in it, as parameters. */
+/** With code and message only: an ORM's error contains the request and the answer, as parameters. */
 const faultOf = (error: unknown) => {
   const { code, message } = databaseError(error) ?? { code: '', message: String(error) };
   return new IdempotencyFault('the request was not carried out', { cause: Object.assign(new Error(message), { code }) });
 };
 
-// Of the extension's own errors, those that the client caused are answered.
+// An error of the extension that the client has caused is answered.
 const refused = (claiming: boolean) => (error: unknown): never => {
   const { code, message } = databaseError(error) ?? { code: '', message: '' };
   const [, status] = /^(?:IK|PT)(400|409|412|413|422)$/.exec(code) ?? [];
@@ -160,14 +160,14 @@ const compared = ({ method, url, keys, body, unread }: Incoming): string => {
         return value;
       });
   } catch {
-    // Too deep, or with a number like 1e999.
+    // It is nested too deep, or has a number such as 1e999.
     throw new Unstored(problem(400, 'The body holds what JSON in PostgreSQL can\'t.'));
   }
 };
 
 /**
- * Answers the request: by the handler's answer, which is stored, or by the stored
- * one. An answer of 500 and above, and anything thrown but an Abort, rolls the
+ * Answers the request with the handler's answer, which is stored, or with the stored
+ * one. An answer of 500 and above, and anything thrown except an Abort, rolls the
  * work back and stores nothing, so that a retry runs the handler again.
  */
 export async function respond<Tx, Request>(
@@ -192,8 +192,8 @@ export async function respond<Tx, Request>(
       const { status_code: status, headers, body: text } = claim;
       return { status, headers: { ...headers, 'idempotent-replayed': 'true' }, text: text ?? undefined };
     }
-    // An owner before this one has committed a part of the work, which a handler
-    // of one transaction neither knows nor may do again.
+    // A previous owner has committed a part of the work, which a handler of one
+    // transaction neither knows nor may do again.
     if (claim.outcome === 'recovered') throw new IdempotencyFault(`claims of the scope "${scope}" have a lease`);
     if (claim.outcome !== 'new') return problem(claim.status_code, undefined, claim.retry_after ?? undefined);
 
@@ -220,14 +220,14 @@ export async function respond<Tx, Request>(
     } catch (error) {
       if (error instanceof Unstored) return error.outgoing;
       if (error instanceof Abort) {
-        // In a transaction of its own. In between the key is free: if another
-        // request claims it, that one does the work, and answers this one too.
+        // In a new transaction. In between the key is free: if another request
+        // claims it, that one does the work, and its answer is sent here too.
         work = async () => error.answer;
         continue;
       }
       const code = databaseError(error)?.code ?? '';
       if (AGAIN.has(code) && tries < 3) continue;
-      // Not to be taken for an HTTP status, and its message not for the client.
+      // A framework might take the code for an HTTP status, and send the message to the client.
       if (/^(?:IK|PT)\d{3}$/.test(code) && !(error instanceof IdempotencyFault)) throw faultOf(error);
       throw error;
     }

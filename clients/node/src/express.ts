@@ -6,8 +6,8 @@ import { type Answer, type Database, type Options, respond } from './core.js';
 import { incoming } from './http.js';
 
 /**
- * A wrapper of handlers, not a middleware: the commit has to come before the
- * answer, and Express gives a middleware no place between the two.
+ * Wraps handlers, and is not a middleware: the commit has to come before the answer,
+ * and a middleware of Express can't run between the two.
  */
 export const idempotent = <Tx>(database: Database<Tx>, options: Options<Request>) =>
   (operation: string, handler: (req: Request, tx: Tx) => Promise<Answer>): RequestHandler => (req, res, next) => {

@@ -1,4 +1,4 @@
-// What Node's own requests tell, whatever framework is around them.
+// Reads Node's own request, which every framework has.
 
 import type { IncomingMessage } from 'node:http';
 
@@ -9,7 +9,7 @@ const isEmpty = (body: unknown) =>
 
 export function incoming(raw: IncomingMessage, url: string, body: unknown): Incoming {
   const sent = raw.headers['transfer-encoding'] !== undefined || Number(raw.headers['content-length'] ?? 0) > 0;
-  // Node joins what comes several times, and a comma within quotes is no longer told from one between.
+  // Node joins repeated headers, so that a comma within quotes can't be distinguished from one between two headers.
   const keys = raw.rawHeaders.filter((_, i) => i % 2 === 1 && raw.rawHeaders[i - 1]!.toLowerCase() === 'idempotency-key');
   return { method: raw.method!, url, keys, body, unread: sent && isEmpty(body) && !raw.readableDidRead };
 }

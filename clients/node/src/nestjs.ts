@@ -4,7 +4,7 @@
 //   @Idempotent('payments')
 //   pay(@Tx() tx: EntityManager, @Body() body: Payment) { .. }
 //
-// The handler's status and headers are those of Nest: @HttpCode(), @Header(), @Res({ passthrough: true }).
+// A handler sets status and headers as in Nest: @HttpCode(), @Header(), @Res({ passthrough: true }).
 
 import {
   createParamDecorator, HttpException, Inject, SetMetadata,
@@ -34,8 +34,8 @@ export class IdempotencyModule {
   }
 }
 
-// A global one, so that what other interceptors make of a result is in the answer
-// that is stored: a ClassSerializerInterceptor, for one, leaves out secrets.
+// A global one, so that the stored answer is the result as other interceptors return
+// it: a ClassSerializerInterceptor, for example, removes secrets.
 class IdempotencyInterceptor implements NestInterceptor {
   constructor(private readonly settings: Settings) {}
 
@@ -76,6 +76,6 @@ Inject(SETTINGS)(IdempotencyInterceptor, undefined, 0);
 
 export const Idempotent = (operation: string) => SetMetadata(OPERATION, operation);
 
-/** The transaction, as the database of the settings hands it out. */
+/** The transaction, as the database of the settings provides it. */
 export const Tx = createParamDecorator((_: unknown, context: ExecutionContext) =>
   context.switchToHttp().getRequest()[TRANSACTION]);

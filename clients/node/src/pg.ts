@@ -21,7 +21,7 @@ export const database = (pool: Pool): Database<PoolClient> => async (work) => {
     release();
     return result;
   } catch (error) {
-    // A client that can't roll back is no good to anybody.
+    // A client that can't roll back must not be used again.
     await client.query('ROLLBACK').then(() => release(), release);
     throw error;
   }

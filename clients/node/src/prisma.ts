@@ -5,7 +5,7 @@ import type { Database, Row } from './core.js';
 interface Prisma {
   $transaction(work: (tx: any) => Promise<any>, options?: { maxWait?: number; timeout?: number }): Promise<any>;
 }
-// What the generated client calls Prisma.TransactionClient.
+// The generated client's Prisma.TransactionClient.
 type Transaction<Client extends Prisma> = Parameters<Parameters<Client['$transaction']>[0]>[0];
 
 /** The options are those of an interactive transaction: by default it may take five seconds. */

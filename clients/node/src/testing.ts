@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { newKey } from './client.js';
 import type { Database } from './core.js';
 
-/** The same database, in which breakNext() has the next transaction fail when its work is done. */
+/** The same database; breakNext() makes the next transaction fail when its work is done. */
 export function breakable<Tx>(database: Database<Tx>): Database<Tx> & { breakNext: () => void } {
   let armed = false;
   const broken: Database<Tx> = (work) => database(async (tx, query) => {
@@ -22,9 +22,9 @@ export function breakable<Tx>(database: Database<Tx>): Database<Tx> & { breakNex
 export interface Subject {
   /** Sends the request with the header Idempotency-Key: KEY. */
   send: (key: string) => Promise<Response>;
-  /** Counts what the request is to do once. */
+  /** Counts the effects of the request. */
   effects: () => Promise<number>;
-  /** Of the breakable() database that the application runs on. */
+  /** That of the breakable() database that the application uses. */
   breakNext: () => void;
 }
 

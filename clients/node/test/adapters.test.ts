@@ -31,7 +31,7 @@ afterAll(async () => {
   await pool.end();
 });
 
-// A subject: the database, and the statement that a handler runs in its transaction.
+// The database under test, and the statement that a handler runs in its transaction.
 type Run<Tx> = (tx: Tx, text: string) => Promise<unknown>;
 type Then = (run: (text: string) => Promise<unknown>) => Promise<Answer | void>;
 const subject = <Tx>(name: string, database: Database<Tx>, run: Run<Tx>) => ({

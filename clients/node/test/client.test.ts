@@ -6,7 +6,7 @@ import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 
 import { fetchOnce, newKey } from '../src/client.js';
 
-// A service that answers each request by the next of these, and the last one for ever.
+// A service that answers each request with the next of these, and repeats the last one.
 type Reply = (request: IncomingMessage, response: ServerResponse) => void;
 let replies: Reply[];
 let seen: { key: unknown; body: string }[];

@@ -1,4 +1,4 @@
-// What the tests have in common: the payments of examples/schema.sql.
+// Helpers of the tests, which use the payments of examples/schema.sql.
 
 import pg from 'pg';
 

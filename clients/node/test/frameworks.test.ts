@@ -1,4 +1,4 @@
-// Each adapter of a framework, spoken to by fetch.
+// Each adapter of a framework, called with fetch.
 
 import 'reflect-metadata';
 

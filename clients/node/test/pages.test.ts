@@ -1,4 +1,4 @@
-// The JavaScript that the pages show is run as it stands there.
+// The JavaScript of the pages is run unchanged.
 
 import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
@@ -19,7 +19,7 @@ const blockOf = (page: string, part: string) => {
   return found[0]!;
 };
 
-/** What a program prints that has the package installed. */
+/** The output of a program that has the package installed. */
 const outputOf = async (program: string) =>
   (await promisify(execFile)(process.execPath, ['--input-type=module', '-e', program])).stdout.trim();
 

@@ -1,4 +1,4 @@
-// The helper for tests has to fail where a service does not keep its promise.
+// The helper for tests has to fail if a service does not keep its promise.
 
 import { createServer } from 'node:http';
 import { once } from 'node:events';
@@ -14,7 +14,7 @@ import { newCustomer, paymentsOf, pool } from './database.js';
 
 afterAll(() => pool.end());
 
-// A service by which the payment is made in its transaction, or outside it.
+// A service that makes the payment in its transaction, or outside it.
 const check = async (outside: boolean, wrapped: boolean) => {
   const customer = newCustomer();
   const db = breakable(database(pool));

@@ -1,4 +1,4 @@
-"""One payments service over each driver and framework, and how to speak to it.
+"""One payments service over each driver and framework, and its clients.
 
 A service takes POST /payments/HOW, which pays, and then does HOW; see pay().
 """
@@ -43,7 +43,7 @@ POOL = {"min_size": 1, "max_size": 4, "kwargs": UNPREPARED, "open": True}
 
 
 def database(statement, *parameters):
-    """What the tests see of the database: the first column of the first row."""
+    """Run a statement and return the first column of the first row."""
     with psycopg.connect(URL, autocommit=True, **UNPREPARED) as connection:
         cursor = connection.execute(statement, parameters)
         return cursor.fetchone()[0] if cursor.description else None
@@ -69,7 +69,7 @@ class Sent:
 
 
 class Service:
-    """send() gives the answer, or 500 for an exception, as a server would."""
+    """send() returns the answer, or 500 for an exception, as a server would."""
 
     def send(
         self, key, customer, amount=5, *, path="/payments", method="POST", body=None, content_type="application/json"
@@ -92,7 +92,7 @@ def caller_in(headers):
 
 
 def without_time(body):
-    """What is compared in place of the body, where a test asks for it."""
+    """The value to compare instead of the body, if a test asks for it."""
     return {name: value for name, value in json.loads(body).items() if name != "sent_at"}
 
 

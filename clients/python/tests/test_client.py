@@ -1,4 +1,4 @@
-"""What the httpx client keeps.  Time is the test's own."""
+"""The promises of the httpx client.  The test simulates the time."""
 
 import asyncio
 import contextlib
@@ -56,7 +56,7 @@ def send(request):
 
 
 class Server:
-    """Answers with one after the other, the last again and again."""
+    """Answers with one after the other, and repeats the last."""
 
     def __init__(self, *answers):
         self.answers = list(answers)

@@ -1,4 +1,4 @@
-"""What run() over Django keeps beyond the others."""
+"""The additional promises of run() over Django."""
 
 from uuid import uuid4
 

@@ -1,4 +1,4 @@
-"""What run() of each driver keeps, without HTTP."""
+"""The promises of each driver's run(), without HTTP."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""The Python that the pages show is run as it stands there."""
+"""The Python of the pages is run unchanged."""
 
 import re
 import sys

@@ -1,4 +1,4 @@
-"""What every framework over every driver keeps."""
+"""The promises of every framework over every driver."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -79,7 +79,7 @@ def test_other_callers_have_other_keys(service, customer):
     assert service.send("k", customer).status == 201
     other = service.send("k", customer + "-2")
     assert other.status == 201 and not other.replayed
-    # Neither can one name himself so that he gets into the scope of another.
+    # Nor can a caller choose a name that gives it the scope of another.
     assert not service.send("k", customer + "/2").replayed
 
 

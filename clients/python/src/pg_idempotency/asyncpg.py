@@ -30,7 +30,7 @@ async def run(source: Pool | Connection, call: Call, work: Callable[[Any], Await
 def _connection(source: Pool | Connection) -> AbstractAsyncContextManager[Any]:
     if isinstance(source, Pool):
         return source.acquire()  # type: ignore[no-any-return]
-    # In a transaction that has begun, the answer would go out before its commit.
+    # In a transaction that has already begun, the answer would be sent before its commit.
     if source.is_in_transaction():
         raise RuntimeError("the connection is in a transaction")
     return nullcontext(source)

@@ -1,9 +1,9 @@
-"""The caller's half: httpx requests that are sent again until they are answered.
+"""The caller's side: httpx requests that are sent again until they are answered.
 
-One action has one key, however often it is sent.  What may be sent again
-unchanged is: what timed out or broke off, 409 with a Retry-After (the first
-request is at work), 429, and 5xx.  Every other answer is final, 400 and 422
-above all: they would be the same again.
+One action has one key, however often it is sent.  A request is sent again after
+a time-out, a broken connection, 409 with a Retry-After (the first request is in
+progress), 429, and 5xx.  Every other answer is final: in particular, 400 and 422
+would be the same again.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LONGEST_PAUSE = 10.0
 
 
 def new_key() -> str:
-    """A UUIDv7: keys that begin with the time are stored side by side."""
+    """A UUIDv7: keys that are generated one after the other are adjacent in an index."""
     milliseconds = time.time_ns() // 1_000_000
     number = milliseconds << 80 | int.from_bytes(os.urandom(10), "big")
     number = number & ~(0xF << 76 | 0x3 << 62) | 0x7 << 76 | 0x2 << 62
@@ -46,11 +46,11 @@ def send(
 ) -> httpx.Response:
     """Send a request until it is answered, or the deadline is over.
 
-    At the deadline the last answer is returned, or the last exception raised:
-    what came of the action is not known, and the same key may be sent again
-    within the ttl, for which the service remembers it.  To do that after a
-    crash too, store the key with the action before it is sent: new_key().
-    The request, its json say, is that of client.build_request().
+    At the deadline the last answer is returned, or the last exception raised.
+    The result of the action is then unknown, and the same key may be sent again
+    within the service's ttl.  To do that after a crash too, store the key,
+    new_key(), with the action before it is sent.  Further arguments, such as json,
+    are those of client.build_request().
     """
     tries = _Tries(deadline, ttl)
     message = client.build_request(method, url, headers=_keyed(headers, key), **request)
@@ -82,7 +82,7 @@ async def send_async(
     headers: Mapping[str, str] | None = None,
     **request: Any,
 ) -> httpx.Response:
-    """As send()."""
+    """The same as send(), for an AsyncClient."""
     tries = _Tries(deadline, ttl)
     message = client.build_request(method, url, headers=_keyed(headers, key), **request)
     await message.aread()
@@ -108,7 +108,7 @@ def _keyed(headers: Mapping[str, str] | None, key: str | None) -> dict[str, str]
 
 
 class _Tries:
-    """When to try again; None says not to."""
+    """When to try again; None if not."""
 
     def __init__(self, deadline: timedelta, ttl: timedelta) -> None:
         if deadline >= ttl:
@@ -121,7 +121,7 @@ class _Tries:
         return {name: left if limit is None else min(limit, left) for name, limit in usual.as_dict().items()}
 
     def pause(self, at_least: float = 0) -> float | None:
-        # Jitter, so that clients that failed together do not come back together.
+        # Jitter, so that clients that failed together do not retry together.
         limit = min(FIRST_PAUSE * 2**self.made, LONGEST_PAUSE)
         self.made += 1
         pause = at_least + random.uniform(0, limit)

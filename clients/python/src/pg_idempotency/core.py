@@ -1,8 +1,8 @@
-"""What the adapters share: requests, answers, and the statements between them.
+"""The base of the adapters: requests, answers, and the SQL statements.
 
 No driver and no framework is imported here.  An adapter of a driver opens a
 transaction, calls once() in it with a function that executes a statement, and
-hands the answer out when the transaction has committed.
+returns the answer when the transaction has committed.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ FAIL = COMPLETE.replace("idempotency.complete", "idempotency.fail")
 CLAIM_PARAMETERS = ("key", "header", "scope", "request", "body", "ttl", "wait")
 RESULT_PARAMETERS = ("key", "scope", "response", "resource_id", "status")
 
-# The codes of the extension that are for the client; all others are the
-# service's own fault.
+# The extension's codes that are for the client; all others are faults of the
+# service.
 FOR_THE_CLIENT = {"400", "409", "412", "413", "422"}
-# What PostgreSQL says of JSON that jsonb can't hold: malformed, \u0000 and lone
-# surrogates, numbers too large, bytes that are no text, too long, too deep.
+# SQLSTATEs for JSON that jsonb can't hold: malformed, \u0000 and lone surrogates,
+# numbers too large, bytes that are not text, too long, too deep.
 NOT_FOR_JSONB = {"22P02", "22P05", "22003", "22021", "54000", "54001"}
 # The transaction has failed, or has been rolled back.
 NO_CLAIM_LEFT = {"25P02", "IK404", "PT404"}
 
 
 def statements(mark: Callable[[str, int], str]) -> dict[str, str]:
-    """The statements by name; mark(name, number) is a parameter as the driver writes it."""
+    """The statements by name; mark(name, number) returns a parameter in the driver's notation."""
     claim = {name: mark(name, i) for i, name in enumerate(CLAIM_PARAMETERS, 1)}
     result = {name: mark(name, i) for i, name in enumerate(RESULT_PARAMETERS, 1)}
     return {"claim": CLAIM.format(**claim), "complete": COMPLETE.format(**result), "fail": FAIL.format(**result)}
@@ -59,13 +59,13 @@ def statements(mark: Callable[[str, int], str]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a request came to.  The body is a JSON value, or bytes where it is HTTP's."""
+    """The answer to a request.  The body is a JSON value, or bytes if it is HTTP's."""
 
     status: int = 200
     body: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
     replayed: bool = False
-    # The response of a framework that the answer was made of, with its cookies.
+    # The framework's response that the answer was made from, with its cookies.
     response: Any = field(default=None, compare=False, repr=False)
 
     @property
@@ -88,7 +88,7 @@ class Undone(Exception):
 
 
 class Abort(Undone):
-    """Raised in the work: it is rolled back, and the answer, if under 500, is stored."""
+    """The work raises it to be rolled back; the answer is stored if it is under 500."""
 
 
 def problem(status: int, title: str, detail: str | None = None, retry_after: int | None = None) -> Answer:
@@ -104,7 +104,7 @@ def problem(status: int, title: str, detail: str | None = None, retry_after: int
 
 @dataclass(frozen=True)
 class Call:
-    """A request: its key, the scope in which the key is unique, and what it asks for."""
+    """A request: its key, the scope in which the key is unique, and its payload."""
 
     key: str | None
     scope: str
@@ -120,7 +120,7 @@ class Call:
         }  # fmt: skip
 
     def judge(self, row: Mapping[str, Any]) -> Answer | None:
-        """The answer if there is one already; None has the work done."""
+        """The answer if there is one already; None if the work is to be done."""
         status = row["status_code"]
         match row["outcome"]:
             case "new":
@@ -136,8 +136,8 @@ class Call:
             case "expired":
                 return problem(status, "The request is too old to be sent again", "It may have run: find out before you send it with a new key.")
             case outcome:
-                # "recovered": somebody else claims with leases in this scope,
-                # and what was done under that claim is not known here.
+                # "recovered": another program claims with leases in this scope,
+                # and its work is not known here.
                 raise RuntimeError(f"claim() gives {outcome} in scope {self.scope}, whose work is one transaction")
 
     def settle(self, answer: Answer) -> Answer:
@@ -170,12 +170,12 @@ def interval(time: timedelta | None) -> str | None:
 
 @contextmanager
 def refusals(answer: Answer | None = None) -> Iterator[None]:
-    """Around a statement of this library: an error that is the client's is answered.
+    """Wraps a statement of this library: an error that the client has caused is answered.
 
-    Around FINISH, with the work's answer: work that catches an error of the
-    database, or rolls back, leaves no transaction to store its answer in.  If
-    that is a refusal, it is stored alone; if not, the work is lost, and the
-    error is raised.
+    If the statement is FINISH, with the work's answer: work that catches an error
+    of the database, or rolls back, leaves no transaction to store its answer in.  A
+    refusal is then stored without the work; for any other answer the error is
+    raised.
     """
     try:
         yield
@@ -189,10 +189,10 @@ def refusals(answer: Answer | None = None) -> Iterator[None]:
 
 
 def refusal(error: Exception, finishing: bool) -> Answer | None:
-    """What an error of the database says to the client, if anything.
+    """The answer to a client that has caused an error of the database, else None.
 
-    The client has sent what the claim is given, not what the work returns:
-    of that it only hears that it is too large.
+    The client has sent the arguments of the claim, but not the work's answer, for
+    which it can only get the error that it is too large.
     """
     cause: Any = database_error(error)
     if cause is None:
@@ -222,9 +222,9 @@ def sqlstate(error: BaseException | None) -> str:
 
 
 def once(execute: Callable[[str, dict[str, Any]], Any], call: Call, work: Callable[[], Answer]) -> Answer:
-    """Claim, work and result, in a transaction that the caller has begun and commits.
+    """Claim, work and result, in a transaction that the caller begins and commits.
 
-    execute(name, parameters) executes one of the statements() and gives its row.
+    execute(name, parameters) executes one of the statements() and returns its row.
     """
     with refusals():
         row = execute("claim", call.parameters())
@@ -250,11 +250,11 @@ async def once_async(
 
 
 def run_to_an_answer(attempt: Callable[[Any], Answer], work: Callable[[Any], Answer]) -> Answer:
-    """Run an attempt, a transaction, until it comes to an answer.
+    """Run an attempt, which is a transaction, until there is an answer.
 
-    What an Abort answers with is stored by an attempt of its own.  Between the
-    two the key is free; who claims it then does the work, and the second
-    attempt answers as that left it: nothing has been sent before.
+    The answer of an Abort is stored by a second attempt.  Between the two the key is
+    free: if another request claims it, that one does the work, and the second
+    attempt returns its answer; nothing has been sent before.
     """
     tries = 0
     while True:
@@ -277,7 +277,7 @@ def run_to_an_answer(attempt: Callable[[Any], Answer], work: Callable[[Any], Ans
 async def run_to_an_answer_async(
     attempt: Callable[[Any], Awaitable[Answer]], work: Callable[[Any], Awaitable[Answer]]
 ) -> Answer:
-    """As run_to_an_answer()."""
+    """The same as run_to_an_answer()."""
     tries = 0
     while True:
         try:
@@ -297,6 +297,6 @@ async def run_to_an_answer_async(
 
 
 def may_run_again(error: Exception, tries: int) -> bool:
-    """Whether a transaction that failed came to nothing because of another one."""
+    """Whether a transaction failed only because of another one, and may be run again."""
     cause = database_error(error)
     return tries < 3 and cause is not None and sqlstate(cause) in ("40001", "40P01")

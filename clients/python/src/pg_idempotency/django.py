@@ -1,4 +1,4 @@
-"""Django: a decorator for views, and run() for what is no view."""
+"""Django: a decorator for views, and run() for other code."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from django.http.multipartparser import MultiPartParserError
 from .core import Abort, Answer, Call, Undone, once, run_to_an_answer, statements
 from .http import SAFE_METHODS, compared, http_call
 
-# What Django answers with a status under 500.
+# Exceptions that Django answers with a status under 500.
 ANSWERED = (Http404, PermissionDenied, BadRequest, SuspiciousOperation, MultiPartParserError)
 SQL = statements(lambda name, number: f"%({name})s")
 
@@ -25,7 +25,7 @@ def run(call: Call, work: Callable[[], Answer], using: str = "default") -> Answe
     """Do the work once for the call's key, and return its answer, now and on every retry."""
 
     def attempt(work: Callable[[Any], Answer]) -> Answer:
-        # Durable: the outermost transaction, so that the answer goes out after its commit.
+        # Durable: the outermost transaction, so that the answer is sent after its commit.
         with transaction.atomic(using=using, durable=True), connections[using].cursor() as cursor:
 
             def execute(name: str, parameters: dict[str, Any]) -> Any:
@@ -55,12 +55,12 @@ def idempotent(
     using: str = "default",
     ttl: timedelta | None = None,
 ) -> Callable[[Callable[..., HttpResponse]], Callable[..., HttpResponse]]:
-    """Have a view run once for each Idempotency-Key of a caller.
+    """Run a view once for each Idempotency-Key of a caller.
 
-    An answer under 500 is stored, and commits with what the view did.  One of
-    500 and above, and any exception, undoes it; exceptions that Django answers
-    with a status under 500 are stored as such.  compare(request) is what is
-    compared in place of the body, without what changes from one try to the next.
+    An answer under 500 is stored, in the transaction of the view's work.  One of
+    500 and above, and any exception, undoes the work; Django's answer to an exception
+    is stored if it is under 500.  compare(request) returns the value to compare
+    instead of the body, without what changes from one try to the next.
     """
 
     def decorate(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:

@@ -24,15 +24,15 @@ def idempotent_route(idempotent: Idempotent) -> type[APIRoute]:
 
 
 def transaction(request: Request) -> Any:
-    """What the driver's run() gives to the work; Depends(transaction)."""
+    """The argument that the driver's run() passes to the work; use Depends(transaction)."""
     return request.state.transaction
 
 
 def in_threads(run: Callable[[Call, Callable[[Any], Answer]], Answer], threads: int = 40) -> Run:
-    """Make a synchronous run(), over a Session or psycopg's Connection, one for Idempotent.
+    """Adapt a synchronous run(), over a Session or psycopg's Connection, for Idempotent.
 
-    Claim, answer and commit run in threads of their own: in those of the
-    endpoints, they could keep each other out.
+    Claim, answer and commit run in separate threads: in the endpoints' thread pool
+    they could block each other.
     """
     limiter = CapacityLimiter(threads)
 

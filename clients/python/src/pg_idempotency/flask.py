@@ -18,15 +18,15 @@ View = Callable[..., Any]
 
 @dataclass(eq=False)
 class Idempotent:
-    """Has views run once for each Idempotency-Key of a caller.
+    """Runs views once for each Idempotency-Key of a caller.
 
-    run(call, work) is that of a driver, with its pool or sessions: the view
-    finds what that gives to the work as g.transaction.  compare() is what is
-    compared in place of the body, without what changes from one try to the next.
+    run(call, work) is a driver's run() with its pool or sessions; the argument that
+    it passes to the work is the view's g.transaction.  compare() returns the value to
+    compare instead of the body, without what changes from one try to the next.
 
-    An answer under 500 is stored, and commits with what the view did.  One of
-    500 and above, and any exception, undoes it; what the app answers exceptions
-    with, abort(404) say, is stored if under 500.
+    An answer under 500 is stored, in the transaction of the view's work.  One of
+    500 and above, and any exception, undoes the work; the app's answer to an
+    exception, such as abort(404), is stored if it is under 500.
     """
 
     run: Callable[[Call, Callable[[Any], Answer]], Answer]
@@ -48,7 +48,7 @@ class Idempotent:
                     try:
                         return _answer(current_app.make_response(view_now(*args, **kwargs)))
                     except Exception as error:
-                        # Raises again what nobody answers.
+                        # Raises the exception again if the app has no handler for it.
                         handled = current_app.handle_user_exception(error)
                         raise Abort(_answer(current_app.make_response(handled))) from error
                     finally:
@@ -79,5 +79,5 @@ class Idempotent:
 
 
 def _answer(response: Response) -> Answer:
-    # Reads a stream to its end, and keeps what it reads.
+    # Reads a stream to its end, and keeps its content.
     return Answer(response.status_code, response.get_data(), dict(response.headers), response=response)

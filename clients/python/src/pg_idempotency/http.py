@@ -1,4 +1,4 @@
-"""What the adapters of frameworks share: a request over HTTP, and its stored answer."""
+"""The base of the frameworks' adapters: a request over HTTP, and its stored answer."""
 
 from __future__ import annotations
 
@@ -67,10 +67,10 @@ def http_call(
     operation: str, caller: str | int, *, method: str, path: str, query: str, headers: Sequence[str],
     content_type: str | None, body: bytes, ttl: timedelta | None = None,
 ) -> HttpCall:  # fmt: skip
-    """The call that a request over HTTP is; headers are those named Idempotency-Key.
+    """Make a call from a request over HTTP; headers are those named Idempotency-Key.
 
-    Who asks is part of the scope, or one caller would be answered with what
-    was made for another: without a caller there is no call.
+    The caller is part of the scope, or one caller could get another's answer:
+    without a caller there is no call.
     """
     if caller in ("", None):
         raise ValueError(f"the caller of {operation} is not known")
@@ -89,5 +89,5 @@ def http_call(
             raise Undone(problem(400, "The body is not JSON", "It contains a zero byte."))
     elif body:
         request["sha256"] = hashlib.sha256(body).hexdigest()
-    # A request that waits holds a connection: a duplicate is asked to come back.
+    # A waiting request would hold a connection, so a duplicate is asked to retry.
     return HttpCall(None, scope, request, ttl, timedelta(0), headers[0] if headers else None, text)

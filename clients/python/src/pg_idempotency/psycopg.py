@@ -41,7 +41,7 @@ async def run_async(
     call: Call,
     work: Callable[[AsyncConnection[Any]], Awaitable[Answer]],
 ) -> Answer:
-    """As run()."""
+    """The same as run()."""
 
     async def attempt(work: Callable[[AsyncConnection[Any]], Awaitable[Answer]]) -> Answer:
         async with _async_connection(source) as connection, connection.transaction():
@@ -77,7 +77,7 @@ async def _async_connection(
 
 
 def _idle(connection: C) -> C:
-    # In a transaction that has begun, the answer would go out before its commit.
+    # In a transaction that has already begun, the answer would be sent before its commit.
     if connection.info.transaction_status != TransactionStatus.IDLE:
         raise RuntimeError("the connection is in a transaction")
     return connection

@@ -21,8 +21,8 @@ SQL = {name: text(statement) for name, statement in statements(lambda name, numb
 def run(sessions: Callable[[], Session], call: Call, work: Callable[[Session], Answer]) -> Answer:
     """Do the work once for the call's key, and return its answer, now and on every retry.
 
-    A sessionmaker or a scoped_session makes the session.  What it has read
-    before is part of the transaction; the work must not commit.
+    A sessionmaker or a scoped_session creates the session.  If that has already
+    begun a transaction, the claim joins it; the work must not commit.
     """
 
     def attempt(work: Callable[[Session], Answer]) -> Answer:
@@ -49,7 +49,7 @@ def run(sessions: Callable[[], Session], call: Call, work: Callable[[Session], A
 async def run_async(
     sessions: Callable[[], AsyncSession], call: Call, work: Callable[[AsyncSession], Awaitable[Answer]]
 ) -> Answer:
-    """As run()."""
+    """The same as run()."""
 
     async def attempt(work: Callable[[AsyncSession], Awaitable[Answer]]) -> Answer:
         async with sessions() as session:
@@ -79,7 +79,7 @@ def _outermost(session: Session | AsyncSession) -> None:
 
 
 def _may_be_stored(session: Session | AsyncSession, answer: Answer) -> bool:
-    # After a flush that failed, the session asks for a rollback.
+    # After a failed flush, the session requires a rollback.
     if answer.failed and not session.is_active:
         raise Abort(answer)
     return answer.status < 500
@@ -87,7 +87,7 @@ def _may_be_stored(session: Session | AsyncSession, answer: Answer) -> bool:
 
 @contextmanager
 def _hidden_parameters() -> Iterator[None]:
-    """Around a statement of this library: the log is no place for requests and answers."""
+    """Wraps a statement of this library, so that requests and answers are not logged."""
     try:
         yield
     except StatementError as error:

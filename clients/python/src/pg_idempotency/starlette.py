@@ -1,4 +1,4 @@
-"""Starlette: a decorator for endpoints; fastapi.py makes a class of routes of it."""
+"""Starlette: a decorator for endpoints; fastapi.py uses it for a class of routes."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ Run = Callable[[Call, Work], Awaitable[Answer]]
 
 @dataclass(eq=False)
 class Idempotent:
-    """Has endpoints run once for each Idempotency-Key of a caller.
+    """Runs endpoints once for each Idempotency-Key of a caller.
 
-    run(call, work) is that of a driver, with its pool or sessions: the
-    endpoint finds what that gives to the work as request.state.transaction.
-    compare(request) is what is compared in place of the body, without what
+    run(call, work) is a driver's run() with its pool or sessions; the argument that
+    it passes to the work is the endpoint's request.state.transaction.
+    compare(request) returns the value to compare instead of the body, without what
     changes from one try to the next.
 
-    An answer under 500 is stored, and commits with what the endpoint did.  One
-    of 500 and above, and any exception, undoes it; what the app answers
-    exceptions with, HTTPException(404) say, is stored if under 500.
+    An answer under 500 is stored, in the transaction of the endpoint's work.  One of
+    500 and above, and any exception, undoes the work; the app's answer to an
+    exception, such as HTTPException(404), is stored if it is under 500.
     """
 
     run: Run
@@ -80,14 +80,14 @@ class Idempotent:
             sent = compared(await self.compare(request))
         return http_call(
             operation, caller, method=request.method, **sent,
-            # Not those of request.url, which takes a quoted ? or # in the path for its end.
+            # Not from request.url, which ends the path at a quoted ? or #.
             path=request.scope["path"], query=request.scope["query_string"].decode("latin-1"),
             headers=request.headers.getlist("idempotency-key"), ttl=self.ttl,
         )  # fmt: skip
 
 
 async def _handled(request: Request, error: Exception) -> Response:
-    """What the app's handlers make of an exception, which is raised again if there are none."""
+    """The answer of the app's handlers to an exception, which is raised again if there is none."""
     handlers = request.app.exception_handlers
     keys = [error.status_code] if isinstance(error, HTTPException) else []
     for key in [*keys, *type(error).__mro__]:

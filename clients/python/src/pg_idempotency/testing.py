@@ -1,4 +1,4 @@
-"""For the tests of a service: is a request that is sent again done once?"""
+"""For the tests of a service: check that a repeated request has one effect."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def assert_one_effect(
 
     send(key) sends the request with this Idempotency-Key, and returns what the
     test client returns: Flask's, Django's, httpx's, or another with a
-    status_code and content or data.  effects() counts what the request does:
-    rows, mails.  Within failing(), a patch say, the request fails after its
-    effect.  All of it needs transactions of its own: in Django, a
+    status_code and content or data.  effects() counts the effects of the request:
+    rows, mails.  Within failing(), a patch for example, the request fails after its
+    effect.  The test must not run in a transaction: in Django it needs a
     TransactionTestCase.
     """
     assert_one_effect_when_sent_twice(send, effects)
@@ -54,7 +54,7 @@ def assert_one_effect_after_a_rollback(
 ) -> None:
     key, before = new_key(), effects()
     with failing():
-        # A test client may raise what a server would answer with 500.
+        # A test client may raise an exception that a server would answer with 500.
         try:
             failed = _answer(send(key))
         except Exception:
