@@ -7,7 +7,7 @@ export interface RetryOptions {
   deadline?: number;
   /** Milliseconds for one try. */
   timeout?: number;
-  /** Milliseconds: the upper bounds of the first pause, and of all pauses. There is another try only if its pause ends before the deadline. */
+  /** Milliseconds: the upper bounds of the first pause, and of all pauses. After the pause, more than `pause` must be left of the deadline for another try. */
   pause?: number;
   longestPause?: number;
   fetch?: typeof globalThis.fetch;
