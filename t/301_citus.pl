@@ -344,10 +344,10 @@ WHERE s.table_name = 'payments'::regclass ORDER BY random() LIMIT 1}, $mode[ $ti
 });
 cmp_ok($moves, '>=', 5, 'moved: shards were moved under the load');
 
-my $data = sql($worker[0], 'SHOW data_directory');
+my $data = is_here($worker[0]);
 SKIP:
 {
-	skip 'the worker is not on this machine, or of another user', 5 unless -r "$data/postmaster.pid" && -O "$data/postmaster.pid";
+	skip 'the worker is not on this machine, or of another user', 5 unless $data;
 	my $kills = under_load('killed', sub {
 		my ($times) = @_;
 		return 0 if $times >= 3;
@@ -355,11 +355,7 @@ SKIP:
 		my @process = split /\n/, sql($worker[0], 'SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()');
 		my ($postmaster) = split /\n/, slurp_file("$data/postmaster.pid");
 		kill 'KILL', @process, $postmaster;
-		for (1 .. 100)
-		{
-			last if IPC::Run::run([ 'pg_ctl', '-D', $data, '-l', "$data/restarted.log", '-w', '-s', 'start' ], '<', \undef, '2>', \my $why);
-			sleep 0.1;
-		}
+		start_again($data);
 		return 1;
 	});
 	is($kills, 3, 'killed: the worker was killed under the load');

@@ -16,7 +16,7 @@ use Test::More;
 use Time::HiRes qw(sleep);
 
 our @EXPORT = qw($host $coordinator @worker @node $patience psql try_sql sql on_all_nodes fails poll poll_any
-  session say_to answer ask leave make_databases add_workers in_database);
+  session say_to answer ask leave make_databases add_workers in_database is_here pg_ctl start_again);
 
 if (!$ENV{CITUS_PGHOST} || !$ENV{CITUS_PGPORT} || !$ENV{CITUS_WORKER_PORTS})
 {
@@ -28,6 +28,8 @@ our $coordinator = $ENV{CITUS_PGPORT};
 our @worker = split /[ ,]+/, $ENV{CITUS_WORKER_PORTS};
 our @node = ($coordinator, @worker);
 our $patience = $PostgreSQL::Test::Utils::timeout_default;
+# A server that a test starts must not inherit it (doc/scaling.md).
+delete $ENV{PGAPPNAME};
 my $test = $$;
 my $database;
 my @databases;
@@ -124,6 +126,31 @@ sub leave
 	my ($session) = @_;
 	$session->{in} .= "\\q\n";
 	$session->{run}->finish;
+}
+
+# Whether the server of a node runs on this machine as this user.
+sub is_here
+{
+	my $data = sql(shift, 'SHOW data_directory');
+	return -r "$data/postmaster.pid" && -O "$data/postmaster.pid" ? $data : undef;
+}
+
+sub pg_ctl
+{
+	my ($data, @command) = @_;
+	return IPC::Run::run([ 'pg_ctl', '-D', $data, '-l', "$data/restarted.log", '-w', '-s', @command ], '<', \undef, '2>', \my $why);
+}
+
+# After it was stopped or killed.  Another process may have its PID for a moment.
+sub start_again
+{
+	my ($data) = @_;
+	for (1 .. 100)
+	{
+		return if pg_ctl($data, 'start');
+		sleep 0.1;
+	}
+	die "$data can't be started again";
 }
 
 # What each node answers, with a blank in between.

@@ -55,6 +55,12 @@ test-distributed:	#: the contract over the distributed store
 test-portable:	#: the contract over portable/idempotency.sql
 	test/throwaway-server.sh -o .build/portable $(PREPARED) -i patch=patch test/portable.sh $(TESTS)
 
+# Nothing is built: Citus and the extension are installed on the servers.
+test-citus:	#: on Citus; CITUS_PGHOST, CITUS_PGPORT, CITUS_WORKER_PORTS
+	: $${CITUS_PGHOST:?} $${CITUS_PGPORT:?} $${CITUS_WORKER_PORTS:?}
+	mkdir -p .build
+	TESTDATADIR=.build/citus prove -I "$$($(or $(PG_CONFIG),pg_config) --pkglibdir)/pgxs/src/test/perl" t/*_citus*.pl
+
 test-mutants:	#: builds that were broken on purpose; PATCHES=..
 	test/mutants.sh $(PATCHES)
 

@@ -17,15 +17,15 @@
  * is read.  If the limit is not shorter than the session's own lock_timeout,
  * there is no subtransaction.
  *
- * On Citus another server may be the one that waits, and there are two ways to
- * end its wait.  A long wait, and one that the session's own lock_timeout
- * limits, is ended by a timer of this server: Citus then cancels the
- * statements that it has sent.  That costs nothing if there is no wait, but
- * the timer also measures connections and the network.  So a short limit is
- * left to the lock_timeout of the server that waits: Citus can pass on a SET
- * LOCAL to the connections that are open and those it opens later.  It is
- * reset right after the statement, so that no later statement inherits it,
- * which costs one more round trip.
+ * On Citus another server may be the one that waits.  A timer of this server
+ * ends the wait: Citus then cancels the statements that it has sent.  That costs
+ * nothing if there is no wait, but the timer also measures connections and the
+ * network.  So if the time is up, the statement is run once more, with the
+ * lock_timeout of the server that may wait: a millisecond, which tells a wait
+ * from a slow answer.  Citus can pass on a SET LOCAL to the connections that are
+ * open and those it opens later.  It is reset right after the statement, so
+ * that no later statement inherits it; with this alone, each claim that may not
+ * wait would take one more round trip.
  *
  * Shards.  Citus sends a statement to the place that its shard had when the
  * statement was planned.  It takes a lock on the shard's metadata, against
@@ -53,6 +53,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "objects.h"
 #include "storage/latch.h"
@@ -64,8 +65,8 @@
 #include "utils/inval.h"
 #include "utils/timeout.h"
 
-/* From here on a wait is ended by a timer of this server (see above). */
-#define LONG_WAIT_MS	1000
+/* A timer of this server allows that much time, or a longer wait (see above). */
+#define PROMPT_MS		20
 
 /* $n of a parameter by its number, in the text of a statement. */
 #define HASH_IS_GIVEN	"tenant OPERATOR(pg_catalog.=) $%d AND hash OPERATOR(pg_catalog.=) $%d", \
@@ -231,28 +232,6 @@ set_lock_timeout_everywhere(int ms)
 	AtEOXact_GUC(true, nest_level);
 }
 
-/*
- * The timeout was put into its variable behind the settings' back, so it is put
- * back before they remember it as the value to return to.
- */
-static void
-pass_on_lock_timeout(const DistributedTable *table, int before)
-{
-	int			now = LockTimeout;
-
-	if (!table->on_citus || now == before)
-		return;
-	LockTimeout = before;
-	set_lock_timeout_everywhere(now);
-}
-
-static void
-take_back_lock_timeout(const DistributedTable *table, int before)
-{
-	if (table->on_citus && LockTimeout != before)
-		set_lock_timeout_everywhere(before);
-}
-
 /* The time is up: cancel the statement, on whichever server it waits. */
 static void
 end_wait(void)
@@ -301,19 +280,12 @@ execute_with_timer(SPIPlanPtr plan, Statement *statement, const char *nulls, int
 	return result;
 }
 
-/* Whether it is, with the session's lock_timeout as it was before. */
-static bool
-ended_by_timer(const DistributedTable *table, int before)
-{
-	return table->on_citus && LockTimeout > 0 &&
-		(LockTimeout >= LONG_WAIT_MS || LockTimeout == before);
-}
-
 /* What run_within() runs. */
 typedef struct Work
 {
 	Statement  *statement;
 	int			lock_timeout;	/* the session's */
+	bool		everywhere;		/* the lock_timeout is that of all servers */
 } Work;
 
 static void
@@ -321,7 +293,7 @@ work_on_statement(void *argument)
 {
 	Work	   *work = argument;
 	Statement  *statement = work->statement;
-	bool		by_timer = ended_by_timer(statement->table, work->lock_timeout);
+	int			timeout = LockTimeout;
 	SPIPlanPtr	plan;
 	char		nulls[DISTRIBUTED_PARAMETERS];
 	int			nest_level;
@@ -330,12 +302,19 @@ work_on_statement(void *argument)
 	for (int number = 0; number < DISTRIBUTED_PARAMETERS; number++)
 		nulls[number] = statement->isnull[number] ? 'n' : ' ';
 	SPI_connect();
-	if (!by_timer)
-		pass_on_lock_timeout(statement->table, work->lock_timeout);
+	if (work->everywhere)
+	{
+		/*
+		 * It was put into its variable behind the settings' back: put it back
+		 * before they remember it as the value to return to.
+		 */
+		LockTimeout = work->lock_timeout;
+		set_lock_timeout_everywhere(timeout);
+	}
 	nest_level = begin_as_caller(statement->table);
 	plan = plan_of(statement);
-	result = by_timer ?
-		execute_with_timer(plan, statement, nulls, LockTimeout) :
+	result = statement->table->on_citus && timeout > 0 && !work->everywhere ?
+		execute_with_timer(plan, statement, nulls, timeout) :
 		SPI_execute_plan(plan, statement->values, nulls, false, 0);
 	end_as_caller(nest_level);
 	if (result < 0)
@@ -349,8 +328,8 @@ work_on_statement(void *argument)
 		heap_deform_tuple(tuple, SPI_tuptable->tupdesc, statement->results,
 						  statement->result_isnull);
 	}
-	if (!by_timer)
-		take_back_lock_timeout(statement->table, work->lock_timeout);
+	if (work->everywhere)
+		set_lock_timeout_everywhere(work->lock_timeout);
 	SPI_finish();
 }
 
@@ -391,14 +370,23 @@ shard_of(const Statement *statement)
 static void
 lock_metadata(void *argument)
 {
+	static SPIPlanPtr plan = NULL;
+	Datum		shard = Int64GetDatum(*(int64 *) argument);
 	Oid			caller;
 	int			security;
 
 	GetUserIdAndSecContext(&caller, &security);
 	SetUserIdAndSecContext(objects()->owner, security | SECURITY_LOCAL_USERID_CHANGE);
 	SPI_connect();
-	if (SPI_execute(psprintf("SELECT pg_catalog.lock_shard_metadata(%d, ARRAY[" INT64_FORMAT "]::pg_catalog.int8[])",
-							 ShareLock, *(int64 *) argument), true, 0) != SPI_OK_SELECT)
+	if (plan == NULL)
+	{
+		Oid			type = INT8OID;
+
+		plan = SPI_prepare(psprintf("SELECT pg_catalog.lock_shard_metadata(%d, ARRAY[$1])", ShareLock), 1, &type);
+		if (plan == NULL || SPI_keepplan(plan) != 0)
+			elog(ERROR, "could not prepare a statement on the metadata of shards");
+	}
+	if (SPI_execute_plan(plan, &shard, NULL, true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not lock the metadata of a shard");
 	SPI_finish();
 	SetUserIdAndSecContext(caller, security);
@@ -463,8 +451,14 @@ run_statement(Statement *statement, const WaitLimit *limit, StatsEntry *stats)
 	instr_time	waited;
 
 	INSTR_TIME_SET_CURRENT(begun);
-	if (lock_shard(statement, limit) && run_within(limit, 1, work_on_statement, &work))
-		return true;
+	if (lock_shard(statement, limit))
+	{
+		if (run_within(limit, statement->table->on_citus ? PROMPT_MS : 1, work_on_statement, &work))
+			return true;
+		work.everywhere = statement->table->on_citus;
+		if (work.everywhere && run_within(limit, 1, work_on_statement, &work))
+			return true;
+	}
 	INSTR_TIME_SET_CURRENT(waited);
 	INSTR_TIME_SUBTRACT(waited, begun);
 	stats_count(stats, STATS_WAITS);
