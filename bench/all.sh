@@ -49,6 +49,7 @@ fi
 
 export PYTHON=$PGHOST/python/bin/python
 ./load.sh
+./connect.sh
 ./libraries.sh
 ./ticks.sh
 without_fsync

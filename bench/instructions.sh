@@ -15,8 +15,10 @@
 # installation has one such slot; from the second day on there are two: the
 # candidates of the second day run again when another slot has as many keys.
 #
-# The three statements of a claim are compared with calls of functions that have
-# the same arguments and return at once.
+# Two floors: a function that makes the payment and inserts a row like a key's into
+# a table with the same columns and index, without any check; and, for the three
+# statements of a claim, calls of functions that have the same arguments and return
+# at once.
 #
 # Full-page writes are off, as in the time between checkpoints.  The numbers do not
 # depend on the machine's load and hardly on its type.
@@ -49,6 +51,17 @@ sql -v answer='to_jsonb(payment)' -f - <<END
 CREATE EXTENSION idempotency;
 \i candidates.sql
 \i portable.sql
+CREATE TABLE plain_keys (LIKE idempotency.keys_0 INCLUDING STORAGE) WITH (fillfactor = 75);
+CREATE UNIQUE INDEX ON plain_keys (hash);
+CREATE FUNCTION plain(key text, request jsonb, OUT status integer, OUT body jsonb) LANGUAGE plpgsql AS \$\$
+BEGIN
+	INSERT INTO payments (reference, account, amount)
+	VALUES (request->>'reference', (request->>'account')::integer, (request->>'amount')::numeric)
+	RETURNING answer(payments) INTO body;
+	status := 201;
+	INSERT INTO plain_keys (scope, key, fingerprint, status, status_code, resource_id, response, attempt, claimed_at, completed_at, expires_at, claim_xid, slot, hash)
+	VALUES ('payments', key, '0123456789abcdef', 'completed', status, body->>'id', body, 1, now(), now(), now(), '1', 1, key::uuid);
+END \$\$;
 CREATE FUNCTION noop_claim(key text, scope text DEFAULT '', request jsonb DEFAULT NULL, ttl interval DEFAULT NULL,
 	lease interval DEFAULT NULL, wait interval DEFAULT NULL, first_sent timestamptz DEFAULT NULL) RETURNS idempotency.claim_result
 LANGUAGE C AS '$work/noop', 'noop';
@@ -56,6 +69,7 @@ CREATE FUNCTION noop_complete(key text, scope text DEFAULT '', response jsonb DE
 	status_code integer DEFAULT NULL, attempt integer DEFAULT NULL, ttl interval DEFAULT NULL) RETURNS void
 LANGUAGE C AS '$work/noop', 'noop';
 \o /dev/null
+SELECT count(plain(md5(n::text), '{"reference": "fill", "account": 1, "amount": 1}')) FROM generate_series(-$filled, -1) AS n;
 SELECT count(extension('fill-' || n, '{"reference": "fill", "account": 1, "amount": 1}')),
 	count(handwritten('fill-' || n, '{"reference": "fill", "account": 1, "amount": 1}')),
 	count(portable('fill-' || n, '{"reference": "fill", "account": 1, "amount": 1}'))
@@ -66,7 +80,7 @@ END
 slot=$(sql -c "SELECT DISTINCT tableoid::regclass FROM idempotency.keys")
 # Keys are UUIDs, numbered from 0, each used by one candidate only.
 sql -F ' ' -c "SELECT key, idempotency.key_hash(key, 'payments')
-	FROM generate_series(0, 21 * ($warm_up + $phase * $turns)) AS n, LATERAL (SELECT md5(n::text)::uuid::text AS key) AS k
+	FROM generate_series(0, 22 * ($warm_up + $phase * $turns)) AS n, LATERAL (SELECT md5(n::text)::uuid::text AS key) AS k
 	ORDER BY n" >"$work/keys"
 sql -c 'SELECT round(avg(pg_column_size(response))) FROM idempotency.keys' >"$RESULTS/response.tsv"
 pg_ctl -D "$PGHOST/data" -m fast -s -w stop
@@ -100,6 +114,7 @@ my @candidates = (
 	['bare insert', '', $insert],
 	['bare insert by statements', '', $transaction->($insert)],
 	['bare insert in a function', '', $call->('bare')],
+	['plain INSERT of such a row', 'bare insert in a function', $call->('plain')],
 	['extension in a function', 'bare insert in a function', $call->('extension')],
 	['extension in a function, IF', 'bare insert in a function', $call->('extension_if')],
 	['extension by execute', 'bare insert in a function', $call->('execute')],

@@ -14,6 +14,11 @@
  *	pay -m duplicates [-c clients] [-n rounds] [-k prefix] CANDIDATE...
  *		All clients send the same new key at the same moment.
  *
+ *	pay -m waiters [-c clients] [-n rounds] [-k prefix] CANDIDATE...
+ *		The same, but the first of them is held up until all others wait for it,
+ *		by an advisory lock that the payment takes; latencies are those after
+ *		its release, and seconds is the last one.
+ *
  *	pay -k KEY [-s STEP -x COMMAND] CANDIDATE
  *		One payment; its status is printed.  COMMAND is run before the
  *		client's round trip number STEP, or after the last one, before the
@@ -63,6 +68,7 @@ typedef enum Load
 	MIX,
 	REPLAY,
 	DUPLICATES,
+	WAITERS,
 	SINGLE
 } Load;
 
@@ -111,12 +117,16 @@ static int	by_statements(Client *client, const Candidate *candidate, const char 
 static int	handwritten_by_statements(Client *client, const Candidate *candidate, const char *key);
 static int	redis(Client *client, const Candidate *candidate, const char *key);
 static int	select_row(Client *client, const Candidate *candidate, const char *key);
+static int	select_compared(Client *client, const Candidate *candidate, const char *key);
 
 static const Candidate known[] = {
 	{"nothing", statement, "nothing", NULL},
+	{"gate", statement, "gate", NULL},
 	{"bare", payment, NULL, NULL},
 	{"bare-function", statement, "bare", NULL},
 	{"extension", statement, "extension", NULL},
+	{"extension-if", statement, "extension_if", NULL},
+	{"portable", statement, "portable", NULL},
 	{"extension-nowait", statement, "extension_nowait", NULL},
 	{"execute", statement, "execute", NULL},
 	{"extension-statements", by_statements, NULL, NULL},
@@ -128,6 +138,7 @@ static const Candidate known[] = {
 	{"claim", statement, "claim", "extension"},
 	{"claim-new", statement, "claim_new", NULL},
 	{"select", select_row, "select_row", "extension"},
+	{"select-compared", select_compared, NULL, "handwritten"},
 };
 
 static const Candidate *candidates[MAX_CANDIDATES];
@@ -153,6 +164,7 @@ static char key_of_slice[KEY_LENGTH];
 static atomic_bool slice_over;
 static bool run_over;
 static bool measured;
+static int64_t released_at;		/* the gate of the present slice */
 
 static void
 die(const char *what, const char *why)
@@ -227,10 +239,13 @@ static const struct
 	const char *text;
 }			statements[] = {
 	{"nothing", "SELECT WHERE $1::text IS NULL AND $2::text IS NULL"},
+	{"gate", "SELECT 200 FROM pg_advisory_xact_lock_shared(1) AS lock WHERE $1::text IS NOT NULL AND $2::text IS NOT NULL"},
 	{"payment", "INSERT INTO payments (reference, account, amount) VALUES ($1, 42, 19.90) RETURNING id, answer(payments)"},
 	{"bare", "SELECT status, body FROM bare($1, $2)"},
 	{"extension", "SELECT status, body FROM extension($1, $2)"},
 	{"extension_nowait", "SELECT status, body FROM extension($1, $2, '0')"},
+	{"extension_if", "SELECT status, body FROM extension_if($1, $2)"},
+	{"portable", "SELECT status, body FROM portable($1, $2)"},
 	{"execute", "SELECT status_code, response FROM idempotency.execute($1, 'payments', 'pay', $2)"},
 	{"handwritten", "SELECT status, body FROM handwritten($1, $2)"},
 	{"handwritten_nowait", "SELECT status, body FROM handwritten_nowait($1, $2)"},
@@ -407,6 +422,26 @@ select_row(Client *client, const Candidate *candidate, const char *hash)
 	return status;
 }
 
+/* The row of a hand-written replay, and whether it was made for this request. */
+static int
+select_compared(Client *client, const Candidate *candidate, const char *key)
+{
+	char		request[200];
+	const char *values[] = {key, request};
+	PGresult   *result;
+	int			status;
+
+	(void) candidate;
+	make_request(request, sizeof(request), key);
+	result = round_trip(client, "select_key", 2, values);
+	if (result == NULL)
+		return 500;
+	status = PQntuples(result) == 0 ? 500 :
+		PQgetvalue(result, 0, 2)[0] == 't' ? atoi(PQgetvalue(result, 0, 0)) : 422;
+	PQclear(result);
+	return status;
+}
+
 /*
  * The usual recipe: set the key in Redis, pay, replace its value with the answer.
  * An error of the payment deletes the key, so that a retry may run.
@@ -481,7 +516,8 @@ connect_client(Client *client)
 	{
 		PGresult   *result = PQprepare(client->conn, statements[i].name, statements[i].text, 0, NULL);
 
-		if (PQresultStatus(result) != PGRES_COMMAND_OK)
+		/* The portable edition is not everywhere; whoever calls it will be told. */
+		if (PQresultStatus(result) != PGRES_COMMAND_OK && strcmp(statements[i].name, "portable") != 0)
 			die(statements[i].name, PQerrorMessage(client->conn));
 		PQclear(result);
 	}
@@ -584,14 +620,14 @@ run_slice(Client *client)
 
 			strcpy(key, candidate->pay == select_row ? pool->hashes[i] : pool->keys[i]);
 		}
-		else if (load == DUPLICATES)
+		else if (load == DUPLICATES || load == WAITERS)
 			strcpy(key, key_of_slice);
 		else
 			new_key(client, key);
 
 		start = microseconds();
 		status = candidate->pay(client, candidate, key);
-		count_answer(client, status, microseconds() - start);
+		count_answer(client, status, microseconds() - (load == WAITERS ? released_at : start));
 
 		if (load == MIX && !again)
 		{
@@ -600,7 +636,7 @@ run_slice(Client *client)
 			if (pool->nkeys < POOL_SIZE)
 				pool->nkeys++;
 		}
-	} while (load != DUPLICATES && !slice_over);
+	} while (load != DUPLICATES && load != WAITERS && !slice_over);
 }
 
 static void *
@@ -717,11 +753,20 @@ run_load(void)
 			}
 			snprintf(key_of_slice, KEY_LENGTH, "%s-%s-%d", single_key ? single_key : "",
 					 candidates[candidate_of_slice]->name, round);
+			if (load == WAITERS)
+				(void) asked(conn, "SELECT 0 FROM pg_advisory_lock(1)");
 			slice_over = false;
 			measured = round > 0;
 			pthread_barrier_wait(&barrier);
 			start = microseconds();
-			if (load != DUPLICATES)
+			if (load == WAITERS)
+			{
+				while (asked(conn, "SELECT count(*) FROM pg_locks WHERE NOT granted") < nclients)
+					usleep(20000);
+				start = released_at = microseconds();
+				(void) asked(conn, "SELECT pg_advisory_unlock(1)::integer");
+			}
+			else if (load != DUPLICATES)
 				usleep(1e6 * (measured ? seconds : seconds / 2));
 			slice_over = true;
 			pthread_barrier_wait(&barrier);
@@ -749,7 +794,7 @@ pay_once(void)
 int
 main(int argc, char **argv)
 {
-	static const char *const loads[] = {"new", "mix", "replay", "duplicates"};
+	static const char *const loads[] = {"new", "mix", "replay", "duplicates", "waiters"};
 	int			option;
 	bool		load_given = false;
 

@@ -20,6 +20,7 @@ PREPARE noop_claim (text, jsonb) AS
 	SELECT proceed, status_code, response FROM noop_claim($1, 'payments', $2);
 PREPARE noop_complete (text, jsonb, text) AS
 	SELECT noop_complete($1, 'payments', $2, $3, 201);
+PREPARE plain (text, jsonb) AS SELECT status, body FROM plain($1, $2);
 PREPARE portable (text, jsonb) AS SELECT status, body FROM portable($1, $2);
 
 PREPARE insert_key (text, jsonb) AS

@@ -1,18 +1,20 @@
 #!/bin/bash
 #
-# wal.sh: the WAL of a key right after a checkpoint, by kind of key.
+# wal.sh: the WAL of a key over a checkpoint cycle, by kind of key.
 #
-# KEYS (2000000) live keys of one kind, random UUIDs or UUIDs of version 7, are stored
-# in the order of their generation.  After a checkpoint NEW (10000) new ones are
-# claimed and completed, each in a transaction of its own.  Prints the size of the
-# index, and the bytes of WAL and page images a key.
+#	bench/wal.sh [KEYS]...
+#
+# KEYS (10000 and 1000000) live keys of one kind, random UUIDs or UUIDs of version 7,
+# are stored in the order of their generation.  After a checkpoint CYCLE (100000) new
+# ones are claimed and completed, each in a transaction of its own.  Prints the size
+# of the index, and the bytes of WAL and page images a key, of the first 10000 after
+# the checkpoint and of all; and the size of the response.
 #
 # Connects as psql does, as a superuser, in databases of its own, which are dropped
 # at the end.
 
 set -euo pipefail
-keys=${KEYS:-2000000}
-new=${NEW:-10000}
+cycle=${CYCLE:-100000}
 database=idempotency_bench_wal
 
 clean_up() {
@@ -23,14 +25,14 @@ sql() {
 	psql -XAtq -v ON_ERROR_STOP=1 -d "$database" "$@"
 }
 
-# measure NAME EXPRESSION: the expression computes a key from n.
+# measure NAME KEYS EXPRESSION: the expression computes a key from n.
 measure() {
 	clean_up
 	createdb "$database"
-	sql -v keys="$keys" -v new="$new" -v name="$1" <<SQL
+	sql -v keys="$2" -v cycle="$cycle" -v name="$1" <<SQL
 CREATE EXTENSION idempotency;
 SET synchronous_commit = off;
-CREATE FUNCTION key(n integer) RETURNS text VOLATILE LANGUAGE sql AS \$\$ SELECT $2 \$\$;
+CREATE FUNCTION key(n integer) RETURNS text VOLATILE LANGUAGE sql AS \$\$ SELECT $3 \$\$;
 SELECT idempotency.once('first', 'payments') \g /dev/null
 SELECT slot, expires_at FROM idempotency.keys \gset
 INSERT INTO idempotency.keys (scope, key, fingerprint, status, status_code, resource_id, response, attempt,
@@ -53,17 +55,25 @@ END \$\$;
 CALL pay(10, :keys);
 CHECKPOINT;
 SELECT pg_current_wal_insert_lsn() AS before, wal_fpi AS images FROM pg_stat_wal \gset
-CALL pay(:new, :keys + 10);
+CALL pay(10000, :keys + 10);
 SELECT pg_stat_force_next_flush() \g /dev/null
-SELECT format('%-10s index of %s keys %s MB, WAL %s bytes a key, %s page images a key', :'name', :keys + :new,
-	(SELECT sum(pg_indexes_size(relid)) / 1000000 FROM pg_partition_tree('idempotency.keys') WHERE isleaf)::integer,
-	((pg_current_wal_insert_lsn() - :'before') / :new)::integer,
-	round((wal_fpi - :images) / :new::numeric, 2))
+SELECT ((pg_current_wal_insert_lsn() - :'before') / 10000)::integer AS first, round((wal_fpi - :images) / 10000.0, 2) AS first_images
+FROM pg_stat_wal \gset
+CALL pay(:cycle - 10000, :keys + 10010);
+SELECT pg_stat_force_next_flush() \g /dev/null
+SELECT format('%-7s %8s live, index %3s MB: first 10000 %s bytes and %s images a key, all %s %s bytes and %s images; response %s bytes',
+	:'name', :keys, (SELECT sum(pg_indexes_size(relid)) / 1000000 FROM pg_partition_tree('idempotency.keys') WHERE isleaf)::integer,
+	:'first', :'first_images', :cycle, ((pg_current_wal_insert_lsn() - :'before') / :cycle)::integer,
+	round((wal_fpi - :images) / :cycle::numeric, 2),
+	(SELECT pg_column_size(response) FROM idempotency.keys WHERE response IS NOT NULL LIMIT 1))
 FROM pg_stat_wal;
 SQL
 }
 
-measure random 'gen_random_uuid()::text'
-# A new millisecond for each key: as many bits of time differ as in a day of such keys.
-measure UUIDv7 "lpad(left(to_hex(1700000000000 + n), -4), 8, '0') || '-' || right(to_hex(1700000000000 + n), 4)
+[ $# -gt 0 ] || set -- 10000 1000000
+for keys; do
+	measure random "$keys" 'gen_random_uuid()::text'
+	# A new millisecond for each key: as many bits of time differ as in a day of such keys.
+	measure UUIDv7 "$keys" "lpad(left(to_hex(1700000000000 + n), -4), 8, '0') || '-' || right(to_hex(1700000000000 + n), 4)
 	|| '-7' || substr(gen_random_uuid()::text, 16)"
+done

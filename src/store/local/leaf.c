@@ -54,20 +54,37 @@ leaves_init(Leaves *leaves)
 	leaves->context = CurrentMemoryContext;
 }
 
+/* What is known of a leaf, in a generation of the known tables */
+static struct
+{
+	uint64		generation;
+	bool		has_other_indexes;
+}			known[LEAVES];
+
 /*
- * Check the columns of an open leaf, once in each generation of the known
- * tables: with the leaf's lock all messages about it have been accepted.
+ * Check the columns of an open leaf and count its indexes, once in each
+ * generation: with the leaf's lock all messages about it have been accepted,
+ * and an index that is made concurrently waits for that lock.
  */
 static void
 check_leaf(Relation heap, int leaf)
 {
-	static uint64 checked[LEAVES];
+	List	   *indexes;
 
-	if (checked[leaf] == objects_generation())
+	if (known[leaf].generation == objects_generation())
 		return;
 	(void) objects();
 	keyrow_check_columns(RelationGetDescr(heap));
-	checked[leaf] = objects_generation();
+	indexes = RelationGetIndexList(heap);
+	known[leaf].has_other_indexes = list_length(indexes) > 1;
+	list_free(indexes);
+	known[leaf].generation = objects_generation();
+}
+
+bool
+leaf_has_other_indexes(int leaf)
+{
+	return known[leaf].has_other_indexes;
 }
 
 /* Lock a leaf or its index on behalf of the (sub)transaction; false if not free. */

@@ -57,6 +57,9 @@ extern void leaf_write(Leaves *leaves, int leaf);
 /* Open the index of an open leaf. */
 extern void leaf_open_index(Leaves *leaves, int leaf);
 
+/* Whether an open leaf has indexes besides the one by which keys are found */
+extern bool leaf_has_other_indexes(int leaf);
+
 /* Close an open leaf before the call ends. */
 extern void leaf_close(Leaves *leaves, int leaf);
 

@@ -322,23 +322,21 @@ enter_other_indexes(Leaves *leaves, int leaf, TupleTableSlot *tts,
 					ItemPointer tid, bool only_summaries)
 {
 	Relation	heap = leaves->heap[leaf];
-	List	   *indexes = RelationGetIndexList(heap);
+	List	   *indexes;
 	EState	   *estate;
 	ExprContext *context;
 	ListCell   *cell;
 	Oid			caller;
 	int			security;
 
-	if (list_length(indexes) == 1)
-	{
-		list_free(indexes);
+	if (!leaf_has_other_indexes(leaf))
 		return;
-	}
 	GetUserIdAndSecContext(&caller, &security);
 	SetUserIdAndSecContext(objects()->owner, security | SECURITY_RESTRICTED_OPERATION);
 	estate = CreateExecutorState();
 	context = GetPerTupleExprContext(estate);
 	context->ecxt_scantuple = tts;
+	indexes = RelationGetIndexList(heap);
 	foreach(cell, indexes)
 	{
 		Relation	index;
