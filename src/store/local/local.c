@@ -210,28 +210,16 @@ local_probe(Store *store, const IdempotencyKey *key,
 
 /*
  * Fetch the row that the current transaction has written to a place into the
- * slot for reading.  Returns NULL if it is not there.
- *
- * The current transaction may have written the row in a subtransaction that was
- * rolled back, have written the key again, or have emptied the table: then the
- * row is not visible any more, another row may be in its place, or the messages
- * about that have been accepted.
+ * slot for reading.  Returns NULL if it is not there: the current transaction
+ * may have deleted it.
  */
 static TupleTableSlot *
 fetch_place(Leaves *leaves, const Place *place)
 {
-	uint64		generation = objects_generation();
 	TupleTableSlot *tts;
 	SnapshotData dirty;
 
 	leaf_open(leaves, place->leaf);
-
-	/*
-	 * After ROLLBACK TO the leaf was not locked, and its page may have been
-	 * cut off before it was locked here.
-	 */
-	if (generation != objects_generation())
-		return NULL;
 	tts = leaf_read_tts(leaves, place->leaf);
 	InitDirtySnapshot(dirty);
 	return table_tuple_fetch_row_version(leaves->heap[place->leaf],

@@ -8,7 +8,9 @@
  * keys share an entry, it is that of the key written last.
  *
  * All entries are for one generation of the tables: a table that has got new
- * storage since has other rows at these places, or none.
+ * storage since has other rows at these places, or none.  They hold until a
+ * subtransaction aborts: its locks are released, and VACUUM may cut off the
+ * page with its row, of which other sessions hear nothing.
  *
  *-------------------------------------------------------------------------
  */
@@ -23,12 +25,24 @@
 static Place places[PLACES];
 static uint64 generation;
 
+static void
+end_subtransaction(SubXactEvent event, SubTransactionId subtransaction,
+				   SubTransactionId parent, void *arg)
+{
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+		generation = 0;			/* that of no table */
+}
+
 void
 remember_place(const IdempotencyKey *key, int leaf, const ItemPointerData *tid)
 {
+	static bool registered = false;
 	uint64		bits = key_lock_bits(&key->hash);
 	Place	   *place = &places[bits % PLACES];
 
+	if (!registered)
+		RegisterSubXactCallback(end_subtransaction, NULL);
+	registered = true;
 	if (generation != objects_generation())
 	{
 		memset(places, 0, sizeof(places));
