@@ -37,7 +37,6 @@ have_client() {
 	have_node_packages 20
 	rm -rf .build/src .build/dist ../../.build/clients/pg-idempotency-*.tgz
 	cp -R src ../../LICENSE .build/
-	.build/node_modules/.bin/tsc -p .build
 	mkdir -p ../../.build/clients
 	(cd .build && npm pack --silent --pack-destination ../../../.build/clients)
 }
