@@ -97,6 +97,16 @@ SET ROLE regress_distribute_app;
 SELECT outcome FROM idempotency.claim('granted', 'payments/1', lease => '1 minute');
 SELECT current_user, current_setting('search_path');
 RESET ROLE;
+-- A sweep runs as the owner of the table.
+CREATE ROLE regress_distribute_sweeper;
+GRANT USAGE ON SCHEMA idempotency TO regress_distribute_sweeper;
+GRANT EXECUTE ON FUNCTION idempotency.sweep TO regress_distribute_sweeper;
+SELECT idempotency.once('expired', 'payments/1', '1 ms');
+SELECT pg_sleep(0.002);
+SET ROLE regress_distribute_sweeper;
+SELECT rows_deleted FROM idempotency.sweep();
+SELECT current_user;
+RESET ROLE;
 -- A trigger of somebody else is not run: writes and sweeps are refused.
 CREATE FUNCTION who() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE WARNING 'ran as %', current_user; RETURN new; END $$;
 CREATE TRIGGER who BEFORE INSERT ON idempotency.distributed_keys FOR EACH ROW EXECUTE FUNCTION who();
@@ -167,4 +177,4 @@ SELECT has_table_privilege('regress_distribute_app', 'idempotency.distributed_ke
 \c :tested
 SET client_min_messages = warning;
 DROP DATABASE regress_idempotency_distribute WITH (FORCE);
-DROP ROLE regress_distribute_app;
+DROP ROLE regress_distribute_app, regress_distribute_sweeper;

@@ -25,6 +25,7 @@
 #include "store/distributed/carry.h"
 #include "store/unfinished.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 
 /* Keys that a message lists, and rows that are fetched from a worker in one go. */
 #define MAX_LISTED		10
@@ -60,7 +61,7 @@ check_carrying_is_possible(void)
 }
 
 static void
-run_on(const Source * source, const char *command, int expected)
+run_on(const Source *source, const char *command, int expected)
 {
 	Oid			types[] = {TIMESTAMPTZOID, TEXTOID};
 	Datum		values[] = {TimestampTzGetDatum(source->now),
@@ -89,7 +90,7 @@ append_key(StringInfo list, int *count, uint64 row)
 
 /* Check that each key has a tenant; its scope alone tells. */
 static void
-check_tenants(const DistributedTable *table, const Source * source)
+check_tenants(const DistributedTable *table, const Source *source)
 {
 	StringInfoData list;
 	int			count = 0;
@@ -118,7 +119,7 @@ check_tenants(const DistributedTable *table, const Source * source)
  * Check that the target has no row of the same key, or none of an earlier claim.
  */
 static void
-check_absent(const char *target, const Source * source, bool earlier)
+check_absent(const char *target, const Source *source, bool earlier)
 {
 	StringInfoData list;
 	int			count = 0;
@@ -144,7 +145,7 @@ check_absent(const char *target, const Source * source, bool earlier)
  * the row of that claim or of a later one, which stays.
  */
 static void
-insert_into_distributed(const DistributedTable *table, const Source * source)
+insert_into_distributed(const DistributedTable *table, const Source *source)
 {
 	StringInfoData sql;
 
@@ -230,9 +231,20 @@ copy_keys_of_workers(const DistributedTable *table, TimestampTz now)
 
 /* Expired rows that are in the way. */
 static void
-delete_expired(const char *table, const Source * source)
+delete_expired(const char *table, const Source *source)
 {
 	run_on(source, psprintf("DELETE FROM %s AS k WHERE NOT " LIVE, table), SPI_OK_DELETE);
+}
+
+/* The table may have been restored from the dump of another kind of machine. */
+static void
+correct_hashes(const DistributedTable *table, const Source *source)
+{
+	const char *hash = psprintf("%s.key_hash(k.key, k.scope)",
+								quote_identifier(get_namespace_name(objects()->schema)));
+
+	run_on(source, psprintf("UPDATE %s AS k SET hash = %s WHERE k.hash OPERATOR(pg_catalog.<>) %s",
+							table->name, hash, hash), SPI_OK_UPDATE);
 }
 
 void
@@ -242,6 +254,7 @@ carry_to_distributed(const DistributedTable *table, bool from_workers)
 	Source		source = {.item = psprintf("%s AS k", keys),.now = GetCurrentTimestamp()};
 
 	delete_expired(table->name, &source);
+	correct_hashes(table, &source);
 	insert_into_distributed(table, &source);
 	run_on(&source, psprintf("DELETE FROM %s", keys), SPI_OK_DELETE);
 	if (from_workers)

@@ -25,7 +25,10 @@
  * A plain table is swept by the same statement in the sweeper's transaction, which
  * leaves out what it has written itself.
  *
- * Every node has the extension, but only the coordinator sweeps the table.
+ * Every node has the extension, but only the coordinator sweeps the table.  It
+ * does so as the table's owner, on all nodes: a trigger or an index of a shard
+ * then has the privileges of the role that can make one, not those of the worker.
+ * All names in the statement are qualified, so no node's search path matters.
  *
  *-------------------------------------------------------------------------
  */
@@ -297,13 +300,18 @@ bool
 distributed_expire(Expiry *expiry)
 {
 	int64		deleted = 0;
+	Oid			caller;
+	int			security;
 
 	if (expiry->rows_left == 0 || expiry->distributed_done ||
 		!OidIsValid(objects()->distributed_keys))
 		return false;
+	GetUserIdAndSecContext(&caller, &security);
+	SetUserIdAndSecContext(objects()->owner, security | SECURITY_LOCAL_USERID_CHANGE);
 	expiry->distributed_done = !delete_expired(GetCurrentTimestamp(),
 											   Min(expiry->rows_left, ROWS_OF_A_SHARD),
 											   &deleted);
+	SetUserIdAndSecContext(caller, security);
 	expiry->rows_deleted += deleted;
 	expiry->rows_left -= Min(deleted, expiry->rows_left);
 	return !expiry->distributed_done;
