@@ -20,12 +20,17 @@ NAMES = {
     "nothing": "empty SELECT",
     "bare": "bare insert",
     "bare-function": "bare insert in a function",
+    "gate": "an advisory lock",
+    "insert": "plain INSERT",
     "extension": "**extension, one round trip**",
+    "extension-if": "**the same, by `IF`**",
+    "portable": "**portable edition**",
     "extension-nowait": "**extension, not waiting**",
     "extension-statements": "**extension, by statements**",
     "execute": "**extension, `execute`**",
     "claim": "**`claim`**",
     "select": "primary-key SELECT",
+    "select-compared": "hand-written SELECT that compares",
     "handwritten": "hand-written PL/pgSQL",
     "handwritten-nowait": "hand-written, not waiting",
     "handwritten-statements": "hand-written, by statements",
@@ -92,6 +97,13 @@ def ratios(all_slices, load, candidate, base, clients=None):
     bases = {s.round: s.rate for s in of(all_slices, load, base, clients)}
     return Spread([s.rate / bases[s.round] for s in of(all_slices, load, candidate, clients)
                    if bases.get(s.round)])
+
+
+def added(all_slices, load, candidate, base, clients):
+    """Milliseconds that a candidate adds to a request of the base, of the same round."""
+    bases = {s.round: s.rate for s in of(all_slices, load, base, clients)}
+    return Spread([1000 * clients * (1 / s.rate - 1 / bases[s.round]) for s in of(all_slices, load, candidate, clients)
+                   if bases.get(s.round) and s.rate])
 
 
 def middle(all_slices, what):
@@ -248,37 +260,81 @@ def times_executed(candidate):
     return counts
 
 
+def first_claims(candidate):
+    """Milliseconds of a new connection with one statement, over one with a plain INSERT, of each round."""
+    times = {(name, number): float(ms) for name, number, ms in lines("connect.tsv")}
+    return Spread([ms - times["insert", number] for (name, number), ms in times.items() if name == candidate])
+
+
+def waiting(candidate):
+    return [s for s in slices("load.tsv") if s.load == "waiters" and s.candidate == candidate]
+
+
+def wal_among(kind, keys):
+    """WAL of a key over a checkpoint cycle: right after the checkpoint, over all keys, and the response."""
+    found = re.search(rf"^{kind} +{keys} live.*first 10000 (\d+) bytes.*all \d+ (\d+) bytes.*response (\d+) bytes",
+                      listing("wal.txt", LARGE) or listing("wal.txt"), re.MULTILINE)
+    return tuple(map(int, found.groups())) if found else None
+
+
 def targets():
     rows = []
 
-    def target(what, wanted, measured, met):
-        rows.append((what, wanted, measured, "–" if met is None else "met" if met else "**not met**"))
+    def target(what, wanted, measured, met, floor="–"):
+        rows.append((what, wanted, measured, "–" if met is None else "met" if met else "**not met**", floor))
 
-    # The two candidates with one round trip.
-    ways = (("execute", "extension by execute", "by `execute`"), ("extension", "extension in a function", "in a function"))
-    by_hand = counted("hand-written function", 3)
-    for candidate, label, way in ways:
+    plain_insert = counted("plain INSERT of such a row", 3)
+    plain_wal = counted("plain INSERT of such a row", 5)
+    floor = f"{number(plain_insert)}: one plain INSERT of such a row, without any check"
+    for label, what, most, least in (
+            ("extension in a function", "claim + complete in a function, `PERFORM complete()`", 62000, floor),
+            ("extension in a function, IF", "the same, `IF complete() IS NULL`", 62000, floor),
+            ("extension by execute", "by `execute`", 42000, floor),
+            ("extension in a function, second day", "in a function, two slots in use", 70000, "the same, and an index descent"),
+            ("extension by execute, second day", "by `execute`, two slots in use", 50000, "the same, and an index descent")):
         over = counted(label, 3)
-        target(f"instructions of claim + complete over the bare payment, {way}", "at most 60,000",
-               f"{number(over)} (hand-written {number(by_hand)})", None if over is None else over <= 60000)
-    for base, wanted, what in (("bare", 0.85, "of bare"), ("handwritten", 1.25, "times hand-written"),
-                               ("redis", 2.0, "times the Redis recipe, `everysec`"),
-                               ("redis-always", 2.0, "times the Redis recipe, `always`")):
-        for candidate, label, way in ways:
-            ratio = ratios(load, "new", candidate, base, 8)
-            target(f"throughput, new keys, 8 clients, durable, {way}", f"at least {wanted} {what}", ratio,
-                   None if ratio.median is None else ratio.median >= wanted)
-    ratio = ratios(load, "replay", "claim", "select", 8)
-    target("replay, 8 clients", "at least 0.95 of a primary-key SELECT of the same row", ratio,
-           None if ratio.median is None else ratio.median >= 0.95)
+        target(f"instructions over the bare payment: {what}", f"at most {most:,}", number(over), None if over is None else over <= most, least)
+    by_statements, noops = counted("extension by statements", 3), counted("no-ops by statements", 3)
+    target("the same: separate statements, prepared", "at most no-ops with the same arguments and 50,000", number(by_statements),
+           None if noops is None else by_statements <= noops + 50000, f"{number(noops)}: the no-ops")
+    for label, what in (("extension in a function", "in a function"), ("extension by execute", "by `execute`")):
+        wal = counted(label, 5)
+        if wal is not None and response_bytes is not None:
+            target(f"WAL per new key over the bare payment, {what}", "at most 320 bytes and the response",
+                   f"{wal - response_bytes} bytes and {response_bytes} of response", wal - response_bytes <= 320,
+                   f"{plain_wal - response_bytes} and {response_bytes}: the plain INSERT")
+    uuid7, random = wal_among("UUIDv7", 1000000), wal_among("random", 1000000)
+    if uuid7 and random:
+        target("WAL per new key with page images, UUIDv7 keys, 1,000,000 live, 100,000 keys after a checkpoint", "at most 600 bytes and the response",
+               f"{uuid7[1] - uuid7[2]} bytes and {uuid7[2]} of response", uuid7[1] - uuid7[2] <= 600)
+        target("the same, of the first 10,000 keys", "a third of that with random keys", f"{uuid7[0]} bytes, random {random[0]} bytes",
+               3 * uuid7[0] <= random[0], f"over all 100,000 keys: {uuid7[1]} and {random[1]} bytes")
+    last = [Spread([s.seconds for s in waiting(candidate)]) for candidate in ("extension", "execute", "gate", "handwritten")]
+    for spread, what in zip(last, ("claim", "execute")):
+        if spread.values:
+            target(f"1,000 duplicates of a running {what}, all answered after its commit", "within 0.5 s, by replays", f"{spread} s",
+                   spread.median <= 0.5, f"{last[2]} s: 1,000 that wait for an advisory lock; hand-written {last[3]} s")
+    for candidate, wanted, what in (("execute", 1.5, "by `execute`"), ("extension", 1.35, "in a function")):
+        ratio = ratios(load, "new", candidate, "handwritten", 8)
+        bare = ratios(load, "new", "bare-function", "handwritten", 8)
+        target(f"throughput, new keys, 8 clients, durable, {what}", f"at least {wanted} times hand-written", ratio,
+               None if ratio.median is None else ratio.median >= wanted, f"{bare}: the bare payment in a function")
+    ratio, ceiling = ratios(load, "replay", "claim", "handwritten", 8), ratios(load, "replay", "select", "handwritten", 8)
+    target("replay, 8 clients", "at least 1.5 times the hand-written replay", ratio, None if ratio.median is None else ratio.median >= 1.5,
+           f"{ceiling}: a SELECT of the row by its primary key")
     replays = of(load, "replay", "claim")
     target("replay: WAL, transaction ids", "none", f"{number(middle(replays, 'wal'))} bytes, {number(middle(replays, 'xids'))}",
            middle(replays, "wal") == 0 and middle(replays, "xids") == 0 if replays else None)
-    for candidate, label, way in ways:
-        wal = counted(label, 5)
-        if wal is not None and response_bytes is not None:
-            target(f"WAL per new key over the bare payment, {way}", "at most 350 bytes and the response",
-                   f"{wal - response_bytes} bytes and {response_bytes} of response", wal - response_bytes <= 350)
+    versions = {name: (int(keys), int(replaced)) for name, keys, replaced in lines("versions.tsv")}
+    if "extension" in versions:
+        keys, replaced = versions["extension"]
+        target("dead row versions per key without a lease", "0", f"{replaced / keys:.2f} of {keys:,} keys", replaced == 0,
+               "hand-written {:.2f}, portable {:.2f}".format(*(versions[name][1] / versions[name][0] for name in ("handwritten", "portable"))))
+    claim = first_claims("extension")
+    if claim.values:
+        target("first claim of a new connection", "at most 2 ms over a plain INSERT", f"{claim} ms", claim.median <= 2,
+               f"{first_claims('bare')} ms: the bare payment in a function; hand-written {first_claims('handwritten')} ms")
+
     among = times_among("new")
     if among:
         keys = max(among)
@@ -286,13 +342,6 @@ def targets():
         target(f"time of a claim among {keys:,} live keys", f"at most 1.2 times that among {min(among):,}",
                f"{growth(among, keys)}" + ("" if large else "; 20 million: `make bench-large`"),
                growth(among, keys).median <= 1.2 if large else None)
-    rounds_of = {s.round: s for s in of(load, "duplicates", "extension-nowait")}
-    bases = {s.round: s for s in of(load, "duplicates", "nothing")}
-    ratio = Spread([rounds_of[r].p99 / bases[r].p99 for r in rounds_of if r in bases])
-    counts = times_executed("extension-nowait")
-    if counts:
-        target("1,000 duplicates of one key, not waiting", "one execution, p99 under 5 times that of an empty SELECT",
-               f"{max(counts)} execution, {ratio} times", max(counts) == 1 and min(counts) == 1 and ratio.median < 5)
     turn = re.search(r"^(\d+) keys, (?s:.*)^turn of the wheel +(\d+) ms +(\d+) bytes", listing("expiry.txt"), re.MULTILINE)
     if turn:
         keys, ms, wal = map(int, turn.groups())
@@ -314,7 +363,7 @@ def targets():
                memory[-1][1] <= early * 1.02 if memory[-1][0] >= 950000 else None)
     else:
         target("memory of a backend after a million transactions", "flat", "`make bench-large`", None)
-    return table(("what", "target", "measured", ""), rows)
+    return table(("what", "goal", "measured", "", "floor"), rows)
 
 
 def throughput():
@@ -330,8 +379,11 @@ def throughput():
     text += bars("throughput.svg", "New keys, 8 clients, durable commits: payments per second, bare insert = 1",
                  [(plain(c), "**" in NAMES[c], r.median, r.values[0], r.values[-1])
                   for c in candidates_of(load, "new") if (r := ratios(load, "new", c, "bare", 8)).values],
-                 lambda value: f"{value:.2f}", (0.85, "target 0.85"))
+                 lambda value: f"{value:.2f}")
     text += "\n" + table(("new keys: throughput over bare", "1 client", "8 clients", "32 clients", "8, slow disk", "p50 of 8", "p99 of 8", "WAL bytes, 8"), rows)
+    rows = [(NAMES[c], *(added(load, "new", c, "bare", clients) for clients in (1, 8, 32)))
+            for c in candidates_of(load, "new") if c != "bare"]
+    text += "\n" + table(("new keys: milliseconds added to a request", "1 client", "8 clients", "32 clients"), rows)
     text += (f"\nThe bare insert made {number(bare)} payments a second with 8 clients. WAL is what the server wrote per payment, "
              "full-page images included. On the slow disk (`commit_delay`) each flush takes a millisecond more: elsewhere here the "
              "processors are the limit, there the disk is.\n\n")
@@ -375,7 +427,12 @@ def duplicates():
                      Spread([s.p99 / bases[s.round].p99 for s in found if s.round in bases]),
                      number(middle(found, "refused")),
                      "–" if not counts else f"{sum(counts)} of {len(counts)} keys" if max(counts) == 1 else f"**up to {max(counts)}**"))
-    return table(("1,000 clients send one key at once", "p50", "p99", "p99 over empty SELECT", "answered 409", "payments made"), rows)
+    rows_waiting = [(NAMES[c], milliseconds(middle(found, "p50")), f"{Spread([x.seconds for x in found])} s", number(middle(found, "refused")))
+                    for c in candidates_of(load, "waiters") for found in [of(load, "waiters", c)]]
+    waiters = table(("1,000 clients wait for a running request of their key", "p50 after its commit", "all answered", "answered 409"), rows_waiting) + \
+        "\nWith `idempotency.max_waiters` at 1,000; by default ten wait, and the others are answered 409 at once. The advisory lock, " \
+        "which 1,000 sessions wait for and do nothing else, is the floor.\n" if rows_waiting else ""
+    return waiters + "\n" + table(("1,000 clients send one key at once", "p50", "p99", "p99 over empty SELECT", "answered 409", "payments made"), rows)
 
 
 def counts():
@@ -386,8 +443,8 @@ def counts():
     text = bars("instructions.svg", "Instructions of idempotency: one payment, less those of the bare payment",
                 [(label, label.startswith("extension"), counted(label, 3), counted(label, 3), counted(label, 3))
                  for label in ("extension in a function", "extension by execute", "extension by statements",
-                               "hand-written function", "hand-written by statements")],
-                lambda value: f"{value:,.0f}", (60000, "target 60,000"))
+                               "portable in a function", "hand-written function", "hand-written by statements")],
+                lambda value: f"{value:,.0f}", (counted("plain INSERT of such a row", 3) or 0, "one plain INSERT of such a row"))
     return text + "\n" + table(("one transaction", "instructions", "over base", "WAL bytes", "over base", "base"), rows) + \
         ("\nA single-user backend under callgrind, 10,000 keys stored, full-page images off. Statements are sent as text, and each is parsed; "
          "“by statements” pays this for each statement. Bulk rows are per key. The stored response has "
@@ -495,7 +552,7 @@ def expiry():
              "time. If they go to `keys_long`, expired keys are deleted there: at the rate that the defaults allow, 10,000 a "
              "minute, or as many as are claimed in that second, so that the figure includes the work of deleting them:"),
             ("purge", LARGE, "Purging a scope with a million keys:"),
-            ("wal", LARGE, "Claims and completions of 10,000 new keys among 2 million, right after a checkpoint, by kind of key:"),
+            ("wal", LARGE, "Claims and completions of new keys after a checkpoint, by kind of key and number of live keys:"),
             ("disk", LARGE, "Keys that are remembered for a tick and a half, under steady load; the first four ticks fill the wheel:")):
         listed = listing(f"{name}.txt", directory)
         if listed:
@@ -508,43 +565,78 @@ def written(name):
         return file.read()
 
 
+PEERS = ("execute", "extension", "portable", "handwritten", "redis")
+PEER_NAMES = ("**`execute`**", "**in a function**", "portable edition", "hand-written table", "Redis")
+COUNTED = {"execute": "extension by execute", "extension": "extension in a function", "portable": "portable in a function",
+           "handwritten": "hand-written function"}
+REPLAYED = {"execute": "replay by execute", "extension": "replay in a function", "portable": "replay, portable",
+            "handwritten": "replay, hand-written function"}
+
+
 def answers():
-    """The questions of a user: the extension compared with its peers."""
-    ours, by_hand, redis = "execute", "handwritten", "redis"
-    rows = []
+    """The four questions of a user: the extension compared with its peers."""
+    def compared(*rows):
+        return table(("", *PEER_NAMES), [(what, *map(of_one, PEERS)) for what, of_one in rows])
 
-    def row(what, of_one):
-        cells = [of_one(candidate) for candidate in ("bare", ours, by_hand, redis)]
-        if any(cell != "–" for cell in cells):
-            rows.append((what, *cells))
+    def in_milliseconds(spread):
+        return "–" if spread.median is None else f"{spread.median:+.2f} ms"
 
-    killed = defaultdict(list)
-    for candidate, _, _, status, paid in lines("failures.tsv"):
-        killed[candidate].append(status in ("200", "201") and int(paid) == 1)
-    row("killed half-way, then retried: right in the end",
-        lambda c: f"{sum(killed[c])} of {len(killed[c])}" if killed[c] else "–")
-    row("a new request, 8 clients, durable: median", lambda c: milliseconds(middle(of(load, "new", c, 8), "p50")))
-    row("the same: 99th percentile", lambda c: milliseconds(middle(of(load, "new", c, 8), "p99")))
-    row("a new request: PostgreSQL's WAL", lambda c: number(middle(of(load, "new", c, 8), "wal"), " bytes"))
-    row("a replay, 1 client: median", lambda c: milliseconds(middle(of(load, "replay", c, 1), "p50")))
-    text = table(("", "bare insert", "**extension**", "hand-written table", "Redis"), rows)
-    said = []
+    text = "## What does a request cost?\n\n" + compared(
+        *((f"time added to a request, {clients} client{'s' if clients > 1 else ''}, durable",
+           lambda c, clients=clients: in_milliseconds(added(load, "new", c, "bare", clients))) for clients in (1, 8, 32)),
+        ("99th percentile, 8 clients", lambda c: milliseconds(middle(of(load, "new", c, 8), "p99"))),
+        ("instructions of the server, over the payment's", lambda c: number(counted(COUNTED.get(c), 3))),
+        ("WAL, over the payment's, response included", lambda c: number(counted(COUNTED.get(c), 5), " bytes")))
+    bare = of(load, "new", "bare", 8)
+    if bare:
+        text += (f"\nThe payment alone takes {milliseconds(middle(bare, 'p50'))} with 8 clients, 99 of 100 less than "
+                 f"{milliseconds(middle(bare, 'p99'))}. ")
+    plain = counted("plain INSERT of such a row", 3)
+    if plain:
+        text += (f"One plain INSERT of a row like a key's, without any check, takes {number(plain)} instructions and "
+                 f"{number(counted('plain INSERT of such a row', 5))} bytes of WAL. From the second day on two slots of the wheel hold keys: "
+                 f"{number(counted('extension by execute, second day', 3))} instructions by `execute`, "
+                 f"{number(counted('extension in a function, second day', 3))} in a function.\n")
+    uuid7, random = wal_among("UUIDv7", 1000000), wal_among("random", 1000000)
+    if uuid7 and random:
+        text += (f"With page images, among a million live keys, a key that is a UUIDv7 takes {number(uuid7[0])} bytes of WAL and a random one "
+                 f"{number(random[0])}, the first 10,000 after a checkpoint; {number(uuid7[1])} and {number(random[1])} over 100,000.\n")
+
+    text += "\n## What does a replay cost?\n\n" + compared(
+        ("median, 1 client", lambda c: milliseconds(middle(of(load, "replay", c, 1), "p50"))),
+        ("throughput over the hand-written one's, 8 clients", lambda c: ratios(load, "replay", c, "handwritten", 8)),
+        ("instructions of the server, over a SELECT by primary key", lambda c: number(counted(REPLAYED.get(c), 3))),
+        ("WAL", lambda c: number(middle(of(load, "replay", c), "wal"), " bytes")))
+
     gone = re.search(r"^(\d+) keys, (?s:.*)^turn of the wheel +(\d+) ms +(\d+) bytes(?s:.*)^DELETE and VACUUM +(\d+) ms +(\d+) bytes",
                      listing("expiry.txt"), re.MULTILINE)
     if gone:
         keys, ms, wal, delete_ms, delete_wal = map(int, gone.groups())
-        said.append(f"- **Expiry**: {keys:,} expired keys are removed in {ms} ms with {wal / 1000:,.0f} kB of WAL; by `DELETE` and `VACUUM` in "
-                    f"{delete_ms:,} ms with {delete_wal / 1e6:,.0f} MB.\n")
-    among = times_among("new")
-    if among:
-        said.append(f"- **Growth**: a claim among {max(among):,} live keys takes {growth(among, max(among)).median:.2f} times as long as among "
-                    f"{min(among):,}.\n")
-    flat = re.search(r"^largest of the last ten ticks: ([+-][\d.]+) per cent", listing("disk.txt", LARGE), re.MULTILINE)
-    if flat:
-        said.append(f"- **Size** under steady load: {flat[1]} % over ten ticks after the ten before.\n")
-    return text + "\n" + "".join(said) + \
-        "\nThe extension by `execute`; the hand-written table in PL/pgSQL; Redis by `SET NX`, the payment, `SET`, with `everysec`. " \
-        "[Targets](TARGETS.md), and why some are not met, are for those who work on the extension.\n"
+        text += "\n## What does expiry cost?\n\n" + table(
+            (f"{keys:,} expired keys", "time", "WAL"),
+            [("**a turn of the wheel**", f"{ms} ms", f"{wal / 1000:,.0f} kB"),
+             ("`DELETE` and `VACUUM`", f"{delete_ms:,} ms", f"{delete_wal / 1e6:,.0f} MB")])
+        flat = re.search(r"^largest of the last ten ticks: ([+-][\d.]+) per cent", listing("disk.txt", LARGE), re.MULTILINE)
+        if flat:
+            text += f"\nUnder steady load the largest size of ten ticks is {flat[1]} % over that of the ten before.\n"
+        versions = {name: (int(stored), int(replaced)) for name, stored, replaced in lines("versions.tsv")}
+        if versions:
+            text += ("\nDead row versions that vacuum has to remove, for each key stored: " +
+                     ", ".join(f"{what} {versions[name][1] / versions[name][0]:.2f}" for name, what in
+                               (("extension", "extension"), ("portable", "portable edition"), ("handwritten", "hand-written"))
+                               if name in versions) + ".\n")
+
+    killed = defaultdict(list)
+    for candidate, _, _, status, paid in lines("failures.tsv"):
+        killed[candidate].append(status in ("200", "201") and int(paid) == 1)
+    if killed:
+        text += "\n## What is lost when something is killed half-way?\n\n" + compared(
+            ("client, server or Redis killed at each point, then retried: right in the end",
+             lambda c: f"{sum(killed[c])} of {len(killed[c])}" if killed[c] else "–"))
+        text += f"\nThe payment alone, retried: {sum(killed['bare'])} of {len(killed['bare'])}.\n"
+    return text + \
+        "\nPeers: the portable edition is the same contract in PL/pgSQL; the hand-written table is in PL/pgSQL, too; Redis is `SET NX`, the " \
+        "payment, `SET`, with `everysec`. [Goals](TARGETS.md), and why some are not met, are for those who work on the extension.\n"
 
 
 def reservations():
@@ -563,15 +655,15 @@ def main():
     machine = "; ".join(f"{what} {value}" for what, value in environment.items())
     sections = [
         ("# What it costs, against its peers", answers() + f"\n`make bench` measures this again. {machine}.\n" + reservations()),
-        ("## New keys", throughput()),
-        ("## Replays", replay()),
+        ("## More about new keys", throughput()),
+        ("## More about replays", replay()),
         ("## Responses of 1 kB and 20 kB", responses()),
         ("## A thousand duplicates", duplicates()),
         ("## Instructions and WAL", counts()),
         ("## Live keys", live_keys()),
         ("## Steady state", steady()),
         ("## Bulk", bulk()),
-        ("## Expiry", expiry()),
+        ("## More about expiry", expiry()),
         ("## Killed half-way", failures() +
          "\nThe client is killed before each of its round trips and after the last one; the server "
          "before the commit, and after it before the client knows; Redis before each round trip. Then the caller sends the key again for "
@@ -586,8 +678,8 @@ def main():
          "for expiry. The Redis recipe is `SET NX`, the payment, `SET`; it compares nothing. Client and servers share the processors.\n"),
     ]
     upkeep = [
-        ("# Targets", f"For those who work on the extension; [REPORT.md](REPORT.md) is for those who use it. {machine}.\n\n" + targets()),
-        ("## Why some targets are not met", written("limits.md")),
+        ("# Goals", f"For those who work on the extension; [REPORT.md](REPORT.md) is for those who use it. {machine}.\n\n" + targets()),
+        ("## Why some goals are not met", written("limits.md")),
         ("## What was tried", written("tried.md")),
     ]
     for name, parts in (("REPORT.md", sections), ("TARGETS.md", upkeep)):
