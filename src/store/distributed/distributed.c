@@ -326,20 +326,12 @@ keep_claim(const IdempotencyKey *key, const KeyRow *row, TransactionId holder,
 	MemoryContextSwitchTo(caller);
 }
 
-/* Unless it is the last claim, the table is read, each shard on its server. */
+/* The rows are read, each shard's on its server. */
 static bool
 find_unfinished(Store *store, IdempotencyKey *key)
 {
 	key->name = NULL;
-	if (last_claim.known && is_own_version(&last_claim.row.version) &&
-		last_claim.row.unfinished)
-	{
-		key->scope = cstring_to_text_with_len(last_claim.names, last_claim.scope_length);
-		key->name = cstring_to_text_with_len(last_claim.names + last_claim.scope_length,
-											 last_claim.name_length);
-	}
-	else
-		distributed_visit_unfinished(store, NULL, GetCurrentTimestamp(), keep_claim, key);
+	distributed_visit_unfinished(store, NULL, GetCurrentTimestamp(), keep_claim, key);
 	return key->name != NULL;
 }
 
