@@ -72,7 +72,7 @@ while (my $line = <STDIN>)
 			content => qq({"amount": $amount}),
 		});
 	# A framework's error page is not JSON.
-	my $body = $answer->{content};
+	my $body = $answer->{content} // '';
 	$body = $json->encode($body) unless eval { $json->decode($body); 1 };
 	my %headers = map { $_ => $answer->{headers}{$_} }
 	  grep { exists $answer->{headers}{$_} } qw(idempotent-replayed location retry-after);

@@ -1,7 +1,7 @@
 #!/usr/bin/perl
 #
-# promises.pl [--bad-keys] [--http] PROGRAM [ARGUMENT]...: the promises that every
-# example has to keep.
+# promises.pl [--bad-keys] [--http [--refused]] PROGRAM [ARGUMENT]...: the
+# promises that every example has to keep.
 #
 # PROGRAM is a payments service.  It reads requests from its input, one a line,
 #
@@ -24,8 +24,13 @@
 #	commit		commits in the middle of the handler
 #	unavailable	answers 503
 #	error		throws
+#	caught		catches an error of the database, and answers 409
+#	nothing		answers 204
 #
 # over_http.pl says at which URL it is, for the requests of "try".
+#
+# --refused: it also serves /payments/refused, which pays, and then throws what
+# its framework answers with 402.
 #
 # Two of them run at a time, each with connections of its own, and get ten
 # requests and more: enough for a driver to begin to prepare statements.
@@ -40,9 +45,9 @@ use IPC::Open2;
 use JSON::PP;
 use Test::More;
 
-my ($bad_keys, $over_http);
-GetOptions('bad-keys' => \$bad_keys, 'http' => \$over_http) or exit 2;
-plan tests => 3 + ($bad_keys ? 1 : 0) + ($over_http ? 8 : 0);
+my ($bad_keys, $over_http, $refused);
+GetOptions('bad-keys' => \$bad_keys, 'http' => \$over_http, 'refused' => \$refused) or exit 2;
+plan tests => 3 + ($bad_keys ? 1 : 0) + ($over_http ? 10 : 0) + ($refused ? 1 : 0);
 
 my $json = JSON::PP->new->canonical->allow_nonref;
 my $run = sprintf '%x%x', time, $$;
@@ -236,6 +241,32 @@ if ($over_http)
 		like(request($_, $run, $customer, 5, '/payments/commit'), qr/^500 /, 'refused') for $one, $other;
 		is(rows_of($customer), 0, 'no row');
 	};
+
+	subtest 'an answer without a body is replayed' => sub {
+		my $customer = "kate-$run";
+		for my $replayed (undef, 'true')
+		{
+			my ($answer, $headers) = request($one, $run, $customer, 5, '/payments/nothing');
+			is($answer, '204 ""', 'no content');
+			is($headers->{'idempotent-replayed'}, $replayed, $replayed ? 'replayed' : 'not replayed');
+		}
+		is(rows_of($customer), 1, 'one row');
+	};
+
+	# Work that is undone, by an error that its handler has caught, or by an exception.
+	for my $refusal ([ caught => 409 ], $refused ? [ refused => 402 ] : ())
+	{
+		my ($how, $status) = @$refusal;
+		subtest "a refusal whose work is undone is stored: $how" => sub {
+			my $customer = "leo-$how-$run";
+			my $first = request($one, $run, $customer, 5, "/payments/$how");
+			like($first, qr/^$status /, 'refused');
+			my ($answer, $headers) = request($other, $run, $customer, 5, "/payments/$how");
+			is($answer, $first, 'refused again');
+			is($headers->{'idempotent-replayed'}, 'true', 'replayed');
+			is(rows_of($customer), 0, 'no row');
+		};
+	}
 
 	subtest 'what the pages try is answered as they say' => sub {
 		my ($url) = request($one, 'url') =~ /"(.*)"/;

@@ -11,8 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// wrong is the handler that promises.pl also needs: it pays, and then commits,
-// catches an error, is unavailable, or fails.
+// wrong is the handler that promises.pl also needs: it pays, and then goes wrong.
 func wrong(ctx context.Context, tx pgx.Tx, r *http.Request) (answer, error) {
 	a, err := pay(ctx, tx, r)
 	if err != nil {
@@ -27,6 +26,8 @@ func wrong(ctx context.Context, tx pgx.Tx, r *http.Request) (answer, error) {
 		}
 	case "unavailable":
 		a.Status = 503
+	case "nothing":
+		a = answer{Status: 204}
 	default:
 		err = errors.New("broken")
 	}

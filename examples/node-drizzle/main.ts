@@ -8,6 +8,10 @@ app.post('/payments/:how', once('payments', async (request: Payment, tx) => {
   const answer = await pay(request, tx);
   switch (request.params.how) {
     case 'commit': await tx.execute(sql`COMMIT`); break;
+    case 'caught':
+      await tx.execute(sql`SELECT 1/0`).catch(() => {});
+      return { status: 409, body: {} };
+    case 'nothing': return {};
     case 'unavailable': return { status: 503 };
     case 'error': throw new Error('broken');
   }

@@ -4,6 +4,8 @@ import { app, once, pay } from './payments.js';
 
 const wrong = {
   commit: (tx) => tx.query('COMMIT'),
+  caught: (tx) => tx.query('SELECT 1/0').catch(() => ({ status: 409 })),
+  nothing: () => ({ status: 204, body: undefined }),
   unavailable: () => ({ status: 503 }),
   error: () => { throw new Error('broken'); },
 };

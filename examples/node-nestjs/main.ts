@@ -23,6 +23,11 @@ class Wrong extends Payments {
   ) {
     const payment = await this.pay(tx, request, response, body);
     if (how === 'commit') await tx.query('COMMIT');
+    if (how === 'caught') {
+      await tx.query('SELECT 1/0').catch(() => {});
+      response.status(409);
+    }
+    if (how === 'nothing') return void response.status(204);
     if (how === 'unavailable') throw new HttpException({ title: how }, 503);
     if (how === 'error') throw new Error('broken');
     return payment;

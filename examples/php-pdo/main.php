@@ -17,6 +17,7 @@ if (preg_match('~^/payments/(\w+)~', $_SERVER['REQUEST_URI'], $match)) {
                     return new Answer(409, ['title' => 'taken']);
                 }
             })(),
+            'nothing' => new Answer(204),
             'unavailable' => new Answer(503, $answer->body),
             'error' => throw new Exception('broken'),
         };

@@ -8,7 +8,7 @@ from django.core.wsgi import get_wsgi_application
 os.environ["DJANGO_SETTINGS_MODULE"] = "shop.settings"
 application = get_wsgi_application()
 
-from django.db import connection
+from django.db import DatabaseError, connection
 from django.http import HttpResponse
 from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
@@ -24,6 +24,13 @@ def pay_and_fail(request, how):
     if how == "commit":
         connection.cursor().execute("COMMIT")
         return answer
+    if how == "caught":
+        try:
+            connection.cursor().execute("SELECT 1/0")
+        except DatabaseError:
+            return HttpResponse("Taken.", status=409)
+    if how == "nothing":
+        return HttpResponse(status=204)
     if how == "unavailable":
         return HttpResponse("Come back later.", status=503)
     raise RuntimeError(how)

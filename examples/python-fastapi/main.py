@@ -2,6 +2,7 @@
 
 import os
 
+import psycopg
 import uvicorn
 from fastapi import Depends, Response
 
@@ -16,6 +17,13 @@ async def pay_and_fail(
     if how == "commit":
         await connection.execute("COMMIT")
         return made
+    if how == "caught":
+        try:
+            await connection.execute("SELECT 1/0")
+        except psycopg.Error:
+            return Response("Taken.", 409)
+    if how == "nothing":
+        return Response(status_code=204)
     if how == "unavailable":
         return Response("Come back later.", 503)
     raise RuntimeError(how)

@@ -2,6 +2,7 @@
 
 import os
 
+import psycopg
 from flask import g
 
 from payments import app, idempotent, pay
@@ -14,6 +15,13 @@ def pay_and_fail(how):
     if how == "commit":
         g.transaction.execute("COMMIT")
         return answer
+    if how == "caught":
+        try:
+            g.transaction.execute("SELECT 1/0")
+        except psycopg.Error:
+            return "Taken.", 409
+    if how == "nothing":
+        return "", 204
     if how == "unavailable":
         return "Come back later.", 503
     raise RuntimeError(how)

@@ -41,6 +41,7 @@ class WrongController < PaymentsController
       rescue ActiveRecord::StatementInvalid
         return render(status: :conflict, json: {})
       end
+    when "nothing" then return head(:no_content)
     when "unavailable" then return render(status: :service_unavailable, json: {})
     else raise params[:how]
     end

@@ -114,21 +114,28 @@ export const problem = (status: number, detail?: string, retryAfter?: number): O
   text: JSON.stringify({ title: TITLES[status], status, detail }),
 });
 
-/** SQLSTATE ('' if there is none) and message of the driver's error, which an ORM wraps in its own. */
-export function databaseError(error: any): { code: string; message: string } | undefined {
+interface DriverError {
+  /** SQLSTATE, '' if there is none. */
+  code: string;
+  message: string;
+  stack?: string;
+}
+
+/** The driver's error, which an ORM wraps in its own. */
+export function databaseError(error: any): DriverError | undefined {
   if (error === null || typeof error !== 'object') return undefined;
   const wrapped = [error.meta?.driverAdapterError, error.cause, error.driverError, error.original]
     .map(databaseError).find((inner) => inner !== undefined);
   if (wrapped?.code) return wrapped;
   const code = error.originalCode ?? error.code;
-  if (typeof code === 'string') return { code, message: error.originalMessage ?? error.message };
-  return wrapped ?? { code: '', message: String(error.message) };
+  if (typeof code === 'string') return { code, message: error.originalMessage ?? error.message, stack: error.stack };
+  return wrapped ?? { code: '', message: String(error.message), stack: error.stack };
 }
 
-/** With code and message only: an ORM's error contains the request and the answer, as parameters. */
+/** Without the parameters: an ORM's error contains the request and the answer. */
 const faultOf = (error: unknown) => {
-  const { code, message } = databaseError(error) ?? { code: '', message: String(error) };
-  return new IdempotencyFault('the request was not carried out', { cause: Object.assign(new Error(message), { code }) });
+  const { message, ...rest } = databaseError(error) ?? { code: '', message: String(error) };
+  return new IdempotencyFault('the request was not carried out', { cause: Object.assign(new Error(message), rest) });
 };
 
 // An error of the extension that the client has caused is answered.

@@ -37,6 +37,9 @@ class Main {
                         answer = ResponseEntity.status(409).body(Map.of("title", "taken"));
                     }
                 }
+                case "nothing" -> {
+                    return ResponseEntity.noContent().build();
+                }
                 case "refused" -> throw new ResponseStatusException(HttpStatus.PAYMENT_REQUIRED);
                 case "unavailable" -> answer = ResponseEntity.status(503).body(Map.of());
                 default -> throw new IllegalStateException(how);
