@@ -3,8 +3,10 @@
 export interface RetryOptions {
   /** The action's key; a new one by default. If the action outlives the process, store the key, e.g. in the order's row. */
   key?: string;
-  /** Milliseconds after which nothing is sent again; must be well under the time for which the server remembers keys. */
+  /** Milliseconds after which nothing is sent again; has to be less than the ttl. */
   deadline?: number;
+  /** Milliseconds for which the server remembers keys. */
+  ttl?: number;
   /** Milliseconds for one try. */
   timeout?: number;
   /** Milliseconds: the upper bounds of the first pause, and of all pauses. After the pause, more than `pause` must be left of the deadline for another try. */
@@ -43,8 +45,11 @@ const isFinal = (response: Response) =>
 export async function fetchOnce(
   url: string | URL,
   init: RequestInit = {},
-  { key = newKey(), deadline = 60_000, timeout = 10_000, pause = 200, longestPause = 10_000, fetch = globalThis.fetch }: RetryOptions = {},
+  {
+    key = newKey(), deadline = 60_000, ttl = 86_400_000, timeout = 10_000, pause = 200, longestPause = 10_000, fetch = globalThis.fetch,
+  }: RetryOptions = {},
 ): Promise<Response> {
+  if (deadline >= ttl) throw new RangeError('after its ttl a key is forgotten, and the request would be done again');
   // Throws if no retry can succeed; and a form, or a stream, has the same bytes each time.
   const request = new Request(url, init);
   const body = request.body && await request.arrayBuffer();

@@ -63,6 +63,11 @@ test.each([409, 429, 503])('%i is tried again when Retry-After has passed', asyn
   expect(performance.now() - start).toBeGreaterThan(990);
 });
 
+test('a deadline after which the key is forgotten is refused', async () => {
+  await expect(pay({ deadline: 86_400_000 })).rejects.toThrow(RangeError);
+  await expect(pay({ deadline: 5000, ttl: 5000 })).rejects.toThrow(RangeError);
+});
+
 test('the last answer is returned when the deadline is near', async () => {
   replies = [answer(503)];
   expect((await pay({ deadline: 1000, pause: 100 })).status).toBe(503);
