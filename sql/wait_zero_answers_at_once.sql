@@ -27,6 +27,6 @@ SET idempotency.default_wait = '0';
 SELECT outcome FROM idempotency.claim('setting', 'wait_zero', lease => '1 minute');
 SELECT outcome FROM idempotency.claim('setting', 'wait_zero');
 -- zero months, days and seconds, and a wait under a millisecond
-SELECT outcome FROM idempotency.claim('zero', 'wait_zero', wait => '1 month -30 days', lease => '1 minute');
+SELECT outcome FROM idempotency.claim('zero', 'wait_zero', wait => '0 months', lease => '1 minute');
 SELECT outcome FROM idempotency.claim('little', 'wait_zero', wait => '1 us', lease => '1 minute');
 SELECT count(*) AS row_count, count(DISTINCT key) AS keys FROM idempotency.keys WHERE scope = 'wait_zero';
