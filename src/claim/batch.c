@@ -173,15 +173,15 @@ begin_sort(TupleDesc desc)
 static void
 return_sorted(Tuplesortstate *sort, ReturnSetInfo *result)
 {
-	TupleTableSlot *slot = MakeSingleTupleTableSlot(result->setDesc, &TTSOpsMinimalTuple);
+	TupleTableSlot *tts = MakeSingleTupleTableSlot(result->setDesc, &TTSOpsMinimalTuple);
 
 	tuplesort_performsort(sort);
-	while (tuplesort_gettupleslot(sort, true, false, slot, NULL))
+	while (tuplesort_gettupleslot(sort, true, false, tts, NULL))
 	{
 		CHECK_FOR_INTERRUPTS();
-		tuplestore_puttupleslot(result->setResult, slot);
+		tuplestore_puttupleslot(result->setResult, tts);
 	}
-	ExecDropSingleTupleTableSlot(slot);
+	ExecDropSingleTupleTableSlot(tts);
 	tuplesort_end(sort);
 }
 
@@ -207,7 +207,7 @@ idempotency_claim_many(PG_FUNCTION_ARGS)
 	WaitLimit	limit;
 	Turn	   *turns;
 	Tuplesortstate *sort;
-	TupleTableSlot *slot;
+	TupleTableSlot *tts;
 	MemoryContext caller = CurrentMemoryContext;
 	MemoryContext per_element;
 	bool		durable = true;
@@ -223,7 +223,7 @@ idempotency_claim_many(PG_FUNCTION_ARGS)
 
 	InitMaterializedSRF(fcinfo, 0);
 	sort = begin_sort(result->setDesc);
-	slot = MakeSingleTupleTableSlot(result->setDesc, &TTSOpsVirtual);
+	tts = MakeSingleTupleTableSlot(result->setDesc, &TTSOpsVirtual);
 	store_open(&store);
 	per_element = element_context();
 	for (int i = 0; i < keys.count; i++)
@@ -249,20 +249,20 @@ idempotency_claim_many(PG_FUNCTION_ARGS)
 		if (claim.outcome == OUTCOME_REPLAY && !replay_is_durable(&claim.row))
 			durable = false;
 
-		ExecClearTuple(slot);
-		slot->tts_values[COLUMN_ORD] = Int64GetDatum(element + 1);
-		slot->tts_isnull[COLUMN_ORD] = false;
-		slot->tts_values[COLUMN_KEY] = keys.values[element];
-		slot->tts_isnull[COLUMN_KEY] = false;
-		claim_result_values(&claim, NULL, &slot->tts_values[COLUMN_RESULT],
-							&slot->tts_isnull[COLUMN_RESULT]);
-		ExecStoreVirtualTuple(slot);
-		tuplesort_puttupleslot(sort, slot);
+		ExecClearTuple(tts);
+		tts->tts_values[COLUMN_ORD] = Int64GetDatum(element + 1);
+		tts->tts_isnull[COLUMN_ORD] = false;
+		tts->tts_values[COLUMN_KEY] = keys.values[element];
+		tts->tts_isnull[COLUMN_KEY] = false;
+		claim_result_values(&claim, NULL, &tts->tts_values[COLUMN_RESULT],
+							&tts->tts_isnull[COLUMN_RESULT]);
+		ExecStoreVirtualTuple(tts);
+		tuplesort_puttupleslot(sort, tts);
 		MemoryContextSwitchTo(caller);
 		MemoryContextReset(per_element);
 	}
 	store_close(&store);
-	ExecDropSingleTupleTableSlot(slot);
+	ExecDropSingleTupleTableSlot(tts);
 	if (!durable)
 		wait_for_standbys();
 

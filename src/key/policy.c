@@ -169,16 +169,16 @@ column_out_of_range(const StoredPolicy *policy)
 
 /* A row without a scope is ignored. */
 static void
-keep_policy(TupleTableSlot *slot)
+keep_policy(TupleTableSlot *tts)
 {
-	TupleDesc	desc = slot->tts_tupleDescriptor;
+	TupleDesc	desc = tts->tts_tupleDescriptor;
 	MemoryContext caller;
 	StoredPolicy *policy;
 	StoredPolicy *entry;
 	bool		found;
 
-	slot_getallattrs(slot);
-	if (slot->tts_isnull[POLICY_SCOPE])
+	slot_getallattrs(tts);
+	if (tts->tts_isnull[POLICY_SCOPE])
 		return;
 	caller = MemoryContextSwitchTo(known_context);
 	if (known == NULL)
@@ -196,9 +196,9 @@ keep_policy(TupleTableSlot *slot)
 	for (int column = 0; column < POLICY_COLUMNS; column++)
 	{
 		Form_pg_attribute attribute = TupleDescAttr(desc, column);
-		Datum		value = slot->tts_values[column];
+		Datum		value = tts->tts_values[column];
 
-		policy->isnull[column] = slot->tts_isnull[column];
+		policy->isnull[column] = tts->tts_isnull[column];
 		if (policy->isnull[column])
 			continue;
 		if (attribute->attlen == -1)
@@ -232,15 +232,15 @@ static void
 read_table(void)
 {
 	Relation	relation = open_table(AccessShareLock);
-	TupleTableSlot *slot = table_slot_create(relation, NULL);
+	TupleTableSlot *tts = table_slot_create(relation, NULL);
 	Snapshot	snapshot = RegisterSnapshot(GetCatalogSnapshot(RelationGetRelid(relation)));
 	TableScanDesc scan = begin_table_scan(relation, snapshot);
 
-	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
-		keep_policy(slot);
+	while (table_scan_getnextslot(scan, ForwardScanDirection, tts))
+		keep_policy(tts);
 	table_endscan(scan);
 	UnregisterSnapshot(snapshot);
-	ExecDropSingleTupleTableSlot(slot);
+	ExecDropSingleTupleTableSlot(tts);
 	table_close(relation, AccessShareLock);
 }
 
@@ -255,7 +255,7 @@ name_of_function(void)
 static void
 read_function(void)
 {
-	TupleTableSlot *slot;
+	TupleTableSlot *tts;
 	Oid			caller;
 	int			security;
 
@@ -266,10 +266,10 @@ read_function(void)
 	if (SPI_execute(psprintf("SELECT * FROM %s()", name_of_function()), true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read %s", DISTRIBUTED_POLICY);
 	check_columns("policy", SPI_tuptable->tupdesc, column_types, POLICY_COLUMNS);
-	slot = MakeSingleTupleTableSlot(SPI_tuptable->tupdesc, &TTSOpsHeapTuple);
+	tts = MakeSingleTupleTableSlot(SPI_tuptable->tupdesc, &TTSOpsHeapTuple);
 	for (uint64 i = 0; i < SPI_processed; i++)
-		keep_policy(ExecStoreHeapTuple(SPI_tuptable->vals[i], slot, false));
-	ExecDropSingleTupleTableSlot(slot);
+		keep_policy(ExecStoreHeapTuple(SPI_tuptable->vals[i], tts, false));
+	ExecDropSingleTupleTableSlot(tts);
 	PopActiveSnapshot();
 	SPI_finish();
 	SetUserIdAndSecContext(caller, security);

@@ -40,7 +40,7 @@ typedef struct Source
 	char	   *item;
 	TimestampTz now;
 	char	   *rows;			/* or NULL */
-}			Source;
+} Source;
 
 #define LIVE	"k.expires_at OPERATOR(pg_catalog.>) $1"
 

@@ -213,7 +213,7 @@ distributed_probe_for_update(Store *store, const IdempotencyKey *key,
 		return true;
 	}
 	new_version(&version);
-	begin_statement(&statement, STATEMENT_SEIZE, key);
+	begin_statement(&statement, STATEMENT_PROBE_FOR_UPDATE, key);
 	set_parameter(&statement, DISTRIBUTED_VERSION, UUIDPGetDatum(&version));
 	if (!run_statement(&statement, limit, stats))
 		return false;

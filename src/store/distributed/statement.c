@@ -124,7 +124,7 @@ statement_text(const char *table, StatementKind kind)
 		case STATEMENT_UPDATE:
 			append_update(&sql, table, COLUMNS_ALL);
 			break;
-		case STATEMENT_SEIZE:
+		case STATEMENT_PROBE_FOR_UPDATE:
 			appendStringInfo(&sql, "UPDATE %s SET row_version = $%d WHERE ",
 							 table, DISTRIBUTED_VERSION + 1);
 			appendStringInfo(&sql, HASH_IS_GIVEN);

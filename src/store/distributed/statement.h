@@ -19,7 +19,7 @@ typedef enum StatementKind
 	STATEMENT_INSERT,
 	STATEMENT_END,				/* an update, of less columns */
 	STATEMENT_UPDATE,
-	STATEMENT_SEIZE,
+	STATEMENT_PROBE_FOR_UPDATE,
 	STATEMENT_PROBE,
 	STATEMENT_DELETE,
 	STATEMENT_SHARD,			/* no row's: which shard is the tenant's? */
