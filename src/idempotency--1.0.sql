@@ -934,13 +934,13 @@ BEGIN
 	GET DIAGNOSTICS adopted = ROW_COUNT;
 
 	FOR command IN
-		SELECT format('CREATE OR REPLACE FUNCTION %I.%I(%s) RETURNS %s LANGUAGE plpgsql AS %L', old_schema, p.proname,
-			pg_get_function_arguments(p.oid), pg_get_function_result(p.oid),
+		SELECT format('CREATE OR REPLACE FUNCTION %I.%I(%s) RETURNS %s LANGUAGE plpgsql AS %L', old_schema, f.name, f.arguments, f.result,
 			'BEGIN RAISE object_not_in_prerequisite_state USING MESSAGE = ''the keys have moved to extension "idempotency"'', HINT = ''Call the function of schema idempotency.''; END')
-		FROM pg_proc AS p
-		WHERE p.pronamespace = to_regnamespace(quote_ident(old_schema)) AND p.prokind = 'f'
+		FROM (SELECT p.proname, pg_get_function_arguments(p.oid), pg_get_function_result(p.oid)
+			FROM pg_proc AS p WHERE p.pronamespace = to_regnamespace(quote_ident(old_schema)) AND p.prokind = 'f'
+			UNION ALL VALUES ('moved', '', 'trigger')) AS f (name, arguments, result)
 		UNION ALL
-		SELECT format('CREATE TRIGGER moved BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON %1$I.keys FOR EACH STATEMENT EXECUTE FUNCTION %1$I.refuse_unfinished()', old_schema)
+		SELECT format('CREATE TRIGGER moved BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON %1$I.keys FOR EACH STATEMENT EXECUTE FUNCTION %1$I.moved()', old_schema)
 	LOOP
 		EXECUTE command;
 	END LOOP;

@@ -17,11 +17,15 @@ set -uo pipefail
 other=portable
 . test/contract.sh
 
-# With the other table, without contexts, and with the message of a row trigger
-# about an unfinished claim.
+# With the other table, without contexts, with the message of the check of one row
+# about an unfinished claim, and with the server's own message about writing in a
+# read-only transaction.
 adapt() {
 	sed -E 's/\bidempotency\.keys_long\b/idempotency.keys/g
-		s/^DETAIL:  [0-9]+ claims? of the transaction ha(s|ve) neither/DETAIL:  It has neither/' "$1" |
+		s/^DETAIL:  [0-9]+ claims? of the transaction ha(s|ve) neither/DETAIL:  It has neither/
+		s/cannot execute idempotency\.(claim|execute|issue)\(\) in/cannot execute INSERT in/
+		s/cannot execute idempotency\.(complete|fail|erase_scope)\(\) in/cannot execute UPDATE in/
+		s/cannot execute idempotency\.[a-z]+\(\) in/cannot execute SELECT FOR UPDATE in/' "$1" |
 		awk '/^CONTEXT:  / { context = 1; next }
 			context && /^(PL\/pgSQL function|SQL statement|SQL function|SQL expression|	| )/ { next }
 			{ context = 0; print }'
