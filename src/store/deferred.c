@@ -46,7 +46,8 @@
  *			   complete(K); commit			probe: the result
  *
  *		  When the inner level has committed into that of the claim, the lock
- *		  is no longer needed.  It is released when its place is.
+ *		  is no longer needed.  It is released when its place is, or by PREPARE
+ *		  TRANSACTION.
  *		- The claim is removed (forget, purge), at its own level or an inner
  *		  one: as above, except that no row is stored.  The same transaction
  *		  may claim the key again meanwhile, which is another claim.
@@ -227,9 +228,35 @@ drop_claim(DeferredClaim *claim)
 	SpinLockRelease(&own->lock);
 }
 
+/* Drop a claim that has ended at its level, which is the current one. */
+static void
+release_claim(DeferredClaim *claim)
+{
+	IdempotencyKey key = claim->key;
+
+	drop_claim(claim);
+	keylock_release(&key);
+}
+
+/*
+ * A prepared transaction keeps its locks.  One that protects nothing would make
+ * claims of a forgotten key wait for an owner whom nobody could find.
+ */
+static void
+release_ended_claims(void)
+{
+	for (int number = claims_used - 1; number >= 0; number--)
+	{
+		if (claims[number].level != 0 && claims[number].ended != 0)
+			release_claim(&claims[number]);
+	}
+}
+
 static void
 end_transaction(XactEvent event, void *arg)
 {
+	if (event == XACT_EVENT_PRE_PREPARE)
+		release_ended_claims();
 	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_PREPARE &&
 		event != XACT_EVENT_ABORT)
 		return;
@@ -264,16 +291,6 @@ end_subtransaction(SubXactEvent event, SubTransactionId subtransaction,
 				claim->level--;
 		}
 	}
-}
-
-/* Drop a claim that has ended at its level, which is the current one. */
-static void
-release_claim(DeferredClaim *claim)
-{
-	IdempotencyKey key = claim->key;
-
-	drop_claim(claim);
-	keylock_release(&key);
 }
 
 /* A free place, NULL if there is none. */
