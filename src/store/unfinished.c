@@ -42,6 +42,7 @@
 
 #include "access/xact.h"
 #include "catalog/pg_class.h"
+#include "commands/extension.h"
 #include "error.h"
 #include "executor/executor.h"
 #include "key/policy.h"
@@ -217,7 +218,8 @@ check_finished(XactEvent event, void *arg)
 	{
 		case XACT_EVENT_PRE_COMMIT:
 		case XACT_EVENT_PRE_PREPARE:
-			if (unfinished != 0)
+			/* DROP EXTENSION has removed the claims of its transaction. */
+			if (unfinished != 0 && OidIsValid(get_extension_oid("idempotency", true)))
 				refuse_commit();
 			break;
 		case XACT_EVENT_COMMIT:
