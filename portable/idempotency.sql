@@ -101,7 +101,7 @@ CREATE FUNCTION idempotency.check_key(key text, scope text, claimed boolean DEFA
 	WHEN key IS NULL THEN idempotency.refuse('400', 'idempotency key is missing', NULL,
 		'Pass the key that the client sent; a request without one can''t be made safe to retry.')
 	WHEN key = '' AND scope IS NOT NULL THEN idempotency.refuse('400', 'idempotency key is empty', NULL,
-		'Pass the key that the client sent; a UUID made for each operation serves well.')
+		'Pass the key that the client sent, such as a UUID generated for each operation.')
 	WHEN idempotency.check_scope(scope) THEN NULL
 	WHEN octet_length(key) > 8192 AND claimed THEN idempotency.refuse('400', 'idempotency key is too long',
 		format('The key has %s bytes; the maximum of any setting is 8192.', octet_length(key)), 'Pass the key that was claimed.') END;
@@ -429,7 +429,7 @@ BEGIN
 			IF (r.expires_at OPERATOR(pg_catalog.>) at) IS NOT TRUE THEN
 				IF issued_only THEN
 					PERFORM idempotency.refuse('404', pg_catalog.format('idempotency key "%s" was not issued', key),
-						pg_catalog.format('The policy of scope "%s" requires keys that issue() handed out and that have not expired.', scope),
+						pg_catalog.format('The policy of scope "%s" requires keys that issue() has returned and that have not expired.', scope),
 						'Call issue() and use the key that it returns.');
 				ELSIF idempotency.too_old(first_sent, at, term) THEN
 					r := NULL;
@@ -483,11 +483,11 @@ RETURN (idempotency.claim_key(key, scope, NULL, ttl, NULL, NULL, NULL, 'once', t
 CREATE FUNCTION idempotency.refuse_once(key text, c idempotency.claim_result) RETURNS boolean LANGUAGE sql
 SET search_path = pg_catalog, pg_temp RETURN CASE c.outcome
 	WHEN 'mismatch' THEN idempotency.refuse('422', format('idempotency key "%s" was used with a request', key),
-		'The key was claimed by claim() or execute(), whose request once() does not have.', 'Use a scope of its own for each operation.')
+		'The key was claimed by claim() or execute() with a request, and once() has none.', 'Use a scope of its own for each operation.')
 	WHEN 'in_progress' THEN idempotency.refuse('409', format('idempotency key "%s" is in progress', key),
 		CASE WHEN c.claimed_at IS NULL THEN 'It is not known yet whether the other transaction commits.'
 			WHEN c.claimed_at >= now() THEN 'The current transaction has claimed it and not completed it.'
-			ELSE 'It is claimed until its lease ends.' END,
+			ELSE 'It is claimed until its lease expires.' END,
 		'Try again later, or raise idempotency.default_wait.') END;
 
 -- ======== The owner's calls.
@@ -529,7 +529,7 @@ BEGIN
 			'Something committed in between. If claim and completion belong in one transaction, look for autocommit, an ORM or a '
 			'framework that commits; if not, pass the attempt that claim() returned.')
 		WHEN attempt <> r.attempt THEN idempotency.refuse('423', format('idempotency key "%s" is owned by another attempt', key),
-			format('Attempt %s does not own the key, the present attempt is %s.', attempt, r.attempt),
+			format('Attempt %s does not own the key; the current attempt is %s.', attempt, r.attempt),
 			'Stop this work; another owner does it. If this is frequent, make leases longer or call heartbeat() more often.') END;
 	RETURN r;
 END $$;
@@ -619,7 +619,7 @@ BEGIN
 	PERFORM CASE WHEN idempotency.check_interval(lease, 'lease') THEN NULL
 		WHEN lease IS NULL AND r.lease IS NULL THEN idempotency.refuse('400', format('claim of idempotency key "%s" has no lease', key),
 			'There is nothing to renew: neither the claim nor its policy has asked for a lease.',
-			'Give the lease that the claim is to have from now on.') END;
+			'Give a lease for the claim.') END;
 	RETURN idempotency.renew(r, lease);
 END $$;
 
@@ -786,7 +786,7 @@ BEGIN
 		WHEN scope IS NULL THEN idempotency.check_scope(scope, hint => 'Pass the scope that the key will be claimed in.')
 		WHEN subject IS NULL OR subject = '' THEN
 			idempotency.refuse('400', 'subject must not be ' || CASE WHEN subject IS NULL THEN 'null' ELSE 'empty' END, NULL,
-				'Pass what the key is for, the id of a cart or payment intent for instance.')
+				'Pass the id of what the key is for, such as a cart or payment intent.')
 		WHEN octet_length(subject) > 1000 THEN idempotency.refuse('400', 'subject is too long',
 			format('It has %s bytes; the maximum is 1000.', octet_length(subject)),
 			'Pass the id of what the key is for, not its content.') END;

@@ -5,7 +5,7 @@
  *
  * The elements are processed in the order of their locks, those of one lock in
  * the order of their hashes, equal ones in the order of the array.  So two
- * batches that share keys meet them in the same order, and a batch that waits
+ * batches that share keys process them in the same order, and a batch that waits
  * for another holds no key that the other still needs: batches never deadlock
  * with each other.  Each element is processed by claim_key() or complete_key()
  * like a single key, and finished before the next one; the tables stay open in

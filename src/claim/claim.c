@@ -105,14 +105,14 @@ idempotency_once(PG_FUNCTION_ARGS)
 				 errdetail("It is not known yet whether the other transaction commits.") :
 				 claim.row.own ?
 				 errdetail("The current transaction has claimed it and not completed it.") :
-				 errdetail("It is claimed until its lease ends."),
+				 errdetail("It is claimed until its lease expires."),
 				 errhint("Try again later, or raise idempotency.default_wait.")));
 	if (claim.outcome == OUTCOME_MISMATCH)
 		ereport(ERROR,
 				(errcode(idempotency_sqlstate(HTTP_UNPROCESSABLE)),
 				 errmsg("idempotency key \"%s\" was used with a request",
 						key_in_message(claim.key.name)),
-				 errdetail("The key was claimed by claim() or execute(), whose request once() does not have."),
+				 errdetail("The key was claimed by claim() or execute() with a request, and once() has none."),
 				 errhint("Use a scope of its own for each operation.")));
 	if (claim.outcome == OUTCOME_REPLAY && claim.row.own && is_evaluated_again(fcinfo))
 		ereport(ERROR,

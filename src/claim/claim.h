@@ -36,8 +36,8 @@ typedef struct Claim
 
 	/* out */
 	Outcome		outcome;
-	bool		row_known;		/* row is the one that was judged */
-	KeyRow		row;			/* or, if the caller owns the key, its claim */
+	bool		row_known;		/* row has been read or written */
+	KeyRow		row;			/* the row that was judged, or the caller's claim */
 	TimestampTz judged_at;
 	bool		deferred;		/* it will be written with its result:
 								 * deferred.h */
@@ -62,7 +62,7 @@ extern void claim_request(Claim *claim, Jsonb *request);
  * key, and its row has been written or is deferred.  The store is closed
  * during a wait; the caller closes it afterwards.  Raises IK400 if the policy
  * requires a request and there is none, and IK404 if it requires an issued key
- * and this is none.
+ * and this key was not issued.
  */
 extern void claim_key(Claim *claim, Store *store);
 

@@ -189,7 +189,7 @@ check_key_issued(const Claim *claim)
 				(errcode(idempotency_sqlstate(HTTP_NOT_FOUND)),
 				 errmsg("idempotency key \"%s\" was not issued",
 						key_in_message(claim->key.name)),
-				 errdetail("The policy of scope \"%s\" requires keys that issue() handed out and that have not expired.",
+				 errdetail("The policy of scope \"%s\" requires keys that issue() has returned and that have not expired.",
 						   scope_in_message(claim->key.scope)),
 				 errhint("Call issue() and use the key that it returns.")));
 }
@@ -209,7 +209,7 @@ count_outcome(const Claim *claim)
 	stats_count(claim->policy.stats, counters[claim->outcome]);
 }
 
-/* Take an outcome that leaves the key as it is. */
+/* Set an outcome that does not change the key. */
 static void
 answer(Claim *claim, Outcome outcome, const Probe *probe)
 {
@@ -271,7 +271,7 @@ take(Claim *claim, Store *store, Verdict verdict, const Probe *probe)
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("idempotency key \"%s\" has no attempts left",
 						key_in_message(claim->key.name)),
-				 errdetail("A further attempt could not be told from an earlier one."),
+				 errdetail("A further attempt could not be distinguished from an earlier one."),
 				 errhint("Use another key.")));
 	row.attempt++;
 	if (verdict != VERDICT_RECOVER)
@@ -341,7 +341,7 @@ look_at_key(Claim *claim, Store *store, Look look, Probe *probe)
 	}
 }
 
-/* Claim a key under which nothing is stored, or refuse that. */
+/* Claim a key under which nothing is stored, or refuse the claim. */
 static bool
 take_free(Claim *claim, Store *store, Look look, const Probe *probe)
 {

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * claim_result.c
- *	  From the outcome of a claim to a row of type claim_result.
+ *	  The outcome of a claim as a row of type claim_result.
  *
  *-------------------------------------------------------------------------
  */

@@ -91,7 +91,7 @@ owned_claim(const HeldKey *held, int32 attempt)
 				(errcode(idempotency_sqlstate(HTTP_LOCKED)),
 				 errmsg("idempotency key \"%s\" is owned by another attempt",
 						key_in_message(held->key.name)),
-				 errdetail("Attempt %d does not own the key, the present attempt is %d.",
+				 errdetail("Attempt %d does not own the key; the current attempt is %d.",
 						   attempt, row->attempt),
 				 errhint("Stop this work; another owner does it. If this is frequent, make leases longer or call heartbeat() more often.")));
 }
@@ -410,7 +410,7 @@ idempotency_heartbeat(PG_FUNCTION_ARGS)
 				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
 				 errmsg("claim of idempotency key \"%s\" has no lease", key_in_message(key.name)),
 				 errdetail("There is nothing to renew: neither the claim nor its policy has asked for a lease."),
-				 errhint("Give the lease that the claim is to have from now on.")));
+				 errhint("Give a lease for the claim.")));
 	renew_lease(&held, lease);
 	write_held_key(&held);
 	store_close(&store);

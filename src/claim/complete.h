@@ -40,7 +40,7 @@ extern void complete_key(const IdempotencyKey *key, Completion *completion,
 
 /*
  * Release a claim that has ended: its result is dropped, and the key can be
- * claimed again.  Does nothing if the attempt is not the current one any more.
+ * claimed again.  Does nothing if the attempt has been superseded.
  * Returns false if the limit ran out before another transaction that works on
  * the key has ended.
  */

@@ -153,9 +153,9 @@ known_as_confirmed(TransactionId writer, int kind)
 }
 
 /*
- * The end of WAL, as it can be flushed.  At the start of a page the position of
- * the next record is behind the page's header, which is not there before the
- * record is: to have it flushed would end the server.
+ * The end of the WAL that can be flushed.  At the start of a page the position of
+ * the next record is after the page header, which does not exist before that
+ * record: a flush up to that position would fail, and the server would stop.
  */
 static XLogRecPtr
 end_of_wal(void)
@@ -187,7 +187,7 @@ wait_for_confirmation(XLogRecPtr position, int kind)
 bool
 replay_is_durable(const KeyRow *row)
 {
-	/* The current transaction's own rows are waited for at its commit. */
+	/* The commit waits for the current transaction's own rows. */
 	return !durable_replay || !SyncRepRequested() || !sync_standbys_defined() ||
 		row->own || known_as_confirmed(row->writer, kind_of_confirmation());
 }

@@ -71,7 +71,7 @@ function_named(text *command)
 	Oid			argument_type = JSONBOID;
 	char	   *name = text_to_cstring(command);
 
-	/* A message of the look-up would show it. */
+	/* An error message of the lookup would contain the request. */
 	if (*name == '{' || *name == '[')
 		ereport(ERROR,
 				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
@@ -118,7 +118,7 @@ command_function(text *command)
 			 errhint("Name a function such as one created by CREATE FUNCTION pay(request jsonb) RETURNS jsonb.")));
 }
 
-/* What is to be done for a key. */
+/* The work for a key. */
 typedef struct Command
 {
 	Oid			function;

@@ -3,13 +3,12 @@
  * issue.c
  *	  Keys that the server issues.
  *
- * Two rows are behind an issued key:
+ * An issued key has two rows:
  *
- *		the key			under its scope, with status issued: what a client
- *						claims
+ *		the key			under its scope, with status issued: a client claims it
  *		its record		under a reserved scope, with the subject as its key and
- *						the issued key as its resource_id: what tells the next
- *						caller which key the subject has
+ *						the issued key as its resource_id: the next caller
+ *						finds the subject's key in it
  *
  * The record is made with claim and complete, which settle the races:
  *
@@ -24,8 +23,8 @@
  * the same cart be paid twice.  So the record outlasts the key, and if the
  * record is replayed, the key's row is looked up:
  *
- *		- The key is gone.  The record is released and claimed again.  If two
- *		  transactions find that, one releases the record; the other waits for
+ *		- The key no longer exists.  The record is released and claimed again.  If
+ *		  two transactions find that, one releases the record; the other waits for
  *		  its end, finds a higher attempt, and replays the new key.
  *
  * The record is kept for three times the ttl: the key is claimed within the
@@ -62,7 +61,7 @@ PG_FUNCTION_INFO_V1(idempotency_issue);
 /* A subject is stored as a key, and may be as long as the longest key. */
 #define MAX_SUBJECT_LENGTH	8192
 
-/* What is asked for. */
+/* The arguments of issue(). */
 typedef struct Request
 {
 	text	   *scope;
@@ -246,7 +245,7 @@ check_arguments(FunctionCallInfo fcinfo)
 				 PG_ARGISNULL(1) ?
 				 errmsg("subject must not be null") :
 				 errmsg("subject must not be empty"),
-				 errhint("Pass what the key is for, the id of a cart or payment intent for instance.")));
+				 errhint("Pass the id of what the key is for, such as a cart or payment intent.")));
 	if (VARSIZE_ANY_EXHDR(PG_GETARG_TEXT_PP(1)) > MAX_SUBJECT_LENGTH)
 		ereport(ERROR,
 				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),

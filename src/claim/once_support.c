@@ -13,8 +13,8 @@
  *		  false for the new one, which then is left alone.
  *		- A condition of a join may be evaluated below the join, and one of a
  *		  query with ORDER BY and LIMIT below the sort, for rows that are then
- *		  left out.  So may one whose neighbor has a subquery: the cost of
- *		  once() puts it after the other conditions, but a subquery that is
+ *		  left out.  So may a condition next to one with a subquery: the cost
+ *		  of once() puts it after the other conditions, but a subquery that is
  *		  evaluated for each row costs more, if its table is not small.
  *
  * The planner asks this support function to simplify each call, at the query
@@ -109,7 +109,7 @@ has_subplan(Node *node, void *function)
 	return expression_tree_walker(node, has_subplan, function);
 }
 
-/* What is evaluated for the rows of a level before they are returned. */
+/* The conditions that are evaluated for the rows of a level before they are returned. */
 typedef struct Conditions
 {
 	Oid			function;
@@ -187,7 +187,7 @@ refuse_call(const PlannerInfo *root, Oid function)
 		ereport(ERROR,
 				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
 				 errmsg("once() is called where PostgreSQL may evaluate it for rows that are not in the result"),
-				 errdetail("A condition beside a join or a subquery, or of a query with ORDER BY and LIMIT, may be evaluated for rows that these remove; their keys would count as seen."),
+				 errdetail("A condition of a query with a join, a subquery, or ORDER BY and LIMIT may be evaluated for rows that these remove; their keys would count as seen."),
 				 WRITE_A_CTE));
 }
 

@@ -91,7 +91,7 @@ forget_held_key(HeldKey *held)
  *
  * Removes the key, whatever its state: the next request with it runs as the
  * first, except that the attempt rises if the claim was unfinished.  Returns
- * whether the key was there.
+ * whether the key was stored.
  */
 Datum
 idempotency_forget(PG_FUNCTION_ARGS)

@@ -184,7 +184,7 @@ make_key(IdempotencyKey *key, text *name, text *scope)
 		ereport(ERROR,
 				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
 				 errmsg("idempotency key is empty"),
-				 errhint("Pass the key that the client sent; a UUID made for each operation serves well.")));
+				 errhint("Pass the key that the client sent, such as a UUID generated for each operation.")));
 	check_scope(scope);
 	key->name = name;
 	key->scope = scope;

@@ -9,8 +9,8 @@
  * over to this file, protects the key:
  *
  *		A: claim(K)							B: claim(K)
- *		lock K, probe: nothing; tell the
- *		  register
+ *		lock K, probe: nothing;
+ *		  register the claim
  *		work								probe: nothing
  *											lock K: taken; the register names A's
  *											  transaction: wait for its end, or

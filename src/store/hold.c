@@ -78,7 +78,7 @@ write_held_key(HeldKey *held)
 				 errmsg("idempotency key \"%s\" is stored already",
 						key_in_message(held->key.name)),
 				 errdetail("Its row was inserted or deleted by hand."),
-				 errhint("Retry: the call then finds that row.")));
+				 errhint("Retry the transaction.")));
 	unlock_held_key(held);
 }
 

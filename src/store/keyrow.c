@@ -84,7 +84,7 @@ keyrow_check_index(Relation index)
 	if (index->rd_rel->relam != BTREE_AM_OID || index->rd_index->indkey.values[0] != KEYS_HASH + 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("primary key \"%s\" is not as the extension made it", RelationGetRelationName(index)),
+				 errmsg("primary key \"%s\" is not as the extension created it", RelationGetRelationName(index)),
 				 errdetail("Keys are found by their hash."),
 				 errhint("Make the column \"hash\" the primary key of the table again.")));
 }
@@ -95,7 +95,7 @@ keyrow_required(Datum value, bool isnull)
 	if (isnull)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("a stored idempotency key lacks a value that each has"),
+				 errmsg("a stored idempotency key lacks a required value"),
 				 errhint("Restore the constraints of the table \"idempotency.keys\".")));
 	return value;
 }

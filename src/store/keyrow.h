@@ -50,8 +50,8 @@ typedef struct KeyRow
 	TimestampTz completed_at;
 	TimestampTz expires_at;
 	bool		claimed_here;	/* the current transaction began the attempt */
-	bool		unfinished;		/* it did as this row is stored, and the claim
-								 * must end before the commit */
+	bool		unfinished;		/* the stored row is a claim that must end
+								 * before the commit */
 
 	/* The store's own. */
 	bool		stored;			/* the rest is valid */
@@ -82,7 +82,7 @@ extern void keyrow_detach(KeyRow *row);
 extern Datum keyrow_datum(const IdempotencyKey *key, const KeyRow *row);
 
 /* ----------------------------------------------------------------
- *		For the stores alone
+ *		Only for the stores
  * ----------------------------------------------------------------
  */
 

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * privileges.c
- *	  Granting and revoking what an application role needs.
+ *	  Granting and revoking the privileges that an application role needs.
  *
  * PUBLIC has no privilege on the objects of the extension.  An application
  * gets USAGE on the schema and EXECUTE on the functions named here that are
@@ -108,7 +108,7 @@ idempotency_grant_usage(PG_FUNCTION_ARGS)
 /*
  * revoke_usage(role regrole)
  *
- * Revokes what grant_usage() granted.
+ * Revokes the privileges that grant_usage() has granted.
  */
 Datum
 idempotency_revoke_usage(PG_FUNCTION_ARGS)

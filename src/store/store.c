@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * store.c
- *	  What concerns both stores: which one a call opens, and expiry.
+ *	  Functions for both stores: opening the one in use, and expiry.
  *
  * A round of expiry works on both: after distribute() the wheel of the local
- * store goes on turning.
+ * store continues to turn.
  *
  *-------------------------------------------------------------------------
  */

@@ -27,7 +27,7 @@
 #include "store/wait.h"
 
 /*
- * What there is under a key.
+ * What is stored under a key.
  *
  *	found	writer	meaning
  *	no		no		nothing
@@ -62,7 +62,7 @@ typedef struct Store
 	Leaves		leaves;			/* the tables of the local store */
 } Store;
 
-/* Set whether a changed row is such a claim from now on. */
+/* Record whether a changed row is now a claim that must end before the commit. */
 static inline void
 keyrow_count_unfinished(KeyRow *row, bool unfinished)
 {
@@ -86,7 +86,7 @@ typedef void (*VisitClaim) (const IdempotencyKey *key, const KeyRow *row,
 /* A round of expiry, in both stores. */
 typedef struct Expiry
 {
-	int64		rows_left;		/* that may be deleted */
+	int64		rows_left;		/* rows that may still be deleted */
 	LocalExpiry local;
 	bool		distributed_done;	/* no more expired rows in it */
 
@@ -157,7 +157,7 @@ store_lock(Store *store, const IdempotencyKey *key, const WaitLimit *limit, Stat
 	return store->methods->lock(key, limit, stats);
 }
 
-/* Let it go again. */
+/* Release it. */
 static inline void
 store_unlock(Store *store, const IdempotencyKey *key)
 {

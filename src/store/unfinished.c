@@ -68,7 +68,7 @@ static ExecutorEnd_hook_type prev_executor_end = NULL;
 
 static void check_finished(XactEvent event, void *arg);
 
-/* Have the callback called before all that are registered so far. */
+/* Register the callback so that it is called before all that are registered so far. */
 static void
 watch_transaction(void)
 {

@@ -4,14 +4,15 @@
  *	  Carrying live keys from one store to the other.
  *
  * distribute() and undistribute() run this with both stores locked against
- * writers, before the table is distributed or dropped.  Statements read what is
- * committed when they begin, so they must not have an older snapshot.
+ * writers, before the table is distributed or dropped.  Statements have to read
+ * all rows that are committed when they begin, so they must not use an older
+ * snapshot.
  *
  * Workers of a Citus cluster have a local store each.  Claims are refused there
- * unless the setting idempotency.store is "local", but keys may be stored all
- * the same: with that setting, or from a time before the cluster.  Those of the
- * coordinator are moved; those of workers are copied, as a worker can't delete
- * rows in the coordinator's transaction, and a rollback must not lose them.
+ * unless the setting idempotency.store is "local", but keys may be stored there:
+ * with that setting, or from a time before the cluster.  Those of the coordinator
+ * are moved; those of workers are copied, because a worker can't delete rows in
+ * the coordinator's transaction, and a rollback must not lose them.
  *
  *-------------------------------------------------------------------------
  */
@@ -27,13 +28,13 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
-/* Keys that a message lists, and rows that are fetched from a worker in one go. */
+/* Keys that a message lists, and rows that are fetched from a worker at a time. */
 #define MAX_LISTED		10
 #define FETCH_ROWS		"1000"
 
 /*
- * Where live keys are: an item of FROM, as k, with the columns of keys.  In its
- * condition and in the item, $1 is the present time and $2 rows of a worker.
+ * Where live keys are: an item of FROM, named k, with the columns of keys.  In the
+ * item and in conditions on it, $1 is the current time and $2 rows of a worker.
  */
 typedef struct Source
 {
@@ -88,7 +89,7 @@ append_key(StringInfo list, int *count, uint64 row)
 						 key_in_message(text_of_row(row, 2)), scope_in_message(text_of_row(row, 1)));
 }
 
-/* Check that each key has a tenant; its scope alone tells. */
+/* Check that each key has a tenant, which depends on its scope only. */
 static void
 check_tenants(const DistributedTable *table, const Source *source)
 {
@@ -141,8 +142,8 @@ check_absent(const char *target, const Source *source, bool earlier)
 }
 
 /*
- * A worker may still have a copy of what was carried before: the store then has
- * the row of that claim or of a later one, which stays.
+ * A worker may still have keys that were copied before: the store then has the row
+ * of that claim or of a later one, which stays.
  */
 static void
 insert_into_distributed(const DistributedTable *table, const Source *source)
@@ -162,7 +163,7 @@ insert_into_distributed(const DistributedTable *table, const Source *source)
 	run_on(source, sql.data, SPI_OK_INSERT);
 }
 
-/* Those of a worker, in the order of their hashes. */
+/* Copy the keys of a worker, in the order of their hashes. */
 static void
 copy_keys_of_worker(const DistributedTable *table, TimestampTz now, const char *node, const char *port)
 {
@@ -200,7 +201,7 @@ copy_keys_of_worker(const DistributedTable *table, TimestampTz now, const char *
 	}
 }
 
-/* Ask those that have the extension; the others get it with the policies. */
+/* Copy the keys of workers that have the extension; the others get it with the policies. */
 static void
 copy_keys_of_workers(const DistributedTable *table, TimestampTz now)
 {
@@ -229,7 +230,7 @@ copy_keys_of_workers(const DistributedTable *table, TimestampTz now)
 	}
 }
 
-/* Expired rows that are in the way. */
+/* Delete expired rows, which could conflict with those carried. */
 static void
 delete_expired(const char *table, const Source *source)
 {

@@ -1,13 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * distribute.c
- *	  Making, removing and altering the table of the distributed store.
+ *	  Creating, dropping and altering the table of the distributed store.
  *
  * These run as the extension's owner, who then owns the table.
  *
- * From the commit of distribute() on, keys are stored in the new table, with
- * those of the local store (carry.c).  No transaction that began before may store
- * one there.  Each claim locks the leaf that it writes to, so a lock on all leaves
+ * From the commit of distribute() on, keys are stored in the new table, which then
+ * has those of the local store (carry.c).  No transaction that began before may
+ * store one in the local store.  Each claim locks the leaf that it writes to, so a lock on all leaves
  * waits for transactions that have written and blocks those that have not;
  * these notice the change by the message about the new table (choice.c).  In
  * the same way, undistribute() locks the table that it drops.
@@ -49,7 +49,7 @@ run_command(const char *command)
 		elog(ERROR, "could not run: %s", command);
 }
 
-/* By their OIDs. */
+/* Locks the tables by OID, not by name. */
 static void
 lock_local_store(void)
 {
@@ -67,7 +67,7 @@ check_table_exists(void)
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("there is no distributed store of idempotency keys"),
 				 errdetail("The table \"%s\" does not exist.", DISTRIBUTED_KEYS),
-				 errhint("Call idempotency.distribute() to make it.")));
+				 errhint("Call idempotency.distribute() to create it.")));
 }
 
 /* ----------------------------------------------------------------
@@ -182,12 +182,12 @@ make_table(const char *name, const char *tenant_type, bool one_tenant)
 	run_command(create_table_command(name, tenant_type, one_tenant));
 	run_command(psprintf("CREATE INDEX " DISTRIBUTED_KEYS "_expires_at ON %s (expires_at)", name));
 	run_command(psprintf("COMMENT ON TABLE %s IS "
-						 "'every stored idempotency key, made by idempotency.distribute(); it does not belong to the extension'", name));
+						 "'every stored idempotency key; created by idempotency.distribute(), and not a member of the extension'", name));
 }
 
 /*
- * Have Citus distribute the table and the policies.  The function of the
- * policies needs the extension, which Citus then makes on every node.
+ * Make Citus distribute the table and the policies.  The function of the policies
+ * needs the extension, which Citus then creates on every node.
  */
 static void
 distribute_table(const char *name, Oid business)
@@ -200,8 +200,7 @@ distribute_table(const char *name, Oid business)
 }
 
 /*
- * Check that the new table is recognized: the next claim looks it up in this
- * way.
+ * Check that the new table is recognized, by the lookup that the next claim makes.
  */
 static Oid
 made_table(const char *name)
@@ -211,15 +210,15 @@ made_table(const char *name)
 	if (!OidIsValid(relid))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("table %s would not count as the store of idempotency keys", name),
+				 errmsg("table %s would not be used as the store of idempotency keys", name),
 				 errdetail("Its owner does not own the tables of the extension."),
 				 errhint("Give the tables back to the role that installed the extension, by ALTER TABLE .. OWNER TO.")));
 	return relid;
 }
 
 /*
- * A table that is there already can only be distributed by Citus: after it
- * came from a dump, or was made before the cluster.
+ * A table that exists already can only be distributed by Citus, if it came from a
+ * dump or is older than the cluster.
  */
 static void
 check_table_can_be_distributed(const CitusTable *business)

@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * distributed.c
- *	  The stored keys, in a table that Citus may spread over many servers.
+ *	  The stored keys, in a table that Citus may distribute over many servers.
  *
- * One row for each key, in one table (distributed_table.c), reached by SQL
- * (statement.c).  There is no lock of a key, since an advisory lock has no
+ * One row for each key, in one table (distributed_table.c), read and written by
+ * SQL statements (statement.c).  There is no lock of a key, since an advisory lock has no
  * effect on other servers.  The unique key of the table decides, and a write
  * locks its row.
  *
@@ -32,10 +32,10 @@
  *		- Statements see what was committed when they began, at READ COMMITTED.
  *		  With an older snapshot B, after A, gets T_R_SERIALIZATION_FAILURE, from
  *		  the INSERT or the UPDATE.
- *		- A row that is only inserted, and not committed, is not found by the
- *		  others' UPDATE: a key that nobody owns yet.  They do not wait for it.
+ *		- A row that is inserted and not committed is not found by the UPDATE of
+ *		  other sessions, which don't wait for it: for them the key has no owner.
  *
- * A crash leaves what it leaves of any row; a committed claim is a lease.
+ * A crash leaves the committed rows; a committed claim is a lease.
  *
  *-------------------------------------------------------------------------
  */
@@ -223,8 +223,8 @@ distributed_probe_for_update(Store *store, const IdempotencyKey *key,
 
 /*
  * The statement that writes a row.  Citus evaluates and prints each value, and
- * the server of the row parses it: the two that requests usually take leave out
- * what is null, or as it was.
+ * the server of the row parses it: the two statements that requests usually run
+ * leave out values that are null or unchanged.
  */
 static StatementKind
 statement_to_write(const IdempotencyKey *key, const KeyRow *row, const bool *isnull)
@@ -335,7 +335,7 @@ find_unfinished(Store *store, IdempotencyKey *key)
 	return key->name != NULL;
 }
 
-/* A row that counts as absent is inserted and deleted. */
+/* Insert and delete a row that counts as absent. */
 static bool
 distributed_touch(const IdempotencyKey *key, const WaitLimit *limit, StatsEntry *stats)
 {

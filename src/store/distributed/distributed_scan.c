@@ -10,10 +10,10 @@
  * a late owner ends a claim between two of them, its row has a result, and the
  * next deletes it.
  *
- * The sweeper has each shard delete some hundreds of rows that have expired, by a
- * statement that its server runs and commits by itself: many tenants at once, and no
- * row stays locked for long.  A deletion on a placement that has just moved away
- * is lost, and made again in the next round.
+ * The sweeper deletes up to 2,000 expired rows of each shard with a statement that
+ * the shard's server runs and commits by itself: many tenants at once, and no row
+ * stays locked for long.  A deletion on a placement that has just moved away is
+ * lost, and repeated in the next round.
  *
  *		- A works on an expired row, to claim it again or as a late owner, and
  *		  may be the sweeper's own transaction: the row is locked, and skipped.
@@ -45,7 +45,7 @@
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
-/* Rows that are read in one go. */
+/* Rows that are read at a time. */
 #define FETCH_ROWS		1000
 
 /* Expired rows of each shard that are deleted in one step. */
@@ -56,7 +56,7 @@
  * ----------------------------------------------------------------
  */
 
-/* The parameters: scope, present time, the transaction's versions, a new one. */
+/* The parameters: scope, current time, the transaction's versions, a new one. */
 #define OF_SCOPE		"(scope OPERATOR(pg_catalog.=) $1 OR pg_catalog.starts_with(scope, $1 OPERATOR(pg_catalog.||) '/'))"
 #define LIVE			"expires_at OPERATOR(pg_catalog.>) $2"
 #define CLAIMED_HERE	"(claim_version IS NOT NULL AND claim_version OPERATOR(pg_catalog.>=) $3" \
@@ -65,14 +65,14 @@
 #define IN_PROGRESS		"status OPERATOR(pg_catalog.=) 'in_progress'"
 #define UNFINISHED		"(" IN_PROGRESS " AND lease_until IS NULL AND " CLAIMED_HERE ")"
 
-/* As fences_owner() and forget_held_key() have it (remove.c). */
+/* The conditions of fences_owner() and forget_held_key() (remove.c). */
 #define FENCES_OWNER	"((" IN_PROGRESS " OR (status OPERATOR(pg_catalog.=) 'released' AND lease_until IS NOT NULL))" \
 						" AND NOT (" CLAIMED_HERE " AND attempt OPERATOR(pg_catalog.=) 1))"
 #define KEEP_ATTEMPT	"UPDATE %s SET " NEW_VERSION ", status = 'released', status_code = NULL, fingerprint = NULL," \
 						" resource_id = NULL, response = NULL, recovery_point = NULL, state = NULL," \
 						" lease_until = GREATEST(lease_until, $2), completed_at = NULL"
 
-/* Run a command on the keys of the scope and below it; returns how many they were. */
+/* Run a command on the keys of the scope and below it; returns their number. */
 static int64
 work_on_scope(const DistributedTable *table, const text *scope, TimestampTz now,
 			  const char *command, const char *which)
@@ -218,8 +218,8 @@ delete_of_table(const char *command)
 }
 
 /*
- * The same of all shards, each in a transaction of its server's own.  A shard that
- * can't be reached is left for another round.
+ * The same for all shards, each in a transaction of its server.  A shard that can't
+ * be reached is left for another round.
  */
 static int64
 delete_of_shards(const DistributedTable *table, const char *command, int64 *most_of_shard)
@@ -254,8 +254,8 @@ delete_of_shards(const DistributedTable *table, const char *command, int64 *most
 }
 
 /*
- * Delete some rows that have expired, no more than the given number of each
- * shard, and add to *deleted how many they were.  Rows on which a transaction
+ * Delete some expired rows, no more than the given number of each shard, and add
+ * their number to *deleted.  Rows on which a transaction
  * works are skipped.  Returns whether there may be more.
  */
 static bool

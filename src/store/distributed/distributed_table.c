@@ -41,7 +41,7 @@
 
 typedef struct Column
 {
-	const char *name;			/* NULL: keys alone has it */
+	const char *name;			/* NULL: only keys has it */
 	Oid			type;
 	bool		required;
 	bool		claimed;		/* it is in COLUMNS_CLAIM */
@@ -75,7 +75,7 @@ static const Column columns[DISTRIBUTED_COLUMNS] = {
 };
 
 /* ----------------------------------------------------------------
- *		The table that is there
+ *		The existing table
  * ----------------------------------------------------------------
  */
 
@@ -118,7 +118,7 @@ check_table(Oid relid)
 		if (column->name != NULL && !has_column(relid, column))
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("table \"%s\" is not as this version of the extension makes it", DISTRIBUTED_KEYS),
+					 errmsg("table \"%s\" is not as this version of the extension creates it", DISTRIBUTED_KEYS),
 					 errdetail("It has no column \"%s\" of the type that is expected.", column->name),
 					 errhint("Call idempotency.upgrade_store() if a new version was installed.")));
 	}
@@ -226,13 +226,13 @@ tenant_of_scope(const DistributedTable *table, const text *scope)
 		ereport(ERROR,
 				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
 				 errmsg("scope \"%s\" names no tenant", scope_in_message(scope)),
-				 errdetail("Keys are stored with their tenant, which is what follows the last \"/\" of the scope."),
+				 errdetail("Keys are stored with their tenant, which is the part of the scope after the last \"/\"."),
 				 errhint("Use a scope such as \"payments/42\".")));
 	ereport(ERROR,
 			(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
 			 errmsg("tenant \"%s\" of the scope is not of type %s",
 					name, format_type_be(table->tenant_type)),
-			 errdetail("Keys are stored with their tenant, which is what follows the last \"/\" of the scope."),
+			 errdetail("Keys are stored with their tenant, which is the part of the scope after the last \"/\"."),
 			 errhint("End the scope with the value that the rows of the tenant are distributed by.")));
 }
 
@@ -337,11 +337,11 @@ append_results(StringInfo sql)
 }
 
 /* ----------------------------------------------------------------
- *		Making it
+ *		Creating it
  * ----------------------------------------------------------------
  */
 
-/* There is room on each page so that completing a key is a heap-only update. */
+/* The fillfactor leaves room on each page, so that completing a key is a heap-only update. */
 char *
 create_table_command(const char *name, const char *tenant_type, bool one_tenant)
 {

@@ -79,7 +79,7 @@ extern void append_parameters(StringInfo sql, ColumnSet set);
 extern void append_assignments(StringInfo sql, ColumnSet set);
 extern void append_results(StringInfo sql);
 
-/* What results there are. */
+/* The number of results. */
 #define DISTRIBUTED_RESULTS		(DISTRIBUTED_CLAIM_VERSION + 1)
 
 /* The commands that create the table, or the columns that it lacks. */

@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * statement.c
- *	  Statements on the table of the distributed store: as whom they run, and
- *	  for how long they wait.
+ *	  Statements on the table of the distributed store: the role that they run
+ *	  as, and how long they wait.
  *
  * They go through SPI, with saved plans, so that Citus can send them to the
  * server of the row.  They run with a fixed search path, under which all their
@@ -21,8 +21,8 @@
  * ends the wait: Citus then cancels the statements that it has sent.  That costs
  * nothing if there is no wait, but the timer also measures connections and the
  * network.  So if the time is up, the statement is run once more, with the
- * lock_timeout of the server that may wait: a millisecond, which tells a wait
- * from a slow answer.  Citus can pass on a SET LOCAL to the connections that are
+ * lock_timeout of the server that may wait: a millisecond, which distinguishes
+ * a wait from a slow answer.  Citus can pass on a SET LOCAL to the connections that are
  * open and those it opens later.  It is reset right after the statement, so
  * that no later statement inherits it; with this alone, each claim that may not
  * wait would take one more round trip.
@@ -36,7 +36,7 @@
  *		- A claim's wait has run out, or an application's savepoint is rolled back.
  *		- The shard is moved.
  *		- The next claim of the transaction was planned before, and writes to
- *		  where the shard was: acknowledged, then gone.
+ *		  the old place of the shard: it is acknowledged, and lost.
  *
  * So that lock is taken first, at the level of the caller, and the statement is
  * planned after it.  It lasts until that level ends.
@@ -44,7 +44,7 @@
  * Privileges.  Statements run as their caller, who has been granted SELECT,
  * INSERT, UPDATE and DELETE on the table: grant_usage().  Running them as the
  * table's owner was ruled out on Citus: other servers would execute as that
- * role whatever this one sends; and Citus lets a transaction write to
+ * role everything that this one sends; and Citus lets a transaction write to
  * colocated tables as one role only, which is the role that writes the rows
  * that the keys protect.
  *
@@ -182,7 +182,7 @@ plan_of(const Statement *statement)
 	return plan;
 }
 
-/* What names and values mean in a statement, and in its text as Citus prints it. */
+/* Settings that affect the meaning of a statement, and of its text as Citus prints it. */
 static const struct
 {
 	const char *name;
@@ -205,7 +205,7 @@ begin_as_caller(const DistributedTable *table)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for table %s", DISTRIBUTED_KEYS),
 				 errdetail("Statements on the keys that idempotency.distribute() has moved run with their caller's own privileges."),
-				 errhint("Call idempotency.grant_usage() for the role, which gives it what it needs.")));
+				 errhint("Call idempotency.grant_usage() for the role.")));
 	nest_level = NewGUCNestLevel();
 	for (int i = 0; i < (int) lengthof(pinned); i++)
 		(void) set_config_option(pinned[i].name, pinned[i].value, PGC_USERSET,
@@ -219,7 +219,7 @@ end_as_caller(int nest_level)
 	AtEOXact_GUC(true, nest_level);
 }
 
-/* On this server and those that the transaction reaches. */
+/* Set it on this server and on those that the transaction uses. */
 static void
 set_lock_timeout_everywhere(int ms)
 {
@@ -280,7 +280,7 @@ execute_with_timer(SPIPlanPtr plan, Statement *statement, const char *nulls, int
 	return result;
 }
 
-/* What run_within() runs. */
+/* The argument of work_on_statement(). */
 typedef struct Work
 {
 	Statement  *statement;
@@ -305,8 +305,8 @@ work_on_statement(void *argument)
 	if (work->everywhere)
 	{
 		/*
-		 * It was put into its variable behind the settings' back: put it back
-		 * before they remember it as the value to return to.
+		 * It was assigned to its variable directly: restore the variable
+		 * before SET LOCAL saves it as the value to return to.
 		 */
 		LockTimeout = work->lock_timeout;
 		set_lock_timeout_everywhere(timeout);
@@ -440,8 +440,8 @@ set_parameter(Statement *statement, int number, Datum value)
 }
 
 /*
- * Only waits that ran out are counted: only the server that waited knows the
- * length of others.
+ * Only waits that ran out of time are counted: only the server that waited knows
+ * the length of the others.
  */
 bool
 run_statement(Statement *statement, const WaitLimit *limit, StatsEntry *stats)

@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * statement.h
- *	  Statements on the table of the distributed store: as whom they run, and
- *	  for how long they wait.
+ *	  Statements on the table of the distributed store: the role that they run
+ *	  as, and how long they wait.
  *
  *-------------------------------------------------------------------------
  */
@@ -15,14 +15,14 @@
 
 typedef enum StatementKind
 {
-	STATEMENT_CLAIM,			/* an insertion, of less columns */
+	STATEMENT_CLAIM,			/* an insertion, of fewer columns */
 	STATEMENT_INSERT,
-	STATEMENT_END,				/* an update, of less columns */
+	STATEMENT_END,				/* an update, of fewer columns */
 	STATEMENT_UPDATE,
 	STATEMENT_PROBE_FOR_UPDATE,
 	STATEMENT_PROBE,
 	STATEMENT_DELETE,
-	STATEMENT_SHARD,			/* no row's: which shard is the tenant's? */
+	STATEMENT_SHARD,			/* returns the tenant's shard; not on a row */
 	STATEMENTS
 } StatementKind;
 

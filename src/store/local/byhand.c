@@ -128,7 +128,7 @@ idempotency_refuse_change(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("rows of table \"wheel\" can't be removed by hand"),
 				 errdetail("The keys of their slots would count as absent, and their requests could run again."),
-				 errhint("Call idempotency.sweep() to turn slots whose keys have expired, or idempotency.empty_wheel() on a server that is to subscribe to another.")));
+				 errhint("Call idempotency.sweep() to turn slots whose keys have expired, or idempotency.empty_wheel() on a server that will subscribe to another.")));
 	ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 			 errmsg("columns scope, key, expires_at, slot and hash of idempotency keys can't be changed by hand"),

@@ -3,7 +3,7 @@
  * first_use.c
  *	  Which leaves have never been used, and the first use of one.
  *
- * A leaf that has never been used is not looked into.  Most slots of a wheel are
+ * A leaf that has never been used is not probed.  Most slots of a wheel are
  * unused, and opening and measuring all of them would cost as much as the rest of
  * a claim.  W3 then requires that no earlier claim of K has put a row into a leaf
  * that is believed to be unused:
@@ -21,10 +21,10 @@
  * before it is committed.  A backend that takes K's lock after the earlier claim
  * accepts the message with it and measures again.  It then sees either the page,
  * or no page and a message that is still to come.  So no leaf grows from no page
- * to one except in use_leaf(), which looks at the number of pages even if the
+ * to one except in use_leaf(), which reads the number of pages even if the
  * leaf is believed to be used: VACUUM may have removed all its pages since.
- * After a crash there is no belief that could be wrong.  A standby does not
- * receive these messages, and takes every leaf as used.
+ * After a crash no backend believes anything yet.  A standby does not receive
+ * these messages, and treats every leaf as used.
  *
  *-------------------------------------------------------------------------
  */

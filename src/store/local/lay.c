@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * lay.c
- *	  Laying the wheel: empty slots get the upper bound where they belong.
+ *	  Laying the wheel: empty slots get the upper bound that they should have.
  *
  * The upper bounds belong at the next eight ticks (tick.c).  A changed tick, a
  * restore, or a clock that was wrong leaves slots elsewhere.  Such a slot is

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * lay.h
- *	  Laying the wheel: empty slots get the upper bound where they belong.
+ *	  Laying the wheel: empty slots get the upper bound that they should have.
  *
  *-------------------------------------------------------------------------
  */

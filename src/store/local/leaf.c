@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * leaf.c
- *	  The leaves of keys that one call has open.
+ *	  The leaves that one call has open.
  *
  * A leaf is opened when a call first probes it, and stays open to the end of
  * the call, which may probe and write it several times; a batch is one call.

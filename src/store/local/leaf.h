@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * leaf.h
- *	  The leaves of keys that one call has open; of the local store.
+ *	  The leaves that one call has open, of the local store.
  *
  *-------------------------------------------------------------------------
  */
@@ -22,7 +22,7 @@ typedef struct Leaves
 	bool		written[LEAVES];
 	TupleTableSlot *read_tts;
 	TupleTableSlot *write_tts;
-	MemoryContext context;		/* of what is allocated until they are closed */
+	MemoryContext context;		/* for allocations until they are closed */
 } Leaves;
 
 /*

@@ -232,8 +232,8 @@ fetch_place(Leaves *leaves, const Place *place)
  * written it and its place is remembered.  Returns false if the row must be
  * looked up.
  *
- * No other transaction can have written the key since the current one did.  Nor
- * has anybody written the key of an open claim that is deferred.
+ * No other transaction can have written the key since the current one did, and
+ * none can have written the key of an open deferred claim.
  */
 static bool
 recall(Leaves *leaves, const IdempotencyKey *key, Probe *probe)

@@ -3,9 +3,9 @@
  * place.c
  *	  The places of the rows that the current transaction has written.
  *
- * By its place a completion in the claim's transaction finds the row without the
- * index.  The places of 4,096 keys are remembered, for the sake of batches.  If
- * keys share an entry, it is that of the key written last.
+ * With the place a completion in the claim's transaction finds the row without the
+ * index.  The places of 4,096 keys are remembered, because of batches.  If keys
+ * share an entry, it is that of the key written last.
  *
  * All entries are for one generation of the tables: a table that has got new
  * storage since has other rows at these places, or none.  They hold until a

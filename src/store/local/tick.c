@@ -3,8 +3,8 @@
  * tick.c
  *	  The ticks of the wheel: where the upper bounds of its slots belong.
  *
- * They belong at the next eight ticks, which are counted from a time that each
- * database has of its own, so that not all of them turn at once.
+ * They belong at the next eight ticks.  Each database has ticks at other times, so
+ * that not all databases turn at once.
  *
  *-------------------------------------------------------------------------
  */

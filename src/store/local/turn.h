@@ -12,7 +12,7 @@
 
 /*
  * Turn up to the given number of slots whose upper bound is past: empty each
- * and hand it the next range of time.  Slots that are in use are left for
+ * and give it the next range of time.  Slots that are in use are left for
  * another round, and so are all slots while another session turns or changes
  * the wheel; it never waits.  Returns the number of slots turned, and adds to
  * *cleared those of them that were not empty.  The slots turned, and the wheel
@@ -27,7 +27,7 @@ extern int	wheel_turn(int most, int *cleared);
 extern bool wheel_is_turning(int leaf);
 
 /*
- * Hand up to the given number of slots another range of time: those that the
+ * Give up to the given number of slots another range of time: those that the
  * first function names, one after the other, if the second can lock them.
  * Otherwise as wheel_turn().
  */

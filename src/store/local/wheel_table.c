@@ -67,10 +67,10 @@ read_row(TupleTableSlot *tts, TimestampTz *until)
 	if (no_slot || no_until || slot < 0 || slot >= WHEEL_SLOTS)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("table \"idempotency.wheel\" has a row that is not of the wheel"),
+				 errmsg("table \"idempotency.wheel\" has an invalid row"),
 				 no_slot || no_until ?
 				 errdetail("The row has no slot, or no upper bound.") :
-				 errdetail("Its slot is %d; there are 0 to %d.", slot, WHEEL_SLOTS - 1),
+				 errdetail("Its slot is %d; slots have the numbers 0 to %d.", slot, WHEEL_SLOTS - 1),
 				 errhint("Correct the row, and restore the constraints of the table.")));
 	return slot;
 }
