@@ -40,7 +40,7 @@ test_in_chroot() {
 	rm -rf "$root/checkout"
 	mkdir "$root/checkout"
 	tar --exclude=./.git --exclude=./.build -cf - . | tar -C "$root/checkout" -xf -
-	in_chroot "$root" env ASSUME_YES=1 make --no-print-directory -C /checkout test PARTS="regress isolation preloaded TAP" PG_CONFIG="$pg_config" || status=$?
+	in_chroot "$root" env ASSUME_YES=1 make --no-print-directory -C /checkout test PARTS="regress isolation preloaded portable TAP" PG_CONFIG="$pg_config" || status=$?
 	cp -R "$root/checkout/.build/test/." "$2" 2>/dev/null || true
 	rm -rf "$root/checkout"
 	return "$status"
