@@ -35,14 +35,16 @@ PG_FUNCTION_INFO_V1(idempotency_empty_wheel);
 
 static const Oid column_types[Natts_wheel] = {INT2OID, TIMESTAMPTZOID};
 
-/* The last transaction of this backend that turned the slot. */
+/*
+ * The (sub)transaction of this backend that turned the slot.  If it is rolled
+ * back, others turn the slot and store keys in it.
+ */
 static TransactionId turned_by[WHEEL_SLOTS];
 
 static bool
 turned_here(int slot)
 {
-	return TransactionIdIsValid(turned_by[slot]) &&
-		TransactionIdEquals(turned_by[slot], GetTopTransactionIdIfAny());
+	return TransactionIdIsCurrentTransactionId(turned_by[slot]);
 }
 
 Relation
@@ -142,7 +144,9 @@ wheel_table_replace(Relation relation, int number, TimestampTz until)
 {
 	delete_rows(relation, number);
 	wheel_table_insert(relation, number, until);
-	turned_by[number] = GetTopTransactionId();
+	/* An inner subtransaction may be rolled back alone. */
+	if (!turned_here(number))
+		turned_by[number] = GetCurrentTransactionId();
 }
 
 /* Raise OBJECT_IN_USE if a leaf has been written to since it was emptied. */
