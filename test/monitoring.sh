@@ -118,6 +118,7 @@ check "the dashboard is what Grafana's schema says" "$DASHBOARD/node_modules/.bi
 
 # Prometheus, with the rules.
 cp doc/monitoring/alerts.yaml rules.yaml
+sed -E '/^ +(annotations|summary|description):/d' rules.yaml >bare_rules.yaml
 cp test/alerts.yaml .
 check 'the rules are well-formed' promtool check rules rules.yaml
 check 'the rules fire when they should' promtool test rules alerts.yaml
@@ -166,5 +167,11 @@ check 'leases that are taken over raise an alert' wait_for 30 takeover_fires
 sql -c "SELECT idempotency.claim('u', 'orders')" >/dev/null 2>&1 || true
 refusal_fires() { [ "$(query 'ALERTS{alertname="IdempotencyUnfinishedCommits", alertstate="firing"}')" = 1 ]; }
 check 'so does a refused commit' wait_for 30 refusal_fires
+
+# Nothing sweeps, and nothing is counted.
+pg_ctl -D "$SERVER_DATA" -l "$SERVER_LOG" -o '-c shared_preload_libraries=' -w -s restart </dev/null
+sql -c "UPDATE idempotency.wheel SET until = until - interval '10 days'"
+past() { scrape && awk '/^idempotency_wheel_past_seconds/ { past = $NF > 7200 } END { exit !past }' metrics; }
+check 'without the library preloaded, the wheel tells that nothing sweeps' wait_for 30 past
 
 say_count
