@@ -98,7 +98,7 @@ SELECT outcome FROM idempotency.claim('triggered', 'citus_guard/1', lease => '1 
 -- what others have stored, and nobody but its owner may call it.
 SELECT idempotency.set_policy('citus_guard', ttl => '30 days -02:00', lease => '1 hour', cache_errors => '{23}');
 SELECT idempotency.set_policy('a quote '' and a backslash \', require_request => true);
-SELECT * FROM idempotency.distributed_policy();
+SELECT * FROM idempotency.distributed_policy(NULL);
 SET standard_conforming_strings = off;
 SET IntervalStyle = sql_standard;
 SELECT outcome FROM idempotency.claim('policy', 'citus_guard/1');
@@ -106,29 +106,34 @@ SELECT lease_until - claimed_at < '1 hour 1 minute' AS leased, expires_at - clai
 FROM idempotency.lookup('policy', 'citus_guard/1');
 RESET standard_conforming_strings;
 RESET IntervalStyle;
+BEGIN;
+ALTER SCHEMA idempotency RENAME TO renamed;
+ALTER TABLE renamed.distributed_keys ALTER scope SET STATISTICS 10;
+SELECT outcome FROM renamed.claim('renamed', 'citus_guard/1');
+ROLLBACK;
 BEGIN ISOLATION LEVEL REPEATABLE READ;
 SELECT count(*) FROM idempotency.policy;
 \! psql -XqAtc "SELECT idempotency.set_policy('other', wait => '0')" regress_idempotency_citus_guard
 SELECT idempotency.drop_policy('citus_guard');
 COMMIT;
-SELECT * FROM idempotency.distributed_policy();
+SELECT * FROM idempotency.distributed_policy(NULL);
 SELECT outcome FROM idempotency.claim('no policy', 'citus_guard/1');
 \echo :LAST_ERROR_SQLSTATE
 SELECT idempotency.drop_policy('a quote '' and a backslash \');
 SELECT idempotency.drop_policy('other');
-SELECT count(*) FROM idempotency.distributed_policy();
+SELECT count(*) FROM idempotency.distributed_policy(NULL);
 CREATE ROLE regress_citus_guard_app;
 SELECT idempotency.grant_usage('regress_citus_guard_app');
 SET ROLE regress_citus_guard_app;
-SELECT idempotency.distributed_policy();
+SELECT idempotency.distributed_policy(NULL);
 SELECT outcome FROM idempotency.claim('app', 'citus_guard/1', lease => '1 minute');
 RESET ROLE;
 -- A function of somebody else does not count.
-ALTER FUNCTION idempotency.distributed_policy() OWNER TO regress_citus_guard_app;
+ALTER FUNCTION idempotency.distributed_policy OWNER TO regress_citus_guard_app;
 SELECT idempotency.set_policy('citus_guard', lease => '1 hour');
-SELECT count(*) FROM idempotency.distributed_policy();
+SELECT count(*) FROM idempotency.distributed_policy(NULL);
 SELECT idempotency.drop_policy('citus_guard');
-ALTER FUNCTION idempotency.distributed_policy() OWNER TO CURRENT_USER;
+ALTER FUNCTION idempotency.distributed_policy OWNER TO CURRENT_USER;
 DELETE FROM idempotency.distributed_keys WHERE key <> 'triggered';
 -- A table that was restored from a dump, or made an ordinary table again.
 DELETE FROM pg_dist_partition WHERE logicalrelid = 'idempotency.distributed_keys'::regclass;

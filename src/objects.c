@@ -468,23 +468,24 @@ find_distributed_keys(const Objects *found)
 	return relid;
 }
 
-/* The function that returns the policies of a cluster; it must return rows of the table. */
+/* The function that returns the policies of a cluster: rows of the table, given one. */
 static Oid
 find_distributed_policy(const Objects *found)
 {
 	Datum		name = CStringGetDatum(DISTRIBUTED_POLICY);
-	Datum		no_arguments = PointerGetDatum(buildoidvector(NULL, 0));
+	Oid			row_type = get_rel_type_id(found->policy);
+	Datum		arguments = PointerGetDatum(buildoidvector(&row_type, 1));
 	Datum		schema = ObjectIdGetDatum(found->schema);
-	HeapTuple	tuple = SearchSysCache3(PROCNAMEARGSNSP, name, no_arguments, schema);
+	HeapTuple	tuple = SearchSysCache3(PROCNAMEARGSNSP, name, arguments, schema);
 	Form_pg_proc function;
 	Oid			oid = InvalidOid;
 
-	policy_name = GetSysCacheHashValue3(PROCNAMEARGSNSP, name, no_arguments, schema);
+	policy_name = GetSysCacheHashValue3(PROCNAMEARGSNSP, name, arguments, schema);
 	if (!HeapTupleIsValid(tuple))
 		return InvalidOid;
 	function = (Form_pg_proc) GETSTRUCT(tuple);
 	if (function->proowner == found->owner && function->proretset &&
-		function->prorettype == get_rel_type_id(found->policy))
+		function->prorettype == row_type)
 		oid = function->oid;
 	ReleaseSysCache(tuple);
 	return oid;

@@ -97,6 +97,35 @@ SELECT position('PGAPPNAME='::bytea IN pg_read_binary_file('/proc/' || split_par
 	leave($_) for @session;
 }
 
+# Round trips.
+sub round_trips
+{
+	my ($transaction) = @_;
+	my $sql = "$transaction SET citus.log_remote_commands = on; SET client_min_messages = notice; $transaction";
+	my $number = 0;
+	$sql =~ s/KEY/'trip ' . $number++ . rand/ge;
+	IPC::Run::run([ psql($coordinator) ], '<', \$sql, '>', \my $out, '2>', \my $notices);
+	return join ' ', $notices =~ /issuing (\w+)/g;
+}
+my $by_hand = q{
+BEGIN;
+INSERT INTO payments (tenant, key) VALUES ('ann', 'KEY');
+INSERT INTO payments (tenant, key) VALUES ('ann', 'KEY');
+UPDATE payments SET key = 'KEY' WHERE tenant = 'ann' AND key = 'KEY';
+COMMIT;};
+is(round_trips($by_hand), 'BEGIN INSERT INSERT UPDATE COMMIT', 'the statements of a claim and its work, by hand');
+for my $wait ('5 s', '0')
+{
+	is( round_trips(qq{
+BEGIN;
+SELECT idempotency.claim('again', 'pay/ann', wait => '$wait');
+INSERT INTO payments (tenant, key) VALUES ('ann', 'KEY');
+SELECT idempotency.complete('again', 'pay/ann');
+SELECT idempotency.forget('again', 'pay/ann');
+COMMIT;}) =~ s/ UPDATE DELETE COMMIT$/ COMMIT/r,
+		'BEGIN INSERT RELEASE INSERT UPDATE COMMIT', "claimed with a wait of $wait, they take one round trip more");
+}
+
 # A wait lasts as long as it should, also if the session has waited on its own node
 # before.
 for my $port ($coordinator, $worker[0])

@@ -25,7 +25,8 @@
  * it refuses on a worker; and a node that is added gets the function, and with
  * it the extension.  All nodes read the function and none its table.  It is a
  * function, not a view, because one that is replaced is not locked against
- * readers.
+ * readers.  Its argument, a null, is of the table's row type: so its body names
+ * neither the type nor the columns, which may be changed.
  *
  *-------------------------------------------------------------------------
  */
@@ -244,11 +245,12 @@ read_table(void)
 	table_close(relation, AccessShareLock);
 }
 
-/* The function, quoted and with its schema. */
+/* The function, quoted and with its schema, and its argument. */
 static char *
-name_of_function(void)
+function_of(const char *argument)
 {
-	return quote_qualified_identifier(get_namespace_name(objects()->schema), DISTRIBUTED_POLICY);
+	return psprintf("%s(%s)", quote_qualified_identifier(get_namespace_name(objects()->schema),
+														 DISTRIBUTED_POLICY), argument);
 }
 
 /* Call the function as its owner: nobody else may. */
@@ -263,7 +265,7 @@ read_function(void)
 	SetUserIdAndSecContext(objects()->owner, security | SECURITY_RESTRICTED_OPERATION);
 	SPI_connect();
 	PushActiveSnapshot(GetCatalogSnapshot(objects()->policy));
-	if (SPI_execute(psprintf("SELECT * FROM %s()", name_of_function()), true, 0) != SPI_OK_SELECT)
+	if (SPI_execute(psprintf("SELECT * FROM %s", function_of("NULL")), true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read %s", DISTRIBUTED_POLICY);
 	check_columns("policy", SPI_tuptable->tupdesc, column_types, POLICY_COLUMNS);
 	tts = MakeSingleTupleTableSlot(SPI_tuptable->tupdesc, &TTSOpsHeapTuple);
@@ -402,16 +404,14 @@ policy_of_scope(Policy *policy, const text *scope)
 void
 publish_policies(void)
 {
+	char	   *table = object_name(objects()->policy);
 	char	   *query;
 
 	LockRelationOid(objects()->policy, ShareRowExclusiveLock);
-	query = psprintf("SELECT pg_catalog.format('CREATE OR REPLACE FUNCTION %%s() RETURNS SETOF %%s LANGUAGE sql STABLE AS %%L', %s, %s,"
-					 " pg_catalog.format('SELECT * FROM pg_catalog.jsonb_populate_recordset(NULL::%%s, %%L)', %s,"
+	query = psprintf("SELECT pg_catalog.format('CREATE OR REPLACE FUNCTION %%s RETURNS SETOF %%s LANGUAGE sql STABLE AS %%L', %s, %s,"
+					 " pg_catalog.format('SELECT * FROM pg_catalog.jsonb_populate_recordset($1, %%L)',"
 					 " COALESCE(pg_catalog.jsonb_agg(p ORDER BY p.scope), '[]'))) FROM %s AS p",
-					 quote_literal_cstr(name_of_function()),
-					 quote_literal_cstr(object_name(objects()->policy)),
-					 quote_literal_cstr(object_name(objects()->policy)),
-					 object_name(objects()->policy));
+					 quote_literal_cstr(function_of(table)), quote_literal_cstr(table), table);
 	CommandCounterIncrement();
 	SPI_connect();
 	PushActiveSnapshot(GetLatestSnapshot());
@@ -420,7 +420,7 @@ publish_policies(void)
 	PopActiveSnapshot();
 	query = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
 	if (SPI_execute(query, false, 0) != SPI_OK_UTILITY ||
-		SPI_execute(psprintf("REVOKE ALL ON FUNCTION %s() FROM PUBLIC", name_of_function()), false, 0) != SPI_OK_UTILITY)
+		SPI_execute(psprintf("REVOKE ALL ON FUNCTION %s FROM PUBLIC", function_of(table)), false, 0) != SPI_OK_UTILITY)
 		elog(ERROR, "could not create %s", DISTRIBUTED_POLICY);
 	SPI_finish();
 }
@@ -430,7 +430,7 @@ unpublish_policies(void)
 {
 	SPI_connect();
 	if (OidIsValid(objects()->distributed_policy) &&
-		SPI_execute(psprintf("DROP FUNCTION %s()", name_of_function()), false, 0) != SPI_OK_UTILITY)
+		SPI_execute(psprintf("DROP FUNCTION %s", function_of(object_name(objects()->policy))), false, 0) != SPI_OK_UTILITY)
 		elog(ERROR, "could not drop %s", DISTRIBUTED_POLICY);
 	SPI_finish();
 }
