@@ -21,16 +21,16 @@
 --
 -- Functions that run as the owner set search_path. Only claim_key() and finish(), which every request calls, don't, as
 -- that would be a tenth of the cost: each name in them has its schema, operators included, or is in an expression of the
--- section "Expressions", which was parsed when it was created. Other functions without it are called by those with it.
+-- section "Expressions", which was parsed when it was created. Functions that set search_path call the others without it.
 
 CREATE SCHEMA idempotency;
 
 -- ======== Storage.
 
--- A claim that has neither a result nor a lease can't be committed. A deferred foreign key sees to it, as it looks only
--- at versions of rows that are still there at COMMIT: an unfinished claim refers to nothing that exists, and to compare
--- its value is to cast it, which raises IK500. So a row with a value is seen by its own transaction only. The value says
--- what bounds the size of the result.
+-- A claim that has neither a result nor a lease can't be committed. A deferred foreign key ensures this, since it checks
+-- only versions of rows that still exist at COMMIT: an unfinished claim refers to a row that does not exist, and comparing
+-- its value casts it, which raises IK500. So only its own transaction sees a row with a value. The value says whether
+-- settings or a policy limit the size of the result.
 CREATE TYPE idempotency.unfinished AS ENUM ('by settings', 'by policy');
 CREATE TABLE idempotency.committable (id integer PRIMARY KEY);
 INSERT INTO idempotency.committable VALUES (1);
@@ -38,7 +38,7 @@ INSERT INTO idempotency.committable VALUES (1);
 CREATE FUNCTION idempotency.refuse_unfinished(idempotency.unfinished) RETURNS integer LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_sort = off AS $$
 BEGIN
-	-- One of the newest rows is meant: the index leads to it.
+	-- The index finds one of the newest rows, which are those of this transaction.
 	PERFORM idempotency.refuse('500', format('claim of idempotency key "%s" is unfinished',
 			(SELECT k.key FROM idempotency.keys AS k WHERE k.unfinished IS NOT NULL ORDER BY k.expires_at DESC LIMIT 1)),
 		'It has neither a result nor a lease, so that the transaction can''t be committed and its work is undone.',
@@ -130,11 +130,11 @@ RETURN CASE WHEN idempotency.size(document, word) > coalesce(most_by_policy, mos
 
 -- ======== Expressions, which PostgreSQL inlines with the operators that they were created with.
 
--- Whether there may be a policy: a table that was never written to has no blocks.
+-- Whether there may be a policy: a table that has never been written to has no blocks.
 CREATE FUNCTION idempotency.ruled() RETURNS boolean LANGUAGE sql VOLATILE
 RETURN pg_relation_size('idempotency.policy') > 0;
 
--- Whether a key and scope are such as nobody refuses, and no policy and no setting bears on their claim but default_wait.
+-- Whether key and scope pass all checks, and no policy and no setting but default_wait affects their claim.
 CREATE FUNCTION idempotency.plain(key text, scope text) RETURNS boolean LANGUAGE sql VOLATILE
 RETURN key <> '' AND octet_length(key) <= 255 AND octet_length(scope) <= 1000 AND ascii(scope) NOT IN (ascii('{'), ascii('['))
 	AND NOT starts_with(scope, 'idempotency.issue/') AND NOT idempotency.ruled()
@@ -158,12 +158,12 @@ RETURN clock_timestamp() + coalesce(wait, idempotency.setting('default_wait', '5
 CREATE FUNCTION idempotency.own(r idempotency.keys) RETURNS boolean LANGUAGE sql STABLE
 RETURN coalesce(r.claim_xid = pg_current_xact_id_if_assigned() AND r.claimed_at > now() - interval '1 day', false);
 
--- Whether it is the result of this very request.
+-- Whether the row is the result of the same request.
 CREATE FUNCTION idempotency.completed(r idempotency.keys, request jsonb, at timestamptz) RETURNS boolean LANGUAGE sql STABLE
 RETURN r.status = 'completed' AND r.expires_at > at AND r.fingerprint IS NOT DISTINCT FROM request
 	AND current_setting('transaction_read_only') = 'off';
 
--- What a row that is stored is to a claim: its outcome, or NULL if the key is free.
+-- The outcome of a claim that finds this row, or NULL if the key is free.
 CREATE FUNCTION idempotency.verdict(r idempotency.keys, request jsonb, at timestamptz) RETURNS text LANGUAGE sql STABLE
 RETURN CASE
 	WHEN r.status = 'in_progress' AND idempotency.own(r) THEN 'in_progress'
@@ -173,7 +173,7 @@ RETURN CASE
 	WHEN r.status <> 'in_progress' THEN 'replay'
 	WHEN r.lease_until > at THEN 'in_progress' END;
 
--- What the session that does not get the key is told.
+-- The answer to a session that does not get the key.
 CREATE FUNCTION idempotency.answer(outcome text, r idempotency.keys, at timestamptz) RETURNS idempotency.claim_result
 LANGUAGE sql STABLE RETURN ROW (outcome, false,
 	CASE outcome WHEN 'replay' THEN CASE WHEN r.status = 'erased' THEN 410 ELSE coalesce(r.status_code, 200) END
@@ -182,8 +182,8 @@ LANGUAGE sql STABLE RETURN ROW (outcome, false,
 	CASE WHEN outcome = 'in_progress' THEN coalesce(CASE WHEN NOT idempotency.own(r) THEN r.lease_until - at END, '1 s') END,
 	r.claimed_at, r.completed_at, r.expires_at)::idempotency.claim_result;
 
--- Whether a claim is of this transaction and bound by settings alone, and its result such as nobody refuses: it has
--- less than 1 MB even if it is compressed as well as can be.
+-- Whether a claim was made in this transaction and only settings limit its result, and the result passes all checks: with
+-- the best possible compression, a value of this size has less than 1 MB.
 CREATE FUNCTION idempotency.plain_end(unfinished idempotency.unfinished, own_attempt integer, noted boolean, response jsonb,
 	resource_id text, status_code integer, attempt integer, ttl interval) RETURNS boolean LANGUAGE sql STABLE
 RETURN CASE WHEN enum_eq(unfinished, 'by settings') THEN NOT noted AND ttl IS NULL AND (attempt IS NULL OR attempt = own_attempt)
@@ -308,7 +308,7 @@ BEGIN
 	RETURN true;
 END $$;
 
--- What holds for a claim: arguments, over policies, over settings. Refuses it if anything is wrong.
+-- The terms of a claim, from its arguments, else policies, else settings. Raises an error if an argument is not acceptable.
 CREATE FUNCTION idempotency.check_claim(key text, scope text, request jsonb, ttl interval, lease interval, wait interval, kind text)
 RETURNS idempotency.policy LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -341,8 +341,8 @@ BEGIN
 	RETURN t;
 END $$;
 
--- Claim a key that has a row: issued, released, expired, or of an owner whose lease has run out. The outcome is NULL if
--- somebody else has changed it since it was read.
+-- Claim a key that has a row: issued, released, expired, or of an owner whose lease has expired. The outcome is NULL if
+-- another session has changed the row since it was read.
 CREATE FUNCTION idempotency.claim_again(r idempotency.keys, request jsonb, at timestamptz, ttl interval, term interval,
 	lease interval, bounded boolean, done boolean) RETURNS idempotency.claim_result LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
@@ -369,8 +369,8 @@ BEGIN
 	RETURN c;
 END $$;
 
--- The way of a new key has as few statements and expressions as it can: PL/pgSQL prepares each again in every
--- transaction. "done" is whether the claim is its own result.
+-- A new key takes as few statements and expressions as possible, because PL/pgSQL prepares each again in every
+-- transaction. "done" says whether the claim is its own result.
 CREATE FUNCTION idempotency.claim_key(key text, scope text, request jsonb, ttl interval, lease interval, wait interval,
 	first_sent timestamptz, kind text, done boolean) RETURNS idempotency.claim_result LANGUAGE plpgsql SECURITY DEFINER COST 10000 AS $$
 #variable_conflict use_variable
@@ -390,7 +390,7 @@ BEGIN
 		term := ttl;
 	END IF;
 	LOOP
-		-- After every wait with a new snapshot.
+		-- After every wait this reads with a new snapshot.
 		at := pg_catalog.clock_timestamp();
 		SELECT * INTO r FROM idempotency.keys AS k
 		WHERE k.scope OPERATOR(pg_catalog.=) claim_key.scope AND k.key OPERATOR(pg_catalog.=) claim_key.key;
@@ -479,7 +479,7 @@ RETURN idempotency.claim_key(key, scope, request, ttl, lease, wait, first_sent, 
 CREATE FUNCTION idempotency.once(key text, scope text DEFAULT '', ttl interval DEFAULT NULL) RETURNS boolean LANGUAGE sql COST 10000
 RETURN (idempotency.claim_key(key, scope, NULL, ttl, NULL, NULL, NULL, 'once', true)).proceed;
 
--- once() has no result to return for these.
+-- once() has no result for these outcomes.
 CREATE FUNCTION idempotency.refuse_once(key text, c idempotency.claim_result) RETURNS boolean LANGUAGE sql
 SET search_path = pg_catalog, pg_temp RETURN CASE c.outcome
 	WHEN 'mismatch' THEN idempotency.refuse('422', format('idempotency key "%s" was used with a request', key),
@@ -534,7 +534,7 @@ BEGIN
 	RETURN r;
 END $$;
 
--- Store a result that finish() does not store itself.
+-- Store a result in the cases that finish() does not handle itself.
 CREATE FUNCTION idempotency.finish_otherwise(key text, scope text, end_status text, response jsonb, resource_id text,
 	status_code integer, attempt integer, ttl interval, at timestamptz) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
