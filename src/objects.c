@@ -3,15 +3,11 @@
  * objects.c
  *	  The extension's own tables, indexes and types, by OID.
  *
- * They are found by their membership in the extension, never by name alone:
- * the owner of the schema may rename it and create another of the same name,
- * and a role with CREATE on it may create a table there.  Only the owner of
- * the extension can add members.  The names only distinguish the members.
- *
- * A member may also have been altered since the extension created it.  Columns
- * are read by number, without the checks of a parser, so that a column of
- * another type would be a wild pointer.  This file checks kind and owner; the
- * files that know the columns check these by check_columns().
+ * They are members of the extension (members.c).  A member may have been
+ * altered since the extension created it.  Columns are read by number, without
+ * the checks of a parser, so that a column of another type would be a wild
+ * pointer.  This file checks kind and owner; the files that know the columns
+ * check these by check_columns().
  *
  * OIDs are looked up once and kept for the life of the backend, or until a
  * relcache message names one of the tables: DROP EXTENSION, the turn of a
@@ -53,11 +49,8 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
-#include "catalog/dependency.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_depend.h"
-#include "catalog/pg_extension.h"
 #include "catalog/pg_index.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
@@ -67,6 +60,7 @@
 #include "commands/trigger.h"
 #include "compat.h"
 #include "fmgr.h"
+#include "members.h"
 #include "miscadmin.h"
 #include "objects.h"
 #include "utils/builtins.h"
@@ -160,100 +154,6 @@ object_name(Oid relid)
 {
 	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
 									  get_rel_name(relid));
-}
-
-/* ----------------------------------------------------------------
- *		Members
- * ----------------------------------------------------------------
- */
-
-static void
-not_installed(void)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_UNDEFINED_OBJECT),
-			 errmsg("extension \"idempotency\" is not installed in this database"),
-			 errhint("Run CREATE EXTENSION idempotency.")));
-}
-
-/* Scan a catalog by an index whose first column, or first two, are OIDs. */
-static SysScanDesc
-scan_by_oid(Relation catalogue, Oid index, AttrNumber first, Oid value,
-			AttrNumber second, Oid second_value)
-{
-	ScanKeyData conditions[2];
-
-	ScanKeyInit(&conditions[0], first, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(value));
-	if (second != InvalidAttrNumber)
-		ScanKeyInit(&conditions[1], second, BTEqualStrategyNumber, F_OIDEQ,
-					ObjectIdGetDatum(second_value));
-	return systable_beginscan(catalogue, index, true, NULL,
-							  second != InvalidAttrNumber ? 2 : 1, conditions);
-}
-
-/* The extension's OID, and its schema's. */
-static Oid
-installed_extension(Oid *schema)
-{
-	Relation	catalogue = table_open(ExtensionRelationId, AccessShareLock);
-	ScanKeyData name;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-	Oid			extension = InvalidOid;
-
-	ScanKeyInit(&name, Anum_pg_extension_extname, BTEqualStrategyNumber,
-				F_NAMEEQ, CStringGetDatum("idempotency"));
-	scan = systable_beginscan(catalogue, ExtensionNameIndexId, true, NULL, 1, &name);
-	if (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		extension = ((Form_pg_extension) GETSTRUCT(tuple))->oid;
-		*schema = ((Form_pg_extension) GETSTRUCT(tuple))->extnamespace;
-	}
-	systable_endscan(scan);
-	table_close(catalogue, AccessShareLock);
-	if (!OidIsValid(extension))
-		not_installed();
-	return extension;
-}
-
-List *
-objects_members(Oid classid)
-{
-	Oid			schema;
-	Oid			extension = installed_extension(&schema);
-	Relation	catalogue = table_open(DependRelationId, AccessShareLock);
-	SysScanDesc scan = scan_by_oid(catalogue, DependReferenceIndexId,
-								   Anum_pg_depend_refclassid, ExtensionRelationId,
-								   Anum_pg_depend_refobjid, extension);
-	HeapTuple	tuple;
-	List	   *members = NIL;
-
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		Form_pg_depend depend = (Form_pg_depend) GETSTRUCT(tuple);
-
-		if (depend->deptype == DEPENDENCY_EXTENSION && depend->classid == classid)
-			members = lappend_oid(members, depend->objid);
-	}
-	systable_endscan(scan);
-	table_close(catalogue, AccessShareLock);
-	return members;
-}
-
-Oid
-objects_function(const char *name)
-{
-	ListCell   *cell;
-
-	foreach(cell, objects_members(ProcedureRelationId))
-	{
-		char	   *member = get_func_name(lfirst_oid(cell));
-
-		if (member != NULL && strcmp(member, name) == 0)
-			return lfirst_oid(cell);
-	}
-	not_installed();
-	return InvalidOid;
 }
 
 /* ----------------------------------------------------------------
@@ -358,13 +258,23 @@ find_tables(Objects *found)
 	ListCell   *cell;
 	bool		complete;
 
-	foreach(cell, objects_members(RelationRelationId))
+	foreach(cell, extension_members(RelationRelationId))
 		find_table(found, lfirst_oid(cell));
 	complete = OidIsValid(found->keys) && OidIsValid(found->wheel) && OidIsValid(found->policy);
 	for (int leaf = 0; leaf < LEAVES; leaf++)
 		complete = complete && OidIsValid(found->leaf[leaf]);
 	if (!complete)
-		not_installed();
+		extension_missing();
+}
+
+/* Scan a catalog by an index whose first column is an OID. */
+static SysScanDesc
+scan_by_oid(Relation catalogue, Oid index, AttrNumber column, Oid value)
+{
+	ScanKeyData condition;
+
+	ScanKeyInit(&condition, column, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(value));
+	return systable_beginscan(catalogue, index, true, NULL, 1, &condition);
 }
 
 /* The index of a leaf that decides whether a key is free: its primary key. */
@@ -373,7 +283,7 @@ primary_key_of(Oid relid)
 {
 	Relation	catalogue = table_open(IndexRelationId, AccessShareLock);
 	SysScanDesc scan = scan_by_oid(catalogue, IndexIndrelidIndexId,
-								   Anum_pg_index_indrelid, relid, InvalidAttrNumber, InvalidOid);
+								   Anum_pg_index_indrelid, relid);
 	HeapTuple	tuple;
 	Oid			found = InvalidOid;
 
@@ -397,7 +307,7 @@ find_claim_result(void)
 {
 	ListCell   *cell;
 
-	foreach(cell, objects_members(TypeRelationId))
+	foreach(cell, extension_members(TypeRelationId))
 	{
 		HeapTuple	tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(lfirst_oid(cell)));
 		bool		same;
@@ -410,7 +320,7 @@ find_claim_result(void)
 		if (same)
 			return lfirst_oid(cell);
 	}
-	not_installed();
+	extension_missing();
 	return InvalidOid;
 }
 
@@ -520,7 +430,7 @@ find_foreign_trigger(Objects *found, Oid relid, const List *functions)
 		return;
 	catalogue = table_open(TriggerRelationId, AccessShareLock);
 	scan = scan_by_oid(catalogue, TriggerRelidNameIndexId,
-					   Anum_pg_trigger_tgrelid, relid, InvalidAttrNumber, InvalidOid);
+					   Anum_pg_trigger_tgrelid, relid);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		Form_pg_trigger trigger = (Form_pg_trigger) GETSTRUCT(tuple);
@@ -540,7 +450,7 @@ find_foreign_trigger(Objects *found, Oid relid, const List *functions)
 static void
 find_foreign_triggers(Objects *found)
 {
-	List	   *functions = objects_members(ProcedureRelationId);
+	List	   *functions = extension_members(ProcedureRelationId);
 
 	find_foreign_trigger(found, found->keys, functions);
 	find_foreign_trigger(found, found->wheel, functions);
@@ -580,7 +490,7 @@ objects(void)
 		Objects		found = {0};
 
 		if (!check_installed_version())
-			not_installed();
+			extension_missing();
 		(void) installed_extension(&found.schema);
 		schema_oid = GetSysCacheHashValue1(NAMESPACEOID, ObjectIdGetDatum(found.schema));
 		find_tables(&found);

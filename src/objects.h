@@ -9,7 +9,6 @@
 #define IDEMPOTENCY_OBJECTS_H
 
 #include "access/tupdesc.h"
-#include "nodes/pg_list.h"
 
 #define WHEEL_SLOTS		8
 
@@ -62,12 +61,6 @@ extern const Objects *objects(void);
  * outdated.
  */
 extern uint64 objects_generation(void);
-
-/* The members of the extension that are in the given catalog. */
-extern List *objects_members(Oid classid);
-
-/* The function of that name that is a member. */
-extern Oid	objects_function(const char *name);
 
 /*
  * Raise OBJECT_NOT_IN_PREREQUISITE_STATE if the columns of a table or

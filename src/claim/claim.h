@@ -37,7 +37,8 @@ typedef struct Claim
 	/* out */
 	Outcome		outcome;
 	bool		row_known;		/* row has been read or written */
-	KeyRow		row;			/* the row that was judged, or the caller's claim */
+	KeyRow		row;			/* the row that was judged, or the caller's
+								 * claim */
 	TimestampTz judged_at;
 	bool		deferred;		/* it will be written with its result:
 								 * deferred.h */

@@ -46,6 +46,7 @@
 #include "key/keyname.h"
 #include "objects.h"
 #include "key/policy.h"
+#include "members.h"
 #include "miscadmin.h"
 #include "interval.h"
 #include "storage/lmgr.h"
@@ -453,7 +454,7 @@ run_statement(const char *name, FunctionCallInfo caller)
 	LOCAL_FCINFO(call, POLICY_COLUMNS);
 
 	check_triggers();
-	fmgr_info(objects_function(name), &function);
+	fmgr_info(extension_function(name), &function);
 	InitFunctionCallInfoData(*call, &function, caller->nargs, InvalidOid, NULL, NULL);
 	memcpy(call->args, caller->args, caller->nargs * sizeof(NullableDatum));
 	GetUserIdAndSecContext(&role, &security);

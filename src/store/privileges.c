@@ -25,6 +25,7 @@
 #include "error.h"
 #include "executor/spi.h"
 #include "fmgr.h"
+#include "members.h"
 #include "miscadmin.h"
 #include "objects.h"
 #include "utils/builtins.h"
@@ -84,7 +85,7 @@ change_usage(FunctionCallInfo fcinfo, const char *verb, const char *preposition)
 			run_command(psprintf("%s SELECT, INSERT, UPDATE, DELETE ON TABLE %s %s", verb,
 								 object_name(objects()->distributed_keys), suffix));
 	}
-	foreach(cell, objects_members(ProcedureRelationId))
+	foreach(cell, extension_members(ProcedureRelationId))
 	{
 		if (is_for_applications(lfirst_oid(cell)))
 			run_command(psprintf("%s EXECUTE ON FUNCTION %s %s", verb,

@@ -27,6 +27,7 @@
 #include "store/distributed/carry.h"
 #include "error.h"
 #include "executor/spi.h"
+#include "members.h"
 #include "miscadmin.h"
 #include "objects.h"
 #include "storage/lmgr.h"
@@ -173,7 +174,7 @@ set_privileges(const char *name, Oid relid)
 							 "FROM pg_catalog.pg_proc AS p, pg_catalog.aclexplode(p.proacl) AS a "
 							 "WHERE p.oid OPERATOR(pg_catalog.=) %u AND a.grantee OPERATOR(pg_catalog.<>) 0::pg_catalog.oid "
 							 "AND a.grantee OPERATOR(pg_catalog.<>) p.proowner GROUP BY grantee",
-							 quote_literal_cstr(name), objects_function("claim")));
+							 quote_literal_cstr(name), extension_function("claim")));
 }
 
 static void

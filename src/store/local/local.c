@@ -30,12 +30,6 @@
  * were ignored when their keys were claimed again.  Such a row is deleted when
  * an insertion conflicts with it (W4).
  *
- * A leaf may have other indexes: those of an administrator, and, while REINDEX
- * CONCURRENTLY runs, the one that will replace the hash index.  They are
- * written as the executor would write them.  A row that is missing in the
- * replacement would not be found afterwards, and its key would be claimed
- * again.
- *
  * W1: no row expires after the upper bound of its leaf.  Only local_write()
  * puts rows into leaves, and it chooses the leaf by the expiry.  If the expiry
  * of a row becomes later than the bound of its leaf, the row is inserted into
@@ -49,15 +43,13 @@
 #include "access/genam.h"
 #include "access/tableam.h"
 #include "access/xact.h"
-#include "catalog/index.h"
 #include "compat.h"
-#include "executor/executor.h"
 #include "miscadmin.h"
-#include "nodes/execnodes.h"
 #include "store/choice.h"
 #include "store/deferred.h"
 #include "store/keylock.h"
 #include "store/local/first_use.h"
+#include "store/local/index_entry.h"
 #include "store/local/leaf.h"
 #include "store/local/place.h"
 #include "store/local/scan.h"
@@ -279,80 +271,6 @@ local_probe_for_update(Store *store, const IdempotencyKey *key,
  * ----------------------------------------------------------------
  */
 
-/* The description of the indexes serves for all leaves: they are alike. */
-static bool
-insert_index_entry(Leaves *leaves, int leaf, const IdempotencyKey *key,
-				   ItemPointer tid)
-{
-	static IndexInfo *info = NULL;
-	Datum		value = UUIDPGetDatum(&key->hash);
-	bool		isnull = false;
-
-	leaf_open_index(leaves, leaf);
-	if (info == NULL)
-	{
-		MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
-
-		info = BuildIndexInfo(leaves->index[leaf]);
-		MemoryContextSwitchTo(caller);
-	}
-	return index_insert(leaves->index[leaf], &value, &isnull, tid,
-						leaves->heap[leaf], UNIQUE_CHECK_PARTIAL, false, info);
-}
-
-/*
- * Enter the row into the other indexes of its leaf, if there are any.  Their
- * expressions may call any function, which runs with the privileges of the
- * table's owner, who made the index, and not with the caller's.
- */
-static void
-enter_other_indexes(Leaves *leaves, int leaf, TupleTableSlot *tts,
-					ItemPointer tid, bool only_summaries)
-{
-	Relation	heap = leaves->heap[leaf];
-	List	   *indexes;
-	EState	   *estate;
-	ExprContext *context;
-	ListCell   *cell;
-	Oid			caller;
-	int			security;
-
-	if (!leaf_has_other_indexes(leaf))
-		return;
-	GetUserIdAndSecContext(&caller, &security);
-	SetUserIdAndSecContext(objects()->owner, security | SECURITY_RESTRICTED_OPERATION);
-	estate = CreateExecutorState();
-	context = GetPerTupleExprContext(estate);
-	context->ecxt_scantuple = tts;
-	indexes = RelationGetIndexList(heap);
-	foreach(cell, indexes)
-	{
-		Relation	index;
-		IndexInfo  *info;
-		Datum		values[INDEX_MAX_KEYS];
-		bool		isnull[INDEX_MAX_KEYS];
-
-		if (lfirst_oid(cell) == RelationGetRelid(leaves->index[leaf]))
-			continue;
-		index = index_open(lfirst_oid(cell), RowExclusiveLock);
-		info = BuildIndexInfo(index);
-		if (info->ii_ReadyForInserts &&
-			(!only_summaries || INDEX_SUMMARIZES(info)) &&
-			ExecQual(ExecPrepareQual(info->ii_Predicate, estate), context))
-		{
-			FormIndexDatum(info, tts, estate, values, isnull);
-			(void) index_insert(index, values, isnull, tid, heap,
-								info->ii_Unique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO,
-								false, info);
-			finish_index_insert(index, info);
-		}
-		index_close(index, RowExclusiveLock);
-	}
-	FreeExecutorState(estate);
-	list_free(indexes);
-	SetUserIdAndSecContext(caller, security);
-}
-
 /*
  * Insert into the row's leaf.  On conflict, undoes the insertion and returns
  * false.
@@ -366,7 +284,7 @@ insert_row(Leaves *leaves, const IdempotencyKey *key, KeyRow *row,
 	use_leaf(leaves->heap[leaf]);
 	table_tuple_insert(leaves->heap[leaf], tts, GetCurrentCommandId(true), 0, NULL);
 	row->tid = tts->tts_tid;
-	if (insert_index_entry(leaves, leaf, key, &row->tid))
+	if (enter_hash(leaves, leaf, key, &row->tid))
 	{
 		enter_other_indexes(leaves, leaf, tts, &row->tid, false);
 		return true;
@@ -395,7 +313,7 @@ update_row(Leaves *leaves, const IdempotencyKey *key, KeyRow *row,
 	 */
 	if (UPDATE_NEEDS_INDEX_ENTRY(indexes))
 	{
-		if (!insert_index_entry(leaves, row->leaf, key, &row->tid))
+		if (!enter_hash(leaves, row->leaf, key, &row->tid))
 			elog(ERROR, "idempotency key is stored twice");
 		enter_other_indexes(leaves, row->leaf, tts, &row->tid, false);
 	}
