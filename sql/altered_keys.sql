@@ -1,6 +1,6 @@
 -- A column that was added to the keys by hand is refused, not overwritten.
 BEGIN;
-SELECT outcome FROM idempotency.claim('stored', 'altered_keys');
+SELECT outcome FROM idempotency.claim('stored', 'altered_keys', lease => '1 minute');
 ALTER TABLE idempotency.keys ADD COLUMN tenant text;
 SAVEPOINT before;
 SELECT idempotency.claim('key', 'altered_keys');
