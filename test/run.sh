@@ -72,9 +72,11 @@ count_files() {
 	fi
 }
 
-# restart LIBRARIES: the server, with these preloaded.
+# restart LIBRARIES: the server, with these preloaded.  No worker sweeps while a
+# spec has slots of its own.
 restart() {
-	psql -Xqc "ALTER SYSTEM SET shared_preload_libraries = $1"
+	psql -Xqc "LOAD 'idempotency'" -c "ALTER SYSTEM SET idempotency.worker = off" \
+		-c "ALTER SYSTEM SET shared_preload_libraries = $1"
 	pg_ctl -D "$SERVER_DATA" -l "$SERVER_LOG" -m fast -w -s restart </dev/null
 }
 

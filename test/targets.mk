@@ -4,7 +4,7 @@ STANDALONE = help demo test test-% coverage model storm sqlsmith check-tree exam
 	bench bench-instructions bench-large dist
 .PHONY: $(filter-out test-%,$(STANDALONE))
 PREPARED = -c 'max_prepared_transactions = 20'
-PRELOADED = -c "shared_preload_libraries = 'idempotency'"
+PRELOADED = -c "shared_preload_libraries = 'idempotency'" -c 'idempotency.worker = off'
 
 #: all install installcheck	build; install; test what is installed, on a running server
 #: check-exports analyze fuzz	exported symbols; static analysis; fuzz the header parser
