@@ -116,41 +116,48 @@ CREATE FUNCTION idempotency.check_interval(value interval, name text, zero boole
 	WHEN value > interval '5000 years' THEN
 		idempotency.refuse('400', name || ' is too long', 'The maximum is 5000 years.', 'Give a shorter interval.') END;
 
--- The size of values that are to be stored: their own size, not the compressed one.
-CREATE FUNCTION idempotency.size(document jsonb, word text) RETURNS bigint LANGUAGE sql STABLE
-RETURN coalesce(pg_column_size(document #> '{}') - 4, 0) + coalesce(octet_length(word), 0);
-
-CREATE FUNCTION idempotency.check_size(name text, document jsonb, word_name text, word text, most_by_policy bigint,
-	most bigint DEFAULT pg_size_bytes(idempotency.setting('max_response_size', '1MB'))) RETURNS boolean LANGUAGE sql
-RETURN CASE WHEN idempotency.size(document, word) > coalesce(most_by_policy, most) THEN
-	idempotency.refuse('413', CASE WHEN document IS NULL THEN word_name ELSE name END || ' is too large',
-		format(CASE WHEN document IS NULL OR word IS NULL THEN 'It' ELSE 'With its ' || word_name || ' it' END
-			|| ' has %s bytes; the maximum is %s.', idempotency.size(document, word), coalesce(most_by_policy, most)),
-		'Store what is needed to build it again, or raise idempotency.max_response_size.') END;
+-- Check the size of values that are to be stored: their own size, not the compressed one.
+CREATE FUNCTION idempotency.check_size(name text, document jsonb, word_name text, word text, by_policy bigint,
+	size bigint DEFAULT NULL, most bigint DEFAULT NULL) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+	size := coalesce(pg_column_size(document #> '{}') - 4, 0) + coalesce(octet_length(word), 0);
+	most := coalesce(by_policy, pg_size_bytes(idempotency.setting('max_response_size', '1MB')));
+	RETURN CASE WHEN size > most THEN
+		idempotency.refuse('413', CASE WHEN document IS NULL THEN word_name ELSE name END || ' is too large',
+			format(CASE WHEN document IS NULL OR word IS NULL THEN 'It' ELSE 'With its ' || word_name || ' it' END
+				|| ' has %s bytes; the maximum is %s.', size, most),
+			'Store what is needed to build it again, or raise idempotency.max_response_size.') END;
+END $$;
 
 -- ======== Expressions, which PostgreSQL inlines with the operators that they were created with.
 
 -- Whether there may be a policy: a table that has never been written to has no blocks.
-CREATE FUNCTION idempotency.ruled() RETURNS boolean LANGUAGE sql VOLATILE
-RETURN pg_relation_size('idempotency.policy') > 0;
+CREATE FUNCTION idempotency.ruled() RETURNS boolean LANGUAGE sql VOLATILE RETURN pg_relation_size('idempotency.policy') > 0;
 
--- Whether key and scope pass all checks, and no policy and no setting but default_wait affects their claim.
-CREATE FUNCTION idempotency.plain(key text, scope text) RETURNS boolean LANGUAGE sql VOLATILE
+-- Whether a key and scope pass all checks, with the default settings and without policies.
+CREATE FUNCTION idempotency.plain(key text, scope text) RETURNS boolean LANGUAGE sql IMMUTABLE
 RETURN key <> '' AND octet_length(key) <= 255 AND octet_length(scope) <= 1000 AND ascii(scope) NOT IN (ascii('{'), ascii('['))
-	AND NOT starts_with(scope, 'idempotency.issue/') AND NOT idempotency.ruled()
-	AND current_setting('idempotency.default_ttl', true) IS NULL AND current_setting('idempotency.default_lease', true) IS NULL
-	AND current_setting('idempotency.min_key_length', true) IS NULL AND current_setting('idempotency.max_key_length', true) IS NULL;
-
+	AND NOT starts_with(scope, 'idempotency.issue/');
 CREATE FUNCTION idempotency.plain_intervals(ttl interval, lease interval, wait interval) RETURNS boolean LANGUAGE sql IMMUTABLE
 RETURN (ttl BETWEEN '1 us' AND '5000 years') IS NOT FALSE AND (lease BETWEEN '1 us' AND '5000 years') IS NOT FALSE
 	AND (wait BETWEEN '0' AND '5000 years') IS NOT FALSE;
+CREATE FUNCTION idempotency.plain_settings() RETURNS boolean LANGUAGE sql STABLE
+RETURN current_setting('idempotency.default_ttl', true) IS NULL AND current_setting('idempotency.default_lease', true) IS NULL
+	AND current_setting('idempotency.min_key_length', true) IS NULL AND current_setting('idempotency.max_key_length', true) IS NULL;
 
-CREATE FUNCTION idempotency.expiry(since timestamptz, ttl interval, lease interval DEFAULT NULL) RETURNS timestamptz
-LANGUAGE sql STABLE RETURN greatest(since + coalesce(ttl, idempotency.setting('default_ttl', '1 day')::interval), since + lease);
+-- Whether only settings limit the result of an unfinished claim, and the result passes all checks: with the best possible
+-- compression, a value of this size has less than 1 MB.
+CREATE FUNCTION idempotency.plain_end(unfinished idempotency.unfinished, own_attempt integer, noted boolean, response jsonb,
+	resource_id text, status_code integer, attempt integer, ttl interval) RETURNS boolean LANGUAGE sql STABLE
+RETURN CASE WHEN enum_eq(unfinished, 'by settings') THEN NOT noted AND ttl IS NULL AND (attempt IS NULL OR attempt = own_attempt)
+	AND (status_code IS NULL OR status_code BETWEEN 100 AND 599)
+	AND coalesce(pg_column_size(response), 0) + coalesce(octet_length(resource_id), 0) <= 4000
+	AND current_setting('idempotency.max_response_size', true) IS NULL END;
 
+CREATE FUNCTION idempotency.expiry(since timestamptz, ttl interval, lease interval DEFAULT NULL) RETURNS timestamptz LANGUAGE sql STABLE
+RETURN greatest(since + coalesce(ttl, idempotency.setting('default_ttl', '1 day')::interval), since + lease);
 CREATE FUNCTION idempotency.too_old(first_sent timestamptz, at timestamptz, ttl interval) RETURNS boolean LANGUAGE sql STABLE
 RETURN first_sent < at - coalesce(ttl, idempotency.setting('default_ttl', '1 day')::interval);
-
 CREATE FUNCTION idempotency.deadline(wait interval) RETURNS timestamptz LANGUAGE sql VOLATILE
 RETURN clock_timestamp() + coalesce(wait, idempotency.setting('default_wait', '5 s')::interval);
 
@@ -182,15 +189,6 @@ LANGUAGE sql STABLE RETURN ROW (outcome, false,
 	CASE WHEN outcome = 'in_progress' THEN coalesce(CASE WHEN NOT idempotency.own(r) THEN r.lease_until - at END, '1 s') END,
 	r.claimed_at, r.completed_at, r.expires_at)::idempotency.claim_result;
 
--- Whether a claim was made in this transaction and only settings limit its result, and the result passes all checks: with
--- the best possible compression, a value of this size has less than 1 MB.
-CREATE FUNCTION idempotency.plain_end(unfinished idempotency.unfinished, own_attempt integer, noted boolean, response jsonb,
-	resource_id text, status_code integer, attempt integer, ttl interval) RETURNS boolean LANGUAGE sql STABLE
-RETURN CASE WHEN enum_eq(unfinished, 'by settings') THEN NOT noted AND ttl IS NULL AND (attempt IS NULL OR attempt = own_attempt)
-	AND (status_code IS NULL OR status_code BETWEEN 100 AND 599)
-	AND coalesce(pg_column_size(response), 0) + coalesce(octet_length(resource_id), 0) <= 4000
-	AND current_setting('idempotency.max_response_size', true) IS NULL END;
-
 CREATE FUNCTION idempotency.lock_number(key text, scope text) RETURNS bigint LANGUAGE sql IMMUTABLE
 RETURN hashtextextended(key, hashtextextended(scope, 7594793484668659577));
 
@@ -199,13 +197,10 @@ RETURN hashtextextended(key, hashtextextended(scope, 7594793484668659577));
 -- resets the number, as it releases the locks. The claim with which a transaction begins to write is not counted.
 CREATE FUNCTION idempotency.locks() RETURNS integer LANGUAGE sql STABLE
 RETURN coalesce(nullif(current_setting('idempotency_portable.locks', true), ''), '1')::integer;
-
 CREATE FUNCTION idempotency.count_lock() RETURNS boolean LANGUAGE sql VOLATILE
 RETURN set_config('idempotency_portable.locks', (idempotency.locks() + 1)::text, true) IS NOT NULL;
-
 CREATE FUNCTION idempotency.may_lock() RETURNS boolean LANGUAGE sql STABLE
 RETURN idempotency.locks() < current_setting('max_locks_per_transaction')::integer;
-
 CREATE FUNCTION idempotency.take_lock(key text, scope text) RETURNS boolean LANGUAGE sql VOLATILE
 RETURN CASE WHEN idempotency.may_lock() THEN pg_try_advisory_xact_lock(idempotency.lock_number(key, scope)) AND idempotency.count_lock()
 	ELSE true END;
@@ -240,14 +235,13 @@ CREATE FUNCTION idempotency.set_policy(
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
-	PERFORM CASE
-		WHEN idempotency.check_scope(scope, 'of a policy', 'The empty scope is the default of the database.') THEN NULL
-		WHEN idempotency.check_interval(ttl, 'ttl') OR idempotency.check_interval(lease, 'lease', true)
-			OR idempotency.check_interval(wait, 'wait', true) THEN NULL
-		WHEN min_key_length < 1 THEN idempotency.refuse('400', 'min_key_length must be one or more', NULL,
+	PERFORM idempotency.check_scope(scope, 'of a policy', 'The empty scope is the default of the database.'),
+		idempotency.check_interval(ttl, 'ttl'), idempotency.check_interval(lease, 'lease', true),
+		idempotency.check_interval(wait, 'wait', true), idempotency.stored_errors(scope, cache_errors),
+		CASE WHEN min_key_length < 1 THEN idempotency.refuse('400', 'min_key_length must be one or more', NULL,
 			'Give a number of bytes, or NULL to inherit it.')
 		WHEN max_response_bytes < 0 THEN idempotency.refuse('400', 'max_response_bytes must not be negative', NULL,
-			'Give a number of bytes, or NULL to inherit it.') END, idempotency.stored_errors(scope, cache_errors);
+			'Give a number of bytes, or NULL to inherit it.') END;
 	INSERT INTO idempotency.policy
 	VALUES (scope, ttl, lease, wait, require_request, require_issued, min_key_length, max_response_bytes, cache_errors)
 	ON CONFLICT ON CONSTRAINT policy_pkey DO UPDATE SET ttl = excluded.ttl, lease = excluded.lease, wait = excluded.wait,
@@ -265,16 +259,11 @@ END $$;
 -- The errors that execute() stores: those of the argument, or the policy's.
 CREATE FUNCTION idempotency.stored_errors(scope text, cache_errors text[]) RETURNS text[] LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-	bad bigint;
 BEGIN
 	IF cache_errors IS NULL THEN RETURN (idempotency.terms(scope)).cache_errors; END IF;
-	SELECT min(e.n) INTO bad FROM unnest(cache_errors) WITH ORDINALITY AS e (code, n)
-	WHERE (e.code ~ '^([0-9A-Z]{2}|[0-9A-Z]{5})$') IS NOT TRUE;
-	IF bad IS NOT NULL THEN
-		PERFORM idempotency.refuse('400', 'cache_errors must contain SQLSTATEs or classes of SQLSTATEs', format('Element %s is neither.', bad),
-			'Give five digits or upper-case letters, such as 23505, or the two of a class, such as 23.');
-	END IF;
+	PERFORM idempotency.refuse('400', 'cache_errors must contain SQLSTATEs or classes of SQLSTATEs', format('Element %s is neither.', e.n),
+		'Give five digits or upper-case letters, such as 23505, or the two of a class, such as 23.')
+	FROM unnest(cache_errors) WITH ORDINALITY AS e (code, n) WHERE (e.code ~ '^([0-9A-Z]{2}|[0-9A-Z]{5})$') IS NOT TRUE;
 	RETURN cache_errors;
 END $$;
 
@@ -313,33 +302,37 @@ CREATE FUNCTION idempotency.check_claim(key text, scope text, request jsonb, ttl
 RETURNS idempotency.policy LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	t idempotency.policy := idempotency.terms(scope);
-	-- If the extension's library is loaded, these settings have a unit.
-	min_length integer := coalesce(t.min_key_length, rtrim(idempotency.setting('min_key_length', '1'), 'B')::integer);
-	-- The longest key that fits into the index together with the longest scope.
-	max_length integer := least(rtrim(idempotency.setting('max_key_length', '255'), 'B')::integer, 1600);
 BEGIN
-	-- The policy's requirements for keys do not apply to the records of subjects.
-	IF kind = 'issue' THEN t.require_issued := NULL; END IF;
-	PERFORM CASE
-		WHEN idempotency.check_key(key, scope, false) OR idempotency.check_interval(ttl, 'ttl')
-			OR idempotency.check_interval(lease, 'lease') OR idempotency.check_interval(wait, 'wait', true) OR kind = 'issue' THEN NULL
-		WHEN starts_with(scope, 'idempotency.issue/') THEN idempotency.refuse('400', 'scope of the idempotency key is reserved',
-			'Scopes that begin with "idempotency.issue/" belong to issue().', 'Use the scope that was passed to issue().')
-		WHEN octet_length(key) > max_length THEN idempotency.refuse('400', 'idempotency key is too long',
-			format('The key has %s bytes; the maximum is %s.', octet_length(key), max_length),
-			'Shorten the key, or raise idempotency.max_key_length.')
-		WHEN octet_length(key) < min_length THEN idempotency.refuse('400', 'idempotency key is too short',
-			format('The key has %s bytes; the minimum is %s.', octet_length(key), min_length),
-			'Use a key that can''t be guessed, and that no two clients choose by chance, for instance a UUID.')
-		WHEN request IS NULL AND t.require_request THEN
-			idempotency.refuse('400', format('request is missing for idempotency key "%s"', key),
-				format('The policy of scope "%s" requires one.', scope), 'Pass the payload of the request as jsonb.') END;
-	t.ttl := coalesce(ttl, t.ttl, idempotency.setting('default_ttl', '1 day')::interval);
-	t.lease := CASE WHEN kind = 'claim' THEN
-		nullif(coalesce(lease, t.lease, nullif(idempotency.setting('default_lease', 'off'), 'off')::interval), '0') END;
-	t.wait := coalesce(wait, t.wait);
-	RETURN t;
+	IF NOT (coalesce(idempotency.plain(key, scope), false) AND idempotency.plain_settings() AND idempotency.plain_intervals(ttl, lease, wait)
+		AND octet_length(key) >= coalesce(t.min_key_length, 1) AND (request IS NOT NULL OR t.require_request IS NOT TRUE)) THEN
+		PERFORM idempotency.refuse_claim(key, scope, request, ttl, lease, wait, kind, t.require_request,
+			-- If the extension's library is loaded, these settings have a unit.
+			coalesce(t.min_key_length, rtrim(idempotency.setting('min_key_length', '1'), 'B')::integer),
+			-- The longest key that fits into the index together with the longest scope.
+			least(rtrim(idempotency.setting('max_key_length', '255'), 'B')::integer, 1600));
+	END IF;
+	RETURN (NULL, coalesce(ttl, t.ttl, idempotency.setting('default_ttl', '1 day')::interval),
+		CASE WHEN kind = 'claim' THEN
+			nullif(coalesce(lease, t.lease, nullif(idempotency.setting('default_lease', 'off'), 'off')::interval), '0') END,
+		-- The policy's requirements for keys do not apply to the records of subjects.
+		coalesce(wait, t.wait), NULL, t.require_issued AND kind <> 'issue', NULL, t.max_response_bytes, NULL)::idempotency.policy;
 END $$;
+
+CREATE FUNCTION idempotency.refuse_claim(key text, scope text, request jsonb, ttl interval, lease interval, wait interval, kind text,
+	require_request boolean, min_length integer, max_length integer) RETURNS boolean LANGUAGE sql RETURN CASE
+	WHEN idempotency.check_key(key, scope, false) OR idempotency.check_interval(ttl, 'ttl')
+		OR idempotency.check_interval(lease, 'lease') OR idempotency.check_interval(wait, 'wait', true) OR kind = 'issue' THEN NULL
+	WHEN starts_with(scope, 'idempotency.issue/') THEN idempotency.refuse('400', 'scope of the idempotency key is reserved',
+		'Scopes that begin with "idempotency.issue/" belong to issue().', 'Use the scope that was passed to issue().')
+	WHEN octet_length(key) > max_length THEN idempotency.refuse('400', 'idempotency key is too long',
+		format('The key has %s bytes; the maximum is %s.', octet_length(key), max_length),
+		'Shorten the key, or raise idempotency.max_key_length.')
+	WHEN octet_length(key) < min_length THEN idempotency.refuse('400', 'idempotency key is too short',
+		format('The key has %s bytes; the minimum is %s.', octet_length(key), min_length),
+		'Use a key that can''t be guessed, and that no two clients choose by chance, for instance a UUID.')
+	WHEN request IS NULL AND require_request THEN
+		idempotency.refuse('400', format('request is missing for idempotency key "%s"', key),
+			format('The policy of scope "%s" requires one.', scope), 'Pass the payload of the request as jsonb.') END;
 
 -- Claim a key that has a row: issued, released, expired, or of an owner whose lease has expired. The outcome is NULL if
 -- another session has changed the row since it was read.
@@ -379,7 +372,7 @@ DECLARE
 	at timestamp with time zone; until timestamp with time zone; lease_until timestamp with time zone; deadline timestamp with time zone;
 	stored boolean; issued_only boolean; bounded boolean; taken boolean; queued boolean;
 BEGIN
-	IF idempotency.plain(key, scope) IS NOT TRUE THEN
+	IF (idempotency.plain(key, scope) AND NOT idempotency.ruled() AND idempotency.plain_settings()) IS NOT TRUE THEN
 		t := idempotency.check_claim(key, scope, request, ttl, lease, wait, kind);
 		term := t.ttl; lease := t.lease; wait := t.wait; issued_only := t.require_issued;
 		bounded := t.max_response_bytes IS NOT NULL;
@@ -497,8 +490,8 @@ CREATE FUNCTION idempotency.hold(key text, scope text) RETURNS idempotency.keys 
 DECLARE
 	r idempotency.keys;
 BEGIN
-	PERFORM CASE WHEN idempotency.check_key(key, scope) THEN NULL
-		WHEN idempotency.may_lock() THEN pg_advisory_xact_lock(idempotency.lock_number(key, scope)) IS NULL AND idempotency.count_lock() END;
+	IF idempotency.plain(key, scope) IS NOT TRUE THEN PERFORM idempotency.check_key(key, scope); END IF;
+	IF idempotency.may_lock() THEN PERFORM pg_advisory_xact_lock(idempotency.lock_number(key, scope)), idempotency.count_lock(); END IF;
 	SELECT * INTO r FROM idempotency.keys AS k WHERE k.scope = hold.scope AND k.key = hold.key FOR UPDATE;
 	RETURN r;
 END $$;
@@ -508,7 +501,17 @@ CREATE FUNCTION idempotency.hold_claim(key text, scope text, attempt integer, ma
 RETURNS idempotency.keys LANGUAGE plpgsql AS $$
 DECLARE
 	r idempotency.keys := idempotency.hold(key, scope);
-	own boolean := idempotency.own(r);
+BEGIN
+	IF NOT (coalesce(attempt = r.attempt, false) AND (r.status = 'in_progress' OR may_have_ended AND r.status <> 'issued')
+		AND attempt > 0 AND r.expires_at > clock_timestamp()) THEN
+		PERFORM idempotency.refuse_end(key, r, idempotency.own(r), attempt, may_have_ended);
+	END IF;
+	RETURN r;
+END $$;
+
+CREATE FUNCTION idempotency.refuse_end(key text, r idempotency.keys, own boolean, attempt integer, may_have_ended boolean)
+RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
 	fault text := CASE
 		WHEN r.key IS NULL OR r.expires_at <= clock_timestamp() AND NOT own THEN 'Nothing is stored under this key and scope.'
 		WHEN r.status = 'issued' THEN 'The key was issued and has not been claimed.'
@@ -517,7 +520,7 @@ DECLARE
 		WHEN r.status = 'erased' THEN 'The key was erased.'
 		WHEN r.status <> 'in_progress' THEN 'The claim has ended with a result.' END;
 BEGIN
-	PERFORM CASE
+	RETURN CASE
 		WHEN attempt < 1 THEN idempotency.refuse('400', 'attempt must be one or more', format('The value given is %s.', attempt),
 			'Pass the attempt that claim() returned.')
 		WHEN fault IS NOT NULL THEN idempotency.refuse('404', format('no claim of idempotency key "%s" is in progress', key), fault,
@@ -531,7 +534,6 @@ BEGIN
 		WHEN attempt <> r.attempt THEN idempotency.refuse('423', format('idempotency key "%s" is owned by another attempt', key),
 			format('Attempt %s does not own the key; the current attempt is %s.', attempt, r.attempt),
 			'Stop this work; another owner does it. If this is frequent, make leases longer or call heartbeat() more often.') END;
-	RETURN r;
 END $$;
 
 -- Store a result in the cases that finish() does not handle itself.
@@ -540,16 +542,16 @@ CREATE FUNCTION idempotency.finish_otherwise(key text, scope text, end_status te
 DECLARE
 	r idempotency.keys; t idempotency.policy := idempotency.terms(scope);
 BEGIN
-	PERFORM CASE WHEN idempotency.check_interval(ttl, 'ttl')
-			OR idempotency.check_size('response', response, 'resource_id', resource_id, t.max_response_bytes) THEN NULL
-		WHEN status_code NOT BETWEEN 100 AND 599 THEN idempotency.refuse('400', 'status_code must be an HTTP status',
-			format('The value given is %s.', status_code), 'Give a number from 100 to 599, or leave it out.') END;
+	PERFORM idempotency.check_interval(ttl, 'ttl'), idempotency.check_size('response', response, 'resource_id', resource_id, t.max_response_bytes);
+	IF status_code NOT BETWEEN 100 AND 599 THEN
+		PERFORM idempotency.refuse('400', 'status_code must be an HTTP status', format('The value given is %s.', status_code),
+			'Give a number from 100 to 599, or leave it out.');
+	END IF;
 	r := idempotency.hold_claim(key, scope, attempt, true);
 	-- The reply to an earlier call may have been lost.
-	IF (r.status, r.status_code, r.resource_id, r.response) IS NOT DISTINCT FROM (end_status, status_code, resource_id, response) THEN
-		RETURN;
-	ELSIF r.status <> 'in_progress' THEN
-		PERFORM idempotency.hold_claim(key, scope, attempt);
+	IF r.status <> 'in_progress' THEN
+		IF (r.status, r.status_code, r.resource_id, r.response) IS NOT DISTINCT FROM (end_status, status_code, resource_id, response) THEN RETURN; END IF;
+		PERFORM idempotency.refuse_end(key, r, idempotency.own(r), attempt, false);
 	END IF;
 	UPDATE idempotency.keys AS k SET status = end_status, status_code = finish_otherwise.status_code,
 		resource_id = finish_otherwise.resource_id, response = finish_otherwise.response,
@@ -599,41 +601,37 @@ BEGIN
 	PERFORM idempotency.free(key, scope);
 END $$;
 
--- Renew the lease of a claim whose row is locked. Returns its new end.
-CREATE FUNCTION idempotency.renew(r idempotency.keys, lease interval) RETURNS timestamptz LANGUAGE plpgsql AS $$
+-- Renew the lease of a claim, and note a step. Returns the new end of the lease.
+CREATE FUNCTION idempotency.renew(key text, scope text, attempt integer, lease interval, step boolean, recovery_point text, state jsonb)
+RETURNS timestamptz LANGUAGE plpgsql SECURITY DEFINER COST 10000 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-	until timestamptz := clock_timestamp() + coalesce(lease, r.lease);
+	r idempotency.keys := idempotency.hold_claim(key, scope, attempt);
+	until timestamptz;
 BEGIN
+	PERFORM idempotency.check_interval(lease, 'lease'),
+		idempotency.check_size('state', state, 'recovery_point', recovery_point, (idempotency.terms(scope)).max_response_bytes);
+	until := clock_timestamp() + coalesce(lease, r.lease);
+	IF until IS NULL AND NOT step THEN
+		PERFORM idempotency.refuse('400', format('claim of idempotency key "%s" has no lease', key),
+			'There is nothing to renew: neither the claim nor its policy has asked for a lease.',
+			'Give a lease for the claim.');
+	END IF;
 	-- An unfinished claim never expires before its lease.
-	UPDATE idempotency.keys AS k SET lease_until = until, lease = coalesce(k.lease, renew.lease), unfinished = NULL,
-		expires_at = greatest(k.expires_at, until)
+	UPDATE idempotency.keys AS k SET lease_until = until, lease = coalesce(r.lease, renew.lease), expires_at = greatest(k.expires_at, until),
+		unfinished = CASE WHEN until IS NULL THEN k.unfinished END,
+		recovery_point = CASE WHEN step THEN renew.recovery_point ELSE k.recovery_point END,
+		state = CASE WHEN step THEN renew.state ELSE k.state END
 	WHERE k.scope = r.scope AND k.key = r.key;
 	RETURN until;
 END $$;
 
 CREATE FUNCTION idempotency.heartbeat(key text, scope text DEFAULT '', attempt integer DEFAULT NULL, lease interval DEFAULT NULL)
-RETURNS timestamptz LANGUAGE plpgsql SECURITY DEFINER COST 10000 SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-	r idempotency.keys := idempotency.hold_claim(key, scope, attempt);
-BEGIN
-	PERFORM CASE WHEN idempotency.check_interval(lease, 'lease') THEN NULL
-		WHEN lease IS NULL AND r.lease IS NULL THEN idempotency.refuse('400', format('claim of idempotency key "%s" has no lease', key),
-			'There is nothing to renew: neither the claim nor its policy has asked for a lease.',
-			'Give a lease for the claim.') END;
-	RETURN idempotency.renew(r, lease);
-END $$;
+RETURNS timestamptz LANGUAGE sql COST 10000 RETURN idempotency.renew(key, scope, attempt, lease, false, NULL, NULL);
 
-CREATE FUNCTION idempotency.checkpoint(
-	key text, scope text DEFAULT '', recovery_point text DEFAULT NULL, state jsonb DEFAULT NULL, attempt integer DEFAULT NULL,
-	lease interval DEFAULT NULL) RETURNS void LANGUAGE plpgsql SECURITY DEFINER COST 10000 SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-	r idempotency.keys := idempotency.hold_claim(key, scope, attempt);
+CREATE FUNCTION idempotency.checkpoint(key text, scope text DEFAULT '', recovery_point text DEFAULT NULL, state jsonb DEFAULT NULL,
+	attempt integer DEFAULT NULL, lease interval DEFAULT NULL) RETURNS void LANGUAGE plpgsql COST 10000 AS $$
 BEGIN
-	PERFORM idempotency.check_interval(lease, 'lease'), idempotency.check_size('state', state, 'recovery_point', recovery_point,
-		(idempotency.terms(scope)).max_response_bytes);
-	UPDATE idempotency.keys AS k SET recovery_point = checkpoint.recovery_point, state = checkpoint.state
-	WHERE k.scope = checkpoint.scope AND k.key = checkpoint.key;
-	IF lease IS NOT NULL OR r.lease IS NOT NULL THEN PERFORM idempotency.renew(r, lease); END IF;
+	PERFORM idempotency.renew(key, scope, attempt, lease, true, recovery_point, state);
 END $$;
 
 CREATE FUNCTION idempotency.lookup(key text, scope text DEFAULT '') RETURNS SETOF idempotency.keys LANGUAGE plpgsql
@@ -924,7 +922,7 @@ BEGIN
 	EXECUTE format(command, (SELECT 'EXECUTE ON FUNCTION ' || string_agg(p.oid::regprocedure::text, ', ')
 		FROM pg_proc AS p
 		WHERE p.pronamespace = 'idempotency'::regnamespace AND p.proname = ANY ('{claim, complete, fail, release, heartbeat, checkpoint,
-			lookup, execute, once, claim_many, complete_many, issue, derive, claim_key, finish, stored_errors, problem, refuse, ruled}')), role);
+			lookup, execute, once, claim_many, complete_many, issue, derive, claim_key, finish, stored_errors, problem, refuse, ruled, renew}')), role);
 END $$;
 
 CREATE FUNCTION idempotency.revoke_usage(role regrole) RETURNS void LANGUAGE sql SET search_path = pg_catalog, pg_temp
