@@ -29,7 +29,7 @@ RESET idempotency.sqlstate_prefix;
 BEGIN;
 SELECT count(idempotency.claim(n::text, 'portable_settings')) FROM generate_series(1, 50) AS n;
 SAVEPOINT s;
-SELECT count(idempotency.claim(n::text, 'portable_settings')) FROM generate_series(51, 100) AS n;
+SELECT count(idempotency.claim(n::text, 'portable_settings')) FROM generate_series(51, 250) AS n;
 SELECT count(*) = current_setting('max_locks_per_transaction')::integer AS a_share FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid();
 ROLLBACK TO s;
 SELECT count(idempotency.claim(n::text, 'portable_settings')) FROM generate_series(51, 60) AS n;
