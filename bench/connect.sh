@@ -1,11 +1,11 @@
 #!/bin/bash
 #
-# connect.sh: what the first claim of a session costs.
+# connect.sh: the cost of the first claim of a session.
 #
 # A connection is made, sends one statement and is closed, TIMES (100) times by
 # each candidate in each of ROUNDS rounds, in turn: a plain INSERT, a payment in a
 # function, a claim and its completion around it, execute(), the hand-written
-# function.  Leaves $RESULTS/connect.tsv: candidate, round, milliseconds of a
+# function.  Writes $RESULTS/connect.tsv: candidate, round, milliseconds of a
 # connection.
 
 set -euo pipefail

@@ -65,7 +65,7 @@ record duplicates ./pay -m duplicates -k dup -c 1000 -n "$rounds" "${redis[@]}" 
 # How often each payment was made.
 sql -F $'\t' -c "SELECT reference, count(*) FROM payments WHERE reference LIKE 'dup-%' GROUP BY 1" >"$RESULTS/duplicates.tsv"
 
-# Those that wait for a running request, once it commits.
+# Duplicates that wait for a running request, from its commit on.
 PGOPTIONS='-c search_path=gated -c idempotency.max_waiters=1000 -c idempotency.default_wait=60s' \
 	record waiters ./pay -m waiters -k wait -c 1000 -n "$rounds" gate extension execute handwritten
 

@@ -422,7 +422,7 @@ select_row(Client *client, const Candidate *candidate, const char *hash)
 	return status;
 }
 
-/* The row of a hand-written replay, and whether it was made for this request. */
+/* The row of a hand-written replay, and whether its request was the same. */
 static int
 select_compared(Client *client, const Candidate *candidate, const char *key)
 {

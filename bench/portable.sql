@@ -1,5 +1,5 @@
--- The payment by the portable edition, in a schema of its own beside the
--- extension: record.sh installs it there.  To be run after candidates.sql.
+-- The payment with the portable edition, in the schema "portable", into which
+-- record.sh installs it.  To be run after candidates.sql.
 
 CREATE FUNCTION portable(key text, request jsonb, OUT status integer, OUT body jsonb)
 LANGUAGE plpgsql AS $$

@@ -29,8 +29,8 @@
 #
 # over_http.pl says at which URL it is, for the requests of "try".
 #
-# --refused: it also serves /payments/refused, which pays, and then throws what
-# its framework answers with 402.
+# --refused: it also serves /payments/refused, which pays, and then throws an
+# exception that its framework answers with 402.
 #
 # Two of them run at a time, each with connections of its own, and get ten
 # requests and more: enough for a driver to begin to prepare statements.

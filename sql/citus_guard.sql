@@ -93,9 +93,9 @@ INSERT INTO pg_depend (classid, objid, objsubid, refclassid, refobjid, refobjsub
 SELECT 'pg_proc'::regclass, 'pg_catalog.citus_truncate_trigger'::regproc, 0, 'pg_extension'::regclass, 4711, 0, 'e';
 ALTER TABLE idempotency.distributed_keys ALTER scope SET STATISTICS 10;
 SELECT outcome FROM idempotency.claim('triggered', 'citus_guard/1', lease => '1 minute');
--- Policies are a function from now on, which Citus makes on all nodes: it follows
--- the changes by set_policy() and drop_policy(), also in a transaction that can't see
--- what others have stored, and nobody but its owner may call it.
+-- Policies are now a function, which Citus creates on all nodes: it includes the
+-- changes by set_policy() and drop_policy(), also in a transaction that can't see
+-- those of others, and only its owner may call it.
 SELECT idempotency.set_policy('citus_guard', ttl => '30 days -02:00', lease => '1 hour', cache_errors => '{23}');
 SELECT idempotency.set_policy('a quote '' and a backslash \', require_request => true);
 SELECT * FROM idempotency.distributed_policy(NULL);
@@ -128,7 +128,7 @@ SET ROLE regress_citus_guard_app;
 SELECT idempotency.distributed_policy(NULL);
 SELECT outcome FROM idempotency.claim('app', 'citus_guard/1', lease => '1 minute');
 RESET ROLE;
--- A function of somebody else does not count.
+-- A function of another owner does not count.
 ALTER FUNCTION idempotency.distributed_policy OWNER TO regress_citus_guard_app;
 SELECT idempotency.set_policy('citus_guard', lease => '1 hour');
 SELECT count(*) FROM idempotency.distributed_policy(NULL);

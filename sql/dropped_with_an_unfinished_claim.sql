@@ -1,6 +1,5 @@
--- A transaction may claim a key and drop the extension: the claim is gone with it,
--- and there is nothing that the commit would have to refuse. If the extension is
--- created again, it is refused.
+-- A transaction may claim a key and drop the extension: the claim is dropped too,
+-- and the commit is not refused. If the extension is created again, it is refused.
 SELECT current_database() AS tested \gset
 SET client_min_messages = warning;
 DROP DATABASE IF EXISTS regress_idempotency_dropped;

@@ -1,5 +1,5 @@
--- distribute() and undistribute() carry all live keys, with all that is stored of
--- them, or refuse: no key is forgotten, and none can be claimed twice.
+-- distribute() and undistribute() carry all live keys, with all columns, or
+-- refuse: no key is forgotten, and none can be claimed twice.
 SELECT current_database() AS tested \gset
 SET client_min_messages = warning;
 DROP DATABASE IF EXISTS regress_idempotency_follow;

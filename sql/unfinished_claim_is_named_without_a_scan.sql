@@ -1,5 +1,5 @@
--- The error at the commit names a claim that is stored, and no table is read from
--- end to end for that: in a large database it would take seconds.
+-- The error at the commit names a stored claim without a scan of a whole table,
+-- which would take seconds in a large database.
 SELECT outcome FROM idempotency.claim('stored', 'named', lease => '1 us');
 CREATE FUNCTION scans() RETURNS numeric LANGUAGE sql AS
 	$$SELECT sum(seq_scan) FROM pg_stat_user_tables WHERE schemaname = 'idempotency' AND relname ~ '^keys_'$$;

@@ -1,6 +1,6 @@
-# The runbook's statements tell an operator what is wrong, and mend it, in the
-# scenes for which they are written: with other sessions, a sweeper that fails, a
-# wrong clock.  (What one session shows is run with all pages.)
+# The runbook's statements show an operator the fault, and correct it, in the
+# situations for which they are written: with other sessions, a failing sweeper, a
+# wrong clock.  (Examples in one session are run with all pages.)
 
 use strict;
 use warnings;
@@ -29,7 +29,7 @@ foreach my $part (split /^(?=## |```(?:pg)?sql\n)/m, slurp_file('doc/runbook.md'
 	push @{ $blocks{$heading} }, $1 if $part =~ /^```(?:pg)?sql\n(.*?)^```$/ms;
 }
 
-# What the one block below a heading that matches the pattern prints.
+# The output of the one block below a heading that matches the pattern.
 sub answer
 {
 	my ($of, $pattern) = @_;
@@ -60,7 +60,7 @@ sub pid_of
 	return $pid;
 }
 
-# Who holds a key; and ending that.
+# Finding and ending the owner of a key.
 my $owner = $node->background_psql('postgres');
 my $owner_pid = pid_of($owner);
 $owner->query_safe(q{BEGIN; SELECT outcome FROM idempotency.claim('order-18', 'charges/acme')});
@@ -68,10 +68,10 @@ my $waiter = $node->background_psql('postgres');
 my $waiter_pid = pid_of($waiter);
 $waiter->query_until(qr/asked/, "\\echo asked\nSELECT outcome FROM idempotency.claim('order-18', 'charges/acme', wait => '1 minute', lease => '1 hour');\n");
 $node->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_locks WHERE NOT granted AND pid = $waiter_pid") or die 'nobody waits';
-is(answer('Who holds this key?', 'holder'), "1|$owner_pid|||{$waiter_pid}", 'holder names the session that holds a key, and who waits for it');
+is(answer('Who holds this key?', 'holder'), "1|$owner_pid|||{$waiter_pid}", 'holder names the session that holds a key, and those that wait for it');
 $node->safe_psql('postgres', "SELECT pg_terminate_backend($owner_pid)");
 like($waiter->query_safe('SELECT 1'), qr/^new$/m, 'once that is terminated the key is free');
-is(answer('Who holds this key?', 'holder'), '1|||t|{}', 'holder tells of a committed lease');
+is(answer('Who holds this key?', 'holder'), '1|||t|{}', 'holder shows a committed lease');
 $waiter->quit;
 eval { $owner->quit };
 $node->safe_psql('postgres', q{SELECT idempotency.complete('order-18', 'charges/acme', attempt => 1); SELECT idempotency.purge('charges')});
@@ -79,7 +79,7 @@ $node->safe_psql('postgres', q{SELECT idempotency.complete('order-18', 'charges/
 $node->safe_psql('postgres', q{BEGIN; SELECT idempotency.once('order-18', 'charges/acme'); PREPARE TRANSACTION 'transfer'});
 is((split /\|/, answer('Who holds this key?', 'holder'))[2], 'transfer', 'holder names a prepared transaction');
 $node->safe_psql('postgres', q{ROLLBACK PREPARED 'transfer'});
-is(answer('Who holds this key?', 'holder'), '', 'that is rolled back, and nobody holds the key');
+is(answer('Who holds this key?', 'holder'), '', 'after its rollback nobody holds the key');
 
 # Nothing expires.
 is(diagnosis()->{worker}, 'off', 'a worker that is off is seen');
@@ -135,7 +135,7 @@ answer('Which slots are full, and why does `keys_long` grow?', 'ALTER SYSTEM');
 answer('Which slots are full, and why does `keys_long` grow?', 'reaches_further');
 is($node->safe_psql('postgres', q{SELECT max(until) > now() + interval '20 days' FROM idempotency.wheel}), 't', 'a longer tick is in force');
 
-# The clock was ahead by ten years, the wheel was laid by it, and keys were claimed.
+# The clock was ahead by ten years, so that the wheel reached too far, and keys were claimed.
 $node->safe_psql('postgres', q{
 	UPDATE idempotency.wheel SET until = until + interval '10 years';
 	SELECT idempotency.once('ahead', 'clock', ttl => '3653 days');
@@ -170,7 +170,7 @@ answer('Switch it off in an incident', 'set_policy');
 is($node->safe_psql('postgres', q{SET lock_timeout = '1 ms'; SELECT outcome FROM idempotency.claim('busy', 'charges/acme')}),
 	'in_progress', 'a duplicate does not wait');
 
-# A renamed scope asks the old name for who holds a key, too.
+# A renamed scope also looks for an owner under the old name.
 $node->safe_psql('postgres', (grep { /CREATE FUNCTION/ } @{ $blocks{'Rename a scope'} })[0] =~ s/^SELECT outcome.*//msr);
 is($node->safe_psql('postgres', q{SELECT outcome FROM claim_renamed('busy', 'payments/acme', 'charges/acme', NULL)}), 'in_progress', 'held under the old name');
 $session->query_safe('ROLLBACK');

@@ -97,8 +97,8 @@ is( $node->safe_psql('postgres', q{SELECT sweeps, slots_cleared, rows_deleted, l
 		FROM idempotency.stats WHERE scope = ''}),
 	'1|1|100|t|', 'stats counts the sweep');
 
-# As doc/replicas.md has it, for a primary whose standby is dumped at night: the
-# hours are accepted, and the command is the one that has run above.
+# The schedule of doc/replicas.md, for a primary whose standby is dumped at night:
+# the hours are accepted, and the command is the one that has run above.
 my ($outside) = slurp_file('doc/replicas.md') =~ /^  ```pgsql\n(.*?cron\.schedule.*?)^  ```$/ms;
 $node->safe_psql('postgres', $_) foreach split /;\s*/, $outside;
 is($node->safe_psql('postgres', q{SELECT schedule, active FROM cron.job WHERE command = 'SELECT idempotency.sweep()' AND jobname = 'idempotency'}),

@@ -1,7 +1,7 @@
 # On Citus, with keys stored next to the rows that they protect, the coordinator
 # and the workers together keep the contract of one server.
 #
-# test/Citus.pm tells which servers it needs.  Shards are moved in both of Citus's
+# test/Citus.pm describes the servers that it needs.  Shards are moved in both of Citus's
 # ways if wal_level is logical; a worker is killed if it runs on this machine as
 # this user.
 #

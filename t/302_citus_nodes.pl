@@ -1,7 +1,7 @@
-# On Citus, no key and no policy is lost on the way from one server to a cluster,
-# from one cluster to another, and back.
+# On Citus, no key and no policy is lost when one server becomes a cluster, when a
+# cluster is restored as another one, and back.
 #
-# test/Citus.pm tells which servers it needs.
+# test/Citus.pm describes the servers that it needs.
 
 use strict;
 use warnings;
@@ -126,7 +126,7 @@ IPC::Run::run([ 'psql', '-XAtq', '-h', $host, '-p', $coordinator, '-d', 'idempot
 	'>', \my $restored) or die "psql: $?";
 add_workers();
 fails($coordinator, $kept, qr/ERROR:  55000:.*HINT: .*distribute/s, 'after a restore claims are refused');
-# As if the dump were of a machine that computes other hashes.
+# Simulate the dump of a machine that computes other hashes.
 sql($coordinator, q{UPDATE idempotency.distributed_keys SET hash = gen_random_uuid()});
 sql($coordinator, q{SELECT create_distributed_table('payments', 'tenant'); SELECT idempotency.distribute('payments')});
 is(on_all_nodes($kept), each_node('f'), 'once the keys are distributed they are remembered, on every node');

@@ -1,6 +1,6 @@
-# What doc/scaling.md says of Citus beyond the contract of one server is so.
+# The statements of doc/scaling.md about Citus that go beyond the contract of one server.
 #
-# test/Citus.pm tells which servers it needs.
+# test/Citus.pm describes the servers that it needs.
 
 use strict;
 use warnings;

@@ -141,7 +141,7 @@ sub pg_ctl
 	return IPC::Run::run([ 'pg_ctl', '-D', $data, '-l', "$data/restarted.log", '-w', '-s', @command ], '<', \undef, '2>', \my $why);
 }
 
-# After it was stopped or killed.  Another process may have its PID for a moment.
+# After the server was stopped or killed.  Another process may have its PID for a moment.
 sub start_again
 {
 	my ($data) = @_;
@@ -153,7 +153,7 @@ sub start_again
 	die "$data can't be started again";
 }
 
-# What each node answers, with a blank in between.
+# The answers of all nodes, separated by blanks.
 sub on_all_nodes
 {
 	my ($sql) = @_;
@@ -186,7 +186,7 @@ sub in_database
 	($database) = @_;
 }
 
-# Make it on all nodes, with Citus on the workers; it is not a cluster yet.
+# Create it on all nodes, with Citus on the workers; it is not a cluster yet.
 sub make_databases
 {
 	in_database(@_);

@@ -1,6 +1,6 @@
 #!/bin/bash
 #
-# contract.sh: run the tests of the contract over something else than the local
+# contract.sh: run the tests of the contract over something other than the local
 # store.
 #
 # To be sourced by distributed.sh and portable.sh, which are run by

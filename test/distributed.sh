@@ -17,7 +17,7 @@ set -uo pipefail
 other=distributed
 . test/contract.sh
 
-# The tester may notice a wait of a millisecond, and then continues with the next
+# The tester may observe a wait of a millisecond, and then continues with the next
 # step: such a spec is run again.
 tries=3
 

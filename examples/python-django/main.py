@@ -1,4 +1,4 @@
-"""Serve the project that "run" has made, with the views that promises.pl asks for."""
+"""Serve the project that "run" has created, with the views that promises.pl needs."""
 
 import os
 from wsgiref.simple_server import make_server

@@ -18,9 +18,9 @@
  * is always a new one: no other kind of new snapshot can be taken in the
  * leader of a parallel plan, in which lookup() may run.
  *
- * On Citus each node has a table of its own, and Citus tells the nodes of changes of
- * objects, not of rows.  So the policies of a cluster are a function that
- * returns them.  Whoever changes the table on the coordinator replaces the
+ * On Citus each node has its own table, and Citus propagates changes of objects
+ * to the nodes, not those of rows.  So the policies of a cluster are a function
+ * that returns them.  A change of the table on the coordinator replaces the
  * function: Citus does so on all nodes, in the same transaction, or refuses, as
  * it refuses on a worker; and a node that is added gets the function, and with
  * it the extension.  All nodes read the function and none its table.  It is a
@@ -254,7 +254,7 @@ function_of(const char *argument)
 														 DISTRIBUTED_POLICY), argument);
 }
 
-/* Call the function as its owner: nobody else may. */
+/* Call the function as its owner; no other role may call it. */
 static void
 read_function(void)
 {
@@ -399,8 +399,8 @@ policy_of_scope(Policy *policy, const text *scope)
 }
 
 /*
- * Changes of the table exclude each other, so that none misses in the function
- * what another has stored and not yet committed.
+ * Changes of the table exclude each other, so that the function never lacks a row
+ * that another transaction has stored and not yet committed.
  */
 void
 publish_policies(void)

@@ -33,7 +33,7 @@ typedef struct Policy
  */
 extern void policy_of_scope(Policy *policy, const text *scope);
 
-/* Have all nodes of a Citus cluster follow the table of this one, its coordinator. */
+/* Make the policies in this node's table, on the coordinator, those of all nodes of the Citus cluster. */
 extern void publish_policies(void);
 extern void unpublish_policies(void);
 

@@ -239,8 +239,8 @@ release_claim(DeferredClaim *claim)
 }
 
 /*
- * A prepared transaction keeps its locks.  One that protects nothing would make
- * claims of a forgotten key wait for an owner whom nobody could find.
+ * A prepared transaction keeps its locks.  A lock that protects nothing would make
+ * claims of a forgotten key wait for an owner that can't be found.
  */
 static void
 release_ended_claims(void)

@@ -3,7 +3,7 @@
  * sweep.c
  *	  sweep(): one round of expiry, in the caller's transaction.
  *
- * What a round does is up to the stores: expire.c empties slots of the wheel and
+ * The stores do the work of a round: expire.c empties slots of the wheel and
  * deletes from keys_long, distributed_scan.c deletes from the table of the
  * distributed store.  The worker does the same in many transactions (worker.c).
  *

@@ -1,5 +1,5 @@
-// What a dashboard has to be: Grafana's schema, with the panels and the queries
-// that doc/monitoring uses.
+// The type of a dashboard: Grafana's schema, with the panels and the queries that
+// doc/monitoring uses.
 import type { Dashboard, Panel } from '@grafana/schema';
 
 interface PrometheusQuery {

@@ -20,9 +20,9 @@
 #define COMPLETED	2
 
 bool result;					/* a committed row, which replays */
-byte key_lock;					/* who has it; clients are 1 .. CLIENTS */
+byte key_lock;					/* its holder; clients are 1 .. CLIENTS */
 
-/* What a transaction has written, at its own level and within the savepoint. */
+/* The rows that a transaction has written, at its own level and within the savepoint. */
 typedef Rows {
 	byte outer, inner
 }
@@ -35,7 +35,7 @@ typedef Deferred {
 }
 Deferred deferred[CLIENTS + 1];	/* in the register */
 
-/* What clients were told; not known to the protocol. */
+/* The answers to clients; the protocol does not use them. */
 byte owner[CLIENTS + 1];		/* level of the claim */
 byte done[CLIENTS + 1];			/* level of its completion */
 byte payments;					/* committed */

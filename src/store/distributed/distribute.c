@@ -235,7 +235,7 @@ check_table_can_be_distributed(const CitusTable *business)
 				(errcode(ERRCODE_DUPLICATE_TABLE),
 				 errmsg("there is a distributed store of idempotency keys already"),
 				 errdetail("The table \"%s\" exists.", DISTRIBUTED_KEYS),
-				 errhint("Call idempotency.undistribute() first to make another one.")));
+				 errhint("Call idempotency.undistribute() first to create another one.")));
 }
 
 /*

@@ -326,7 +326,7 @@ keep_claim(const IdempotencyKey *key, const KeyRow *row, TransactionId holder,
 	MemoryContextSwitchTo(caller);
 }
 
-/* The rows are read, each shard's on its server. */
+/* Reads the rows, those of each shard on its server. */
 static bool
 find_unfinished(Store *store, IdempotencyKey *key)
 {

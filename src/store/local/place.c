@@ -10,7 +10,7 @@
  * All entries are for one generation of the tables: a table that has got new
  * storage since has other rows at these places, or none.  They hold until a
  * subtransaction aborts: its locks are released, and VACUUM may cut off the
- * page with its row, of which other sessions hear nothing.
+ * page with its row; no message announces this.
  *
  *-------------------------------------------------------------------------
  */

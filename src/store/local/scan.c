@@ -318,7 +318,7 @@ whole_transaction(const KeyRow *row, TransactionId writer)
 
 /*
  * Whether a transaction in progress has replaced or deleted the version that was
- * fetched.  A dirty snapshot does not tell that of a version that is uncommitted
+ * fetched.  A dirty snapshot does not report this for a version that is uncommitted
  * itself.
  */
 static bool
