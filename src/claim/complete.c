@@ -337,6 +337,23 @@ idempotency_fail(PG_FUNCTION_ARGS)
 }
 
 /*
+ * Open the store and hold the key of the first two arguments, whose claim must
+ * be the caller's and unfinished.
+ */
+static void
+hold_own_claim(HeldKey *held, Store *store, FunctionCallInfo fcinfo, int attempt_arg)
+{
+	IdempotencyKey key;
+	int32		attempt;
+
+	make_key(&key, text_from_arg(fcinfo, 0), text_from_arg(fcinfo, 1));
+	attempt = attempt_from_arg(fcinfo, attempt_arg);
+	store_open(store);
+	hold_key(held, &key, store);
+	owned_claim_in_progress(held, attempt);
+}
+
+/*
  * release(key text, scope text, attempt integer)
  *
  * Gives the key back.  Only the attempt is kept, by which an earlier owner is
@@ -345,18 +362,11 @@ idempotency_fail(PG_FUNCTION_ARGS)
 Datum
 idempotency_release(PG_FUNCTION_ARGS)
 {
-	IdempotencyKey key;
 	Store		store;
 	HeldKey		held;
-	int32		attempt;
 
 	PreventCommandIfReadOnly("idempotency.release()");
-	make_key(&key, text_from_arg(fcinfo, 0), text_from_arg(fcinfo, 1));
-	attempt = attempt_from_arg(fcinfo, 2);
-
-	store_open(&store);
-	hold_key(&held, &key, &store);
-	owned_claim_in_progress(&held, attempt);
+	hold_own_claim(&held, &store, fcinfo, 2);
 	write_released(&held, NO_TIME);
 	stats_count(held.policy.stats, STATS_RELEASES);
 	store_close(&store);
@@ -391,24 +401,17 @@ renew_lease(HeldKey *held, Interval *lease)
 Datum
 idempotency_heartbeat(PG_FUNCTION_ARGS)
 {
-	IdempotencyKey key;
 	Store		store;
 	HeldKey		held;
-	int32		attempt;
 	Interval   *lease;
 
 	PreventCommandIfReadOnly("idempotency.heartbeat()");
-	make_key(&key, text_from_arg(fcinfo, 0), text_from_arg(fcinfo, 1));
-	attempt = attempt_from_arg(fcinfo, 2);
 	lease = interval_from_arg(fcinfo, 3, "lease");
-
-	store_open(&store);
-	hold_key(&held, &key, &store);
-	owned_claim_in_progress(&held, attempt);
+	hold_own_claim(&held, &store, fcinfo, 2);
 	if (lease == NULL && held.row.lease == NULL)
 		ereport(ERROR,
 				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
-				 errmsg("claim of idempotency key \"%s\" has no lease", key_in_message(key.name)),
+				 errmsg("claim of idempotency key \"%s\" has no lease", key_in_message(held.key.name)),
 				 errdetail("There is nothing to renew: neither the claim nor its policy has asked for a lease."),
 				 errhint("Give a lease for the claim.")));
 	renew_lease(&held, lease);
@@ -428,20 +431,13 @@ idempotency_heartbeat(PG_FUNCTION_ARGS)
 Datum
 idempotency_checkpoint(PG_FUNCTION_ARGS)
 {
-	IdempotencyKey key;
 	Store		store;
 	HeldKey		held;
-	int32		attempt;
 	Interval   *lease;
 
 	PreventCommandIfReadOnly("idempotency.checkpoint()");
-	make_key(&key, text_from_arg(fcinfo, 0), text_from_arg(fcinfo, 1));
-	attempt = attempt_from_arg(fcinfo, 4);
 	lease = interval_from_arg(fcinfo, 5, "lease");
-
-	store_open(&store);
-	hold_key(&held, &key, &store);
-	owned_claim_in_progress(&held, attempt);
+	hold_own_claim(&held, &store, fcinfo, 4);
 	held.row.recovery_point = stored_value_from_arg(fcinfo, 2);
 	held.row.state = stored_value_from_arg(fcinfo, 3);
 	check_size(held.row.state, "state", held.row.recovery_point, "recovery_point", &held.policy);
