@@ -156,6 +156,9 @@ RETURN CASE WHEN enum_eq(unfinished, 'by settings') THEN NOT noted AND ttl IS NU
 
 CREATE FUNCTION idempotency.expiry(since timestamptz, ttl interval, lease interval DEFAULT NULL) RETURNS timestamptz LANGUAGE sql STABLE
 RETURN greatest(since + coalesce(ttl, idempotency.setting('default_ttl', '1 day')::interval), since + lease);
+CREATE FUNCTION idempotency.lease(kind text, lease interval, by_policy interval) RETURNS interval LANGUAGE sql STABLE
+RETURN CASE WHEN kind = 'claim' THEN
+	nullif(coalesce(lease, by_policy, nullif(idempotency.setting('default_lease', 'off'), 'off')::interval), '0') END;
 CREATE FUNCTION idempotency.too_old(first_sent timestamptz, at timestamptz, ttl interval) RETURNS boolean LANGUAGE sql STABLE
 RETURN first_sent < at - coalesce(ttl, idempotency.setting('default_ttl', '1 day')::interval);
 CREATE FUNCTION idempotency.deadline(wait interval) RETURNS timestamptz LANGUAGE sql VOLATILE
@@ -210,20 +213,18 @@ RETURN CASE WHEN idempotency.may_lock() THEN pg_try_advisory_xact_lock(idempoten
 -- The policy of a scope: each field comes from the longest scope that has it. Fields that are NULL come from settings.
 CREATE FUNCTION idempotency.terms(scope text) RETURNS idempotency.policy LANGUAGE plpgsql AS $$
 DECLARE
-	t idempotency.policy; p idempotency.policy;
+	p idempotency.policy[]; t idempotency.policy;
 BEGIN
-	IF NOT idempotency.ruled() THEN RETURN t; END IF;
+	IF NOT idempotency.ruled() THEN RETURN NULL; END IF;
 	-- There are few policies: reading all of them costs less than planning a query by scope.
-	FOR p IN
-		SELECT * FROM idempotency.policy AS o
-		WHERE starts_with(terms.scope, o.scope)
-			AND (o.scope IN ('', terms.scope) OR right(o.scope, 1) = '/' OR substr(terms.scope, length(o.scope) + 1, 1) = '/')
-		ORDER BY octet_length(o.scope) DESC
-	LOOP
-		t := (NULL, coalesce(t.ttl, p.ttl), coalesce(t.lease, p.lease), coalesce(t.wait, p.wait),
-			  coalesce(t.require_request, p.require_request), coalesce(t.require_issued, p.require_issued),
-			  coalesce(t.min_key_length, p.min_key_length), coalesce(t.max_response_bytes, p.max_response_bytes),
-			  coalesce(t.cache_errors, p.cache_errors));
+	SELECT array_agg(o ORDER BY o.scope DESC) INTO p FROM idempotency.policy AS o WHERE starts_with(terms.scope, o.scope)
+		AND (o.scope IN ('', terms.scope) OR right(o.scope, 1) = '/' OR substr(terms.scope, length(o.scope) + 1, 1) = '/');
+	t := p[1];
+	FOR i IN 2 .. coalesce(cardinality(p), 0) LOOP
+		t := (t.scope, coalesce(t.ttl, p[i].ttl), coalesce(t.lease, p[i].lease), coalesce(t.wait, p[i].wait),
+			coalesce(t.require_request, p[i].require_request), coalesce(t.require_issued, p[i].require_issued),
+			coalesce(t.min_key_length, p[i].min_key_length), coalesce(t.max_response_bytes, p[i].max_response_bytes),
+			coalesce(t.cache_errors, p[i].cache_errors));
 	END LOOP;
 	RETURN t;
 END $$;
@@ -297,7 +298,7 @@ BEGIN
 	RETURN true;
 END $$;
 
--- The terms of a claim, from its arguments, else policies, else settings. Raises an error if an argument is not acceptable.
+-- The policy of a claim. Raises an error if an argument is not acceptable.
 CREATE FUNCTION idempotency.check_claim(key text, scope text, request jsonb, ttl interval, lease interval, wait interval, kind text)
 RETURNS idempotency.policy LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -311,11 +312,7 @@ BEGIN
 			-- The longest key that fits into the index together with the longest scope.
 			least(rtrim(idempotency.setting('max_key_length', '255'), 'B')::integer, 1600));
 	END IF;
-	RETURN (NULL, coalesce(ttl, t.ttl, idempotency.setting('default_ttl', '1 day')::interval),
-		CASE WHEN kind = 'claim' THEN
-			nullif(coalesce(lease, t.lease, nullif(idempotency.setting('default_lease', 'off'), 'off')::interval), '0') END,
-		-- The policy's requirements for keys do not apply to the records of subjects.
-		coalesce(wait, t.wait), NULL, t.require_issued AND kind <> 'issue', NULL, t.max_response_bytes, NULL)::idempotency.policy;
+	RETURN t;
 END $$;
 
 CREATE FUNCTION idempotency.refuse_claim(key text, scope text, request jsonb, ttl interval, lease interval, wait interval, kind text,
@@ -374,7 +371,11 @@ DECLARE
 BEGIN
 	IF (idempotency.plain(key, scope) AND NOT idempotency.ruled() AND idempotency.plain_settings()) IS NOT TRUE THEN
 		t := idempotency.check_claim(key, scope, request, ttl, lease, wait, kind);
-		term := t.ttl; lease := t.lease; wait := t.wait; issued_only := t.require_issued;
+		term := coalesce(ttl, t.ttl, idempotency.setting('default_ttl', '1 day')::interval);
+		lease := idempotency.lease(kind, lease, t.lease);
+		wait := coalesce(wait, t.wait);
+		-- The policy's requirements for keys do not apply to the records of subjects.
+		issued_only := t.require_issued AND kind OPERATOR(pg_catalog.<>) 'issue';
 		bounded := t.max_response_bytes IS NOT NULL;
 	ELSIF ttl IS NOT NULL OR lease IS NOT NULL OR wait IS NOT NULL THEN
 		IF NOT idempotency.plain_intervals(ttl, lease, wait) THEN
@@ -791,6 +792,7 @@ BEGIN
 	-- claim() has to accept the key that is issued.
 	t := idempotency.check_claim(name, scope, 'null', NULL, NULL, NULL, 'claim');
 	PERFORM idempotency.check_interval(ttl, 'ttl');
+	t.ttl := coalesce(t.ttl, idempotency.setting('default_ttl', '1 day')::interval);
 	deadline := idempotency.deadline(t.wait);
 	LOOP
 		c := idempotency.claim_key(subject, record_scope, NULL, 3 * greatest(ttl, t.ttl), NULL, greatest(deadline - clock_timestamp(), '0'),
