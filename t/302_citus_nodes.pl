@@ -85,12 +85,21 @@ sql($coordinator, q{SELECT idempotency.distribute('payments')});
 is(on_all_nodes($kept), each_node('f'), 'distributed again, the keys are remembered');
 
 # Back to the tables of one server.
-my $stored = q{SELECT count(*), count(DISTINCT hash), count(response), max(attempt) FROM %s WHERE expires_at > clock_timestamp()};
+my $stored = q{SELECT count(*), count(DISTINCT hash), count(response), max(attempt) FROM %s WHERE expires_at > clock_timestamp() AND key <> 'late'};
 my $count = sql($coordinator, sprintf $stored, 'idempotency.distributed_keys');
 my $dump = PostgreSQL::Test::Utils::tempdir() . '/dump';
 IPC::Run::run([ 'pg_dump', '-h', $host, '-p', $coordinator, '-f', $dump, 'idempotency_test_citus' ]) or die "pg_dump: $?";
-sql($coordinator, 'SELECT idempotency.undistribute()');
-is(sql($coordinator, sprintf $stored, 'idempotency.keys'), $count, 'undistribute carries all keys back');
+{
+	my ($late, $mover) = (session($worker[0]), session($coordinator));
+	ask($late, q{BEGIN; SELECT outcome FROM idempotency.claim('late', 'mail/ann', lease => '1 hour')});
+	say_to($mover, 'SELECT idempotency.undistribute()');
+	poll_any('SELECT count(*) > 0 FROM pg_locks WHERE NOT granted', [ $coordinator, 'SELECT false' ]);
+	ask($late, 'COMMIT');
+	is(answer($mover), '', 'undistribute waits for a claim that is made on a worker');
+	is(sql($coordinator, q{SELECT status FROM idempotency.lookup('late', 'mail/ann')}), 'in_progress', 'and carries it back');
+	leave($_) for $late, $mover;
+}
+is(sql($coordinator, sprintf $stored, 'idempotency.keys'), $count, 'with all other keys');
 is(sql($coordinator, q{SELECT to_regclass('idempotency.distributed_keys') IS NULL}), 't', 'and leaves no table');
 fails($coordinator, $kept, qr/ERROR:  55000:.*HINT: .*distribute/s, 'the local store refuses claims of a cluster');
 
