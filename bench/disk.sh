@@ -44,7 +44,7 @@ sql -c 'CREATE EXTENSION idempotency'
 cat >"$scratch/claim.sql" <<'PGBENCH'
 BEGIN;
 SELECT gen_random_uuid()::text AS key \gset
-SELECT proceed FROM idempotency.claim(:key, 'payments', '{"amount": 100, "currency": "EUR"}', ttl => :ttl::interval, lease => :ttl::interval);
+SELECT proceed FROM idempotency.claim(:key, 'payments', '{"amount": 100, "currency": "EUR"}', ttl => :ttl::interval);
 SELECT idempotency.complete(:key, 'payments', '{"id": 1, "amount": 100, "currency": "EUR"}', '1', 201);
 COMMIT;
 PGBENCH

@@ -24,10 +24,7 @@ settings() {
 	done
 	sql -c 'SELECT pg_reload_conf()' >/dev/null
 }
-# An unfinished claim does not expire before its lease, and a lease of a minute
-# would end far beyond this wheel.
-settings "idempotency.wheel_tick=$tick s" "idempotency.default_ttl=$tick s" "idempotency.default_lease=$tick s" \
-	'idempotency.sweep_interval=500 ms'
+settings "idempotency.wheel_tick=$tick s" "idempotency.default_ttl=$tick s" 'idempotency.sweep_interval=500 ms'
 sql -c 'CREATE EXTENSION idempotency'
 create_candidates public 'to_jsonb(payment)'
 # The wheel begins with the ticks of one day that it was installed with.
@@ -48,7 +45,7 @@ trap 'kill $watcher 2>/dev/null || true' EXIT
 record ticks ./pay -m new -c 8 -t 1 -n $((10 * tick)) extension
 kill "$watcher"
 wait "$watcher" 2>/dev/null || true
-for setting in wheel_tick default_ttl default_lease sweep_interval; do
+for setting in wheel_tick default_ttl sweep_interval; do
 	sql -c "ALTER SYSTEM RESET idempotency.$setting"
 done
 sql -c 'SELECT pg_reload_conf()' >/dev/null
