@@ -75,6 +75,7 @@
  */
 #include "postgres.h"
 
+#include "access/parallel.h"
 #include "access/xact.h"
 #include "compat.h"
 #include "miscadmin.h"
@@ -315,7 +316,7 @@ free_place(void)
 bool
 deferred_possible(const IdempotencyKey *key)
 {
-	return shared != NULL &&
+	return shared != NULL && !IsParallelWorker() &&
 		VARSIZE_ANY_EXHDR(key->scope) <= MOST_TEXT &&
 		VARSIZE_ANY_EXHDR(key->name) <= MOST_TEXT &&
 		free_place() != NULL;

@@ -19,7 +19,8 @@ extern void share_deferred_claims(void);
 
 /*
  * Whether one more claim can be deferred: there is shared memory, the key fits
- * into it, and not too many are deferred already.
+ * into it, not too many are deferred already, and it is the backend of the
+ * transaction: writing fails in a parallel worker, whose memory ends with it.
  */
 extern bool deferred_possible(const IdempotencyKey *key);
 
