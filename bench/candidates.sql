@@ -151,3 +151,73 @@ BEGIN
 	SELECT h.status, h.body INTO status, body FROM handwritten(key, request) AS h;
 END
 $$;
+
+-- The same rules as those of portable/idempotency.sql, as far as one transaction
+-- needs them: a key that has expired is free, and expired rows are found by an index;
+-- sizes are limited; a policy sets the ttl; a duplicate is answered at once; the
+-- request itself is compared; the caller has no privileges on the tables.
+
+CREATE TABLE handwritten_rules_keys (
+	scope        text        NOT NULL COLLATE "C",
+	key          text        NOT NULL COLLATE "C",
+	request      jsonb,
+	status_code  integer,
+	response     jsonb,
+	claimed_at   timestamptz NOT NULL,
+	completed_at timestamptz,
+	expires_at   timestamptz NOT NULL,
+	PRIMARY KEY (scope, key)
+) WITH (fillfactor = 80);
+CREATE INDEX ON handwritten_rules_keys (expires_at);
+CREATE TABLE handwritten_rules_policy (scope text PRIMARY KEY, ttl interval NOT NULL);
+INSERT INTO handwritten_rules_policy VALUES ('payments', '1 day');
+
+CREATE FUNCTION handwritten_rules(key text, request jsonb, OUT status integer, OUT body jsonb)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+DECLARE
+	at     timestamptz;
+	ttl    interval;
+	stored handwritten_rules_keys;
+BEGIN
+	IF octet_length(key) BETWEEN 1 AND 255 IS NOT TRUE THEN
+		RAISE 'key is missing, empty or too long';
+	END IF;
+	SELECT p.ttl INTO ttl FROM handwritten_rules_policy AS p WHERE p.scope = 'payments';
+	LOOP
+		at := clock_timestamp();
+		SELECT * INTO stored FROM handwritten_rules_keys AS k
+		WHERE k.scope = 'payments' AND k.key = handwritten_rules.key;
+		IF stored.expires_at > at THEN
+			IF stored.request IS DISTINCT FROM request THEN
+				status := 422;
+			ELSE
+				status := stored.status_code;
+				body := stored.response;
+			END IF;
+			RETURN;
+		END IF;
+		IF NOT pg_try_advisory_xact_lock(hashtextextended(key, hashtextextended('payments', 0))) THEN
+			status := 409;
+			RETURN;
+		END IF;
+		IF stored.key IS NOT NULL THEN
+			DELETE FROM handwritten_rules_keys AS k
+			WHERE k.scope = 'payments' AND k.key = handwritten_rules.key AND k.expires_at <= at;
+		END IF;
+		INSERT INTO handwritten_rules_keys (scope, key, request, claimed_at, expires_at)
+		VALUES ('payments', handwritten_rules.key, request, at, at + ttl)
+		ON CONFLICT DO NOTHING;
+		EXIT WHEN FOUND;
+	END LOOP;
+
+	INSERT INTO payments (reference, account, amount)
+	VALUES (request->>'reference', (request->>'account')::integer, (request->>'amount')::numeric)
+	RETURNING answer(payments) INTO body;
+	status := 201;
+	IF pg_column_size(body) > 1048576 THEN
+		RAISE 'response is too large';
+	END IF;
+	UPDATE handwritten_rules_keys AS k SET status_code = status, response = body, completed_at = clock_timestamp()
+	WHERE k.scope = 'payments' AND k.key = handwritten_rules.key;
+END
+$$;

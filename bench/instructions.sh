@@ -72,6 +72,7 @@ LANGUAGE C AS '$work/noop', 'noop';
 SELECT count(plain(md5(n::text), '{"reference": "fill", "account": 1, "amount": 1}')) FROM generate_series(-$filled, -1) AS n;
 SELECT count(extension('fill-' || n, '{"reference": "fill", "account": 1, "amount": 1}')),
 	count(handwritten('fill-' || n, '{"reference": "fill", "account": 1, "amount": 1}')),
+	count(handwritten_rules('fill-' || n, '{"reference": "fill", "account": 1, "amount": 1}')),
 	count(portable('fill-' || n, '{"reference": "fill", "account": 1, "amount": 1}'))
 FROM generate_series(1, $filled) AS n;
 VACUUM (FREEZE, ANALYZE);
@@ -80,7 +81,7 @@ END
 slot=$(sql -c "SELECT DISTINCT tableoid::regclass FROM idempotency.keys")
 # Keys are UUIDs, numbered from 0, each used by one candidate only.
 sql -F ' ' -c "SELECT key, idempotency.key_hash(key, 'payments')
-	FROM generate_series(0, 22 * ($warm_up + $phase * $turns)) AS n, LATERAL (SELECT md5(n::text)::uuid::text AS key) AS k
+	FROM generate_series(0, 23 * ($warm_up + $phase * $turns)) AS n, LATERAL (SELECT md5(n::text)::uuid::text AS key) AS k
 	ORDER BY n" >"$work/keys"
 sql -c 'SELECT round(avg(pg_column_size(response))) FROM idempotency.keys' >"$RESULTS/response.tsv"
 pg_ctl -D "$PGHOST/data" -m fast -s -w stop
@@ -124,6 +125,7 @@ my @candidates = (
 		$call->('noop_claim'), $insert, sub { my ($key) = @_; "EXECUTE noop_complete ('$key', " . $body->($key) . ", '4711')" })],
 	['portable in a function', 'bare insert in a function', $call->('portable')],
 	['hand-written function', 'bare insert in a function', $call->('handwritten')],
+	['hand-written function, all rules', 'bare insert in a function', $call->('handwritten_rules')],
 	['hand-written by statements', 'bare insert by statements', $transaction->(
 		$call->('insert_key'), $insert, sub { my ($key) = @_; "EXECUTE update_key ('$key', " . $body->($key) . ')' })],
 	['primary-key SELECT', '', sub { my ($key) = @_; "EXECUTE stored ('$hash{$key}')" }, 'extension in a function'],
