@@ -1,6 +1,6 @@
 -- A parallel worker can't write, so that it can't claim: not even in a function
 -- that is declared safe by mistake, in a transaction that has written before.
--- "new" from there would be a claim that nobody has.
+-- The answer "new" would be a claim without an owner.
 CREATE FUNCTION called_safe(key text) RETURNS text LANGUAGE plpgsql PARALLEL SAFE AS $$
 DECLARE
 	c idempotency.claim_result := idempotency.claim(key, 'parallel_worker');
