@@ -15,6 +15,7 @@
 #include "access/genam.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_proc.h"
 #include "utils/acl.h"
@@ -28,6 +29,7 @@
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
+#include "storage/smgr.h"
 #include "utils/syscache.h"
 #include "utils/wait_event.h"
 
@@ -241,6 +243,33 @@ add_empty_page(Relation heap)
 	LockRelationForExtension(heap, ExclusiveLock);
 	UnlockReleaseBuffer(ReadBufferExtended(heap, MAIN_FORKNUM, P_NEW, RBM_ZERO_AND_LOCK, NULL));
 	UnlockRelationForExtension(heap, ExclusiveLock);
+#endif
+}
+
+/*
+ * The pages of a table that is locked, by its row in pg_class.  16 and 17
+ * renamed what names its file.
+ */
+static inline BlockNumber
+pages_of_table(Form_pg_class table)
+{
+#if PG_VERSION_NUM >= 160000
+	RelFileLocator file = {
+		.spcOid = OidIsValid(table->reltablespace) ? table->reltablespace : MyDatabaseTableSpace,
+		.dbOid = MyDatabaseId,
+		.relNumber = table->relfilenode
+	};
+#else
+	RelFileNode file = {
+		.spcNode = OidIsValid(table->reltablespace) ? table->reltablespace : MyDatabaseTableSpace,
+		.dbNode = MyDatabaseId,
+		.relNode = table->relfilenode
+	};
+#endif
+#if PG_VERSION_NUM >= 170000
+	return smgrnblocks(smgropen(file, INVALID_PROC_NUMBER), MAIN_FORKNUM);
+#else
+	return smgrnblocks(smgropen(file, InvalidBackendId), MAIN_FORKNUM);
 #endif
 }
 

@@ -30,7 +30,7 @@
  */
 #include "postgres.h"
 
-#include "access/table.h"
+#include "access/htup_details.h"
 #include "access/xlog.h"
 #include "catalog/pg_class.h"
 #include "compat.h"
@@ -41,6 +41,7 @@
 #include "storage/sinval.h"
 #include "store/local/first_use.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 
 /*
  * The lock that orders first use and measuring.  Its holder keeps it for a
@@ -69,12 +70,17 @@ find_unused_leaves(Wheel *wheel)
 	{
 		Oid			relid = objects()->leaf[leaf];
 
+		/* The file is measured without the table's relcache entry. */
 		if (ConditionalLockRelationOid(relid, AccessShareLock))
 		{
-			Relation	relation = table_open(relid, NoLock);
+			HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
 
-			wheel->unused[leaf] = RelationGetNumberOfBlocks(relation) == 0;
-			table_close(relation, AccessShareLock);
+			if (HeapTupleIsValid(tuple))
+			{
+				wheel->unused[leaf] = pages_of_table((Form_pg_class) GETSTRUCT(tuple)) == 0;
+				ReleaseSysCache(tuple);
+			}
+			UnlockRelationOid(relid, AccessShareLock);
 		}
 	}
 	unlock_first_use(ShareLock);
