@@ -247,8 +247,8 @@ add_empty_page(Relation heap)
 }
 
 /*
- * The pages of a table that is locked, by its row in pg_class.  16 and 17
- * renamed what names its file.
+ * The number of pages of a locked table, from its row in pg_class.  16 and 17
+ * renamed the identifier of its file.
  */
 static inline BlockNumber
 pages_of_table(Form_pg_class table)
