@@ -18,9 +18,10 @@
  * announce_change().
  *
  * Some objects may be created later: the table and the function that
- * distribute() creates, and Citus's list of nodes.  No relcache has an entry of a
- * table that does not exist, so that backends react to the syscache message
- * about their names.  Such a message is also sent when the function is replaced.
+ * distribute() creates, and Citus's list of nodes.  No relcache has an entry
+ * of a table that does not exist, so that backends react to the syscache
+ * message about their names.  Such a message is also sent when the function is
+ * replaced.
  *
  * A backend sees the message no later than it next locks a relation, so OIDs
  * that were looked up before a lock was taken are looked up again after it.
@@ -348,10 +349,10 @@ schema_is_safe(const Objects *found)
 }
 
 /*
- * The table and the function that distribute() creates are not members.  They are
- * found by name, and only accepted if the owner is right.  Statements address the
- * table by name, so none is sent while the schema belongs to a role that could
- * give that name to another table.
+ * The table and the function that distribute() creates are not members.  They
+ * are found by name, and only accepted if the owner is right.  Statements
+ * address the table by name, so none is sent while the schema belongs to a
+ * role that could give that name to another table.
  */
 static Oid
 find_distributed_keys(const Objects *found)

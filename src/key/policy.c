@@ -18,15 +18,16 @@
  * is always a new one: no other kind of new snapshot can be taken in the
  * leader of a parallel plan, in which lookup() may run.
  *
- * On Citus each node has its own table, and Citus propagates changes of objects
- * to the nodes, not those of rows.  So the policies of a cluster are a function
- * that returns them.  A change of the table on the coordinator replaces the
- * function: Citus does so on all nodes, in the same transaction, or refuses, as
- * it refuses on a worker; and a node that is added gets the function, and with
- * it the extension.  All nodes read the function and none its table.  It is a
- * function, not a view, because one that is replaced is not locked against
- * readers.  Its argument, a null, is of the table's row type: so its body names
- * neither the type nor the columns, which may be changed.
+ * On Citus each node has its own table, and Citus propagates changes of
+ * objects to the nodes, not those of rows.  So the policies of a cluster are a
+ * function that returns them.  A change of the table on the coordinator
+ * replaces the function: Citus does so on all nodes, in the same transaction,
+ * or refuses, as it refuses on a worker; and a node that is added gets the
+ * function, and with it the extension.  All nodes read the function and none
+ * its table.  It is a function, not a view, because one that is replaced is
+ * not locked against readers.  Its argument, a null, is of the table's row
+ * type: so its body names neither the type nor the columns, which may be
+ * changed.
  *
  *-------------------------------------------------------------------------
  */
@@ -399,8 +400,8 @@ policy_of_scope(Policy *policy, const text *scope)
 }
 
 /*
- * Changes of the table exclude each other, so that the function never lacks a row
- * that another transaction has stored and not yet committed.
+ * Changes of the table exclude each other, so that the function never lacks a
+ * row that another transaction has stored and not yet committed.
  */
 void
 publish_policies(void)

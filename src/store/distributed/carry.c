@@ -4,15 +4,16 @@
  *	  Carrying live keys from one store to the other.
  *
  * distribute() and undistribute() run this with both stores locked against
- * writers, before the table is distributed or dropped.  Statements have to read
- * all rows that are committed when they begin, so they must not use an older
- * snapshot.
+ * writers, before the table is distributed or dropped.  Statements have to
+ * read all rows that are committed when they begin, so they must not use an
+ * older snapshot.
  *
- * Workers of a Citus cluster have a local store each.  Claims are refused there
- * unless the setting idempotency.store is "local", but keys may be stored there:
- * with that setting, or from a time before the cluster.  Those of the coordinator
- * are moved; those of workers are copied, because a worker can't delete rows in
- * the coordinator's transaction, and a rollback must not lose them.
+ * Workers of a Citus cluster have a local store each.  Claims are refused
+ * there unless the setting idempotency.store is "local", but keys may be
+ * stored there: with that setting, or from a time before the cluster.  Those
+ * of the coordinator are moved; those of workers are copied, because a worker
+ * can't delete rows in the coordinator's transaction, and a rollback must not
+ * lose them.
  *
  *-------------------------------------------------------------------------
  */
@@ -33,8 +34,9 @@
 #define FETCH_ROWS		"1000"
 
 /*
- * Where live keys are: an item of FROM, named k, with the columns of keys.  In the
- * item and in conditions on it, $1 is the current time and $2 rows of a worker.
+ * Where live keys are: an item of FROM, named k, with the columns of keys.  In
+ * the item and in conditions on it, $1 is the current time and $2 rows of a
+ * worker.
  */
 typedef struct Source
 {
@@ -117,7 +119,8 @@ check_tenants(const DistributedTable *table, const Source *source)
 }
 
 /*
- * Check that the target has no row of the same key, or none of an earlier claim.
+ * Check that the target has no row of the same key, or none of an earlier
+ * claim.
  */
 static void
 check_absent(const char *target, const Source *source, bool earlier)
@@ -142,8 +145,8 @@ check_absent(const char *target, const Source *source, bool earlier)
 }
 
 /*
- * A worker may still have keys that were copied before: the store then has the row
- * of that claim or of a later one, which stays.
+ * A worker may still have keys that were copied before: the store then has the
+ * row of that claim or of a later one, which stays.
  */
 static void
 insert_into_distributed(const DistributedTable *table, const Source *source)

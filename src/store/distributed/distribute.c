@@ -5,12 +5,13 @@
  *
  * These run as the extension's owner, who then owns the table.
  *
- * From the commit of distribute() on, keys are stored in the new table, which then
- * has those of the local store (carry.c).  No transaction that began before may
- * store one in the local store.  Each claim locks the leaf that it writes to, so a lock on all leaves
- * waits for transactions that have written and blocks those that have not;
- * these notice the change by the message about the new table (choice.c).  In
- * the same way, undistribute() locks the table that it drops.
+ * From the commit of distribute() on, keys are stored in the new table, which
+ * then has those of the local store (carry.c).  No transaction that began
+ * before may store one in the local store.  Each claim locks the leaf that it
+ * writes to, so a lock on all leaves waits for transactions that have written
+ * and blocks those that have not; these notice the change by the message about
+ * the new table (choice.c).  In the same way, undistribute() locks the table
+ * that it drops.
  *
  *-------------------------------------------------------------------------
  */
@@ -187,8 +188,8 @@ make_table(const char *name, const char *tenant_type, bool one_tenant)
 }
 
 /*
- * Make Citus distribute the table and the policies.  The function of the policies
- * needs the extension, which Citus then creates on every node.
+ * Make Citus distribute the table and the policies.  The function of the
+ * policies needs the extension, which Citus then creates on every node.
  */
 static void
 distribute_table(const char *name, Oid business)
@@ -201,7 +202,8 @@ distribute_table(const char *name, Oid business)
 }
 
 /*
- * Check that the new table is recognized, by the lookup that the next claim makes.
+ * Check that the new table is recognized, by the lookup that the next claim
+ * makes.
  */
 static Oid
 made_table(const char *name)
@@ -218,8 +220,8 @@ made_table(const char *name)
 }
 
 /*
- * A table that exists already can only be distributed by Citus, if it came from a
- * dump or is older than the cluster.
+ * A table that exists already can only be distributed by Citus, if it came
+ * from a dump or is older than the cluster.
  */
 static void
 check_table_can_be_distributed(const CitusTable *business)

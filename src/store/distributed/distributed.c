@@ -3,13 +3,13 @@
  * distributed.c
  *	  The stored keys, in a table that Citus may distribute over many servers.
  *
- * One row for each key, in one table (distributed_table.c), read and written by
- * SQL statements (statement.c).  There is no lock of a key, since an advisory lock has no
- * effect on other servers.  The unique key of the table decides, and a write
- * locks its row.
+ * One row for each key, in one table (distributed_table.c), read and written
+ * by SQL statements (statement.c).  There is no lock of a key, since an
+ * advisory lock has no effect on other servers.  The unique key of the table
+ * decides, and a write locks its row.
  *
- * First a write, then a read.  Citus may commit a write that follows a read to a
- * placement that has just moved away; a write that comes first pins it.  So:
+ * First a write, then a read.  Citus may commit a write that follows a read to
+ * a placement that has just moved away; a write that comes first pins it.  So:
  *
  *		claim		INSERT .. ON CONFLICT DO NOTHING.  If that is refused, the row
  *					is read, judged, and replaced if it still has the version
@@ -223,8 +223,8 @@ distributed_probe_for_update(Store *store, const IdempotencyKey *key,
 
 /*
  * The statement that writes a row.  Citus evaluates and prints each value, and
- * the server of the row parses it: the two statements that requests usually run
- * leave out values that are null or unchanged.
+ * the server of the row parses it: the two statements that requests usually
+ * run leave out values that are null or unchanged.
  */
 static StatementKind
 statement_to_write(const IdempotencyKey *key, const KeyRow *row, const bool *isnull)

@@ -10,10 +10,10 @@
  * a late owner ends a claim between two of them, its row has a result, and the
  * next deletes it.
  *
- * The sweeper deletes up to 2,000 expired rows of each shard with a statement that
- * the shard's server runs and commits by itself: many tenants at once, and no row
- * stays locked for long.  A deletion on a placement that has just moved away is
- * lost, and repeated in the next round.
+ * The sweeper deletes up to 2,000 expired rows of each shard with a statement
+ * that the shard's server runs and commits by itself: many tenants at once,
+ * and no row stays locked for long.  A deletion on a placement that has just
+ * moved away is lost, and repeated in the next round.
  *
  *		- A works on an expired row, to claim it again or as a late owner, and
  *		  may be the sweeper's own transaction: the row is locked, and skipped.
@@ -22,13 +22,14 @@
  *		- The sweeper has deleted a row and not committed: a claim of that key
  *		  waits for the end of the shard's transaction, in which little is deleted.
  *
- * A plain table is swept by the same statement in the sweeper's transaction, which
- * leaves out what it has written itself.
+ * A plain table is swept by the same statement in the sweeper's transaction,
+ * which leaves out what it has written itself.
  *
  * Every node has the extension, but only the coordinator sweeps the table.  It
  * does so as the table's owner, on all nodes: a trigger or an index of a shard
- * then has the privileges of the role that can make one, not those of the worker.
- * All names in the statement are qualified, so no node's search path matters.
+ * then has the privileges of the role that can make one, not those of the
+ * worker. All names in the statement are qualified, so no node's search path
+ * matters.
  *
  *-------------------------------------------------------------------------
  */
@@ -218,8 +219,8 @@ delete_of_table(const char *command)
 }
 
 /*
- * The same for all shards, each in a transaction of its server.  A shard that can't
- * be reached is left for another round.
+ * The same for all shards, each in a transaction of its server.  A shard that
+ * can't be reached is left for another round.
  */
 static int64
 delete_of_shards(const DistributedTable *table, const char *command, int64 *most_of_shard)
@@ -254,9 +255,9 @@ delete_of_shards(const DistributedTable *table, const char *command, int64 *most
 }
 
 /*
- * Delete some expired rows, no more than the given number of each shard, and add
- * their number to *deleted.  Rows on which a transaction
- * works are skipped.  Returns whether there may be more.
+ * Delete some expired rows, no more than the given number of each shard, and
+ * add their number to *deleted.  Rows on which a transaction works are
+ * skipped.  Returns whether there may be more.
  */
 static bool
 delete_expired(TimestampTz now, int64 most, int64 *deleted)

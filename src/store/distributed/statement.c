@@ -18,14 +18,14 @@
  * there is no subtransaction.
  *
  * On Citus another server may be the one that waits.  A timer of this server
- * ends the wait: Citus then cancels the statements that it has sent.  That costs
- * nothing if there is no wait, but the timer also measures connections and the
- * network.  So if the time is up, the statement is run once more, with the
- * lock_timeout of the server that may wait: a millisecond, which distinguishes
- * a wait from a slow answer.  Citus can pass on a SET LOCAL to the connections that are
- * open and those it opens later.  It is reset right after the statement, so
- * that no later statement inherits it; with this alone, each claim that may not
- * wait would take one more round trip.
+ * ends the wait: Citus then cancels the statements that it has sent.  That
+ * costs nothing if there is no wait, but the timer also measures connections
+ * and the network.  So if the time is up, the statement is run once more, with
+ * the lock_timeout of the server that may wait: a millisecond, which
+ * distinguishes a wait from a slow answer.  Citus can pass on a SET LOCAL to
+ * the connections that are open and those it opens later.  It is reset right
+ * after the statement, so that no later statement inherits it; with this
+ * alone, each claim that may not wait would take one more round trip.
  *
  * Shards.  Citus sends a statement to the place that its shard had when the
  * statement was planned.  It takes a lock on the shard's metadata, against
@@ -38,8 +38,8 @@
  *		- The next claim of the transaction was planned before, and writes to
  *		  the old place of the shard: it is acknowledged, and lost.
  *
- * So that lock is taken first, at the level of the caller, and the statement is
- * planned after it.  It lasts until that level ends.
+ * So that lock is taken first, at the level of the caller, and the statement
+ * is planned after it.  It lasts until that level ends.
  *
  * Privileges.  Statements run as their caller, who has been granted SELECT,
  * INSERT, UPDATE and DELETE on the table: grant_usage().  Running them as the
@@ -440,8 +440,8 @@ set_parameter(Statement *statement, int number, Datum value)
 }
 
 /*
- * Only waits that ran out of time are counted: only the server that waited knows
- * the length of the others.
+ * Only waits that ran out of time are counted: only the server that waited
+ * knows the length of the others.
  */
 bool
 run_statement(Statement *statement, const WaitLimit *limit, StatsEntry *stats)
