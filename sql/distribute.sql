@@ -107,7 +107,7 @@ SET ROLE regress_distribute_sweeper;
 SELECT rows_deleted FROM idempotency.sweep();
 SELECT current_user;
 RESET ROLE;
--- A trigger of somebody else is not run: writes and sweeps are refused.
+-- A trigger of another role is not run: writes and sweeps are refused.
 CREATE FUNCTION who() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE WARNING 'ran as %', current_user; RETURN new; END $$;
 CREATE TRIGGER who BEFORE INSERT ON idempotency.distributed_keys FOR EACH ROW EXECUTE FUNCTION who();
 SELECT outcome FROM idempotency.claim('triggered', 'payments/1');
@@ -115,7 +115,7 @@ SELECT key FROM idempotency.lookup('granted', 'payments/1');
 SELECT idempotency.sweep();
 DROP TRIGGER who ON idempotency.distributed_keys;
 -- The table is used only if it belongs to the extension's owner; the schema must
--- not belong to somebody else.
+-- not belong to another role.
 BEGIN;
 ALTER TABLE idempotency.distributed_keys OWNER TO regress_distribute_app;
 SELECT key FROM idempotency.lookup('granted', 'payments/1');

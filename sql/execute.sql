@@ -27,7 +27,7 @@ SELECT e.expires_at = k.expires_at AS same_end, e.claimed_at = k.claimed_at AS s
 	k.expires_at - k.claimed_at AS ttl
 FROM idempotency.execute('long times', 'execute', 'echo', ttl => '30 days') AS e, LATERAL idempotency.lookup('long times', 'execute') AS k;
 
--- a committed lease of somebody else, and one that has run out
+-- a committed lease of another session, and one that has run out
 SELECT outcome FROM idempotency.claim('leased', 'execute', lease => '1 hour');
 SELECT outcome, proceed, status_code, retry_after BETWEEN '59 minutes' AND '1 hour' AS after_the_lease, response
 FROM idempotency.execute('leased', 'execute', 'pay', wait => '0');
