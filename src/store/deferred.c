@@ -19,9 +19,9 @@
  *		  unlock K
  *		commit								probe: the result
  *
- * A crash leaves nothing.  Only the first MOST_DEFERRED claims of a transaction that are
- * open at a time are deferred, so that it holds a bounded number of locks; a
- * further one, and one of a key that has a row, is written when it is made.
+ * A crash leaves nothing.  A transaction defers at most MOST_DEFERRED open
+ * claims at a time, so that it holds a bounded number of locks; a further one,
+ * and one of a key that has a row, is written when it is made.
  *
  * Subtransactions.  A claim and its lock belong to the subtransaction that
  * made the claim (level), and pass to the parent when that subtransaction
@@ -240,8 +240,8 @@ release_claim(DeferredClaim *claim)
 }
 
 /*
- * A prepared transaction keeps its locks.  A lock that protects nothing would make
- * claims of a forgotten key wait for an owner that can't be found.
+ * A prepared transaction keeps its locks.  A lock that protects nothing would
+ * make claims of a forgotten key wait for an owner that can't be found.
  */
 static void
 release_ended_claims(void)
