@@ -590,19 +590,24 @@ def answers():
     def in_milliseconds(spread):
         return "–" if spread.median is None else f"{spread.median:+.2f} ms"
 
-    text = "## What does a request cost?\n\n" + compared(
+    # If other work ran, only what was measured in turns is comparable.
+    times = () if other_work_ran(environment) else (
         *((f"time added to a request, {clients} client{'s' if clients > 1 else ''}, durable",
            lambda c, clients=clients: in_milliseconds(added(load, "new", c, "bare", clients))) for clients in (1, 8, 32)),
-        ("99th percentile, 8 clients", lambda c: milliseconds(middle(of(load, "new", c, 8), "p99"))),
+        ("99th percentile, 8 clients", lambda c: milliseconds(middle(of(load, "new", c, 8), "p99"))))
+    text = "## What does a request cost?\n\n" + compared(
+        *times,
+        *((f"throughput over the hand-written one's, {clients} client{'s' if clients > 1 else ''}, durable",
+           lambda c, clients=clients: ratios(load, "new", c, "handwritten", clients)) for clients in (1, 8, 32)),
         ("instructions of the server, over the payment's", lambda c: number(counted(COUNTED.get(c), 3))),
         ("WAL, over the payment's, response included", lambda c: number(counted(COUNTED.get(c), 5), " bytes")))
     bare = of(load, "new", "bare", 8)
-    if bare:
+    if bare and times:
         text += (f"\nThe payment alone takes {milliseconds(middle(bare, 'p50'))} with 8 clients, 99 of 100 less than "
                  f"{milliseconds(middle(bare, 'p99'))}. ")
     plain = counted("plain INSERT of such a row", 3)
     if plain:
-        text += (f"One plain INSERT of a row like a key's, without any check, takes {number(plain)} instructions and "
+        text += (f"\nOne plain INSERT of a row like a key's, without any check, takes {number(plain)} instructions and "
                  f"{number(counted('plain INSERT of such a row', 5))} bytes of WAL. From the second day on two slots of the wheel hold keys: "
                  f"{number(counted('extension by execute, second day', 3))} instructions by `execute`, "
                  f"{number(counted('extension in a function, second day', 3))} in a function.\n")
@@ -612,7 +617,7 @@ def answers():
                  f"{number(random[0])}, the first 10,000 after a checkpoint; {number(uuid7[1])} and {number(random[1])} over 100,000.\n")
 
     text += "\n## What does a replay cost?\n\n" + compared(
-        ("median, 1 client", lambda c: milliseconds(middle(of(load, "replay", c, 1), "p50"))),
+        *([("median, 1 client", lambda c: milliseconds(middle(of(load, "replay", c, 1), "p50")))] if times else []),
         ("throughput over the hand-written one's, 8 clients", lambda c: ratios(load, "replay", c, "handwritten", 8)),
         ("instructions of the server, over a SELECT by primary key", lambda c: number(counted(REPLAYED.get(c), 3))),
         ("WAL", lambda c: number(middle(of(load, "replay", c), "wal"), " bytes")))
@@ -648,12 +653,16 @@ def answers():
         "payment, `SET`, with `everysec`. [Goals](TARGETS.md), and why some are not met, are for those who work on the extension.\n"
 
 
+def other_work_ran(measured):
+    return float(measured.get("load at the start", 0)) > 0.5 * int(measured.get("processors", "1").split()[0])
+
+
 def reservations():
     """Why the figures may be less reliable than usual."""
     said = []
     for measured, what in ((environment, "the measurements, so that times and throughput, and verdicts on them, say little"),
                            (large_environment, "those of `make bench-large`, so that times among 20 million keys say little")):
-        if float(measured.get("load at the start", 0)) > 0.5 * int(measured.get("processors", "1").split()[0]):
+        if other_work_ran(measured):
             said.append(f"other work ran during {what}")
     if int(environment.get("rounds", 3)) < 3:
         said.append("there were fewer than three rounds")
