@@ -206,7 +206,16 @@ for my $port ($coordinator, $worker[0])
 
 	ask($claimant, 'BEGIN; SAVEPOINT s; ' . sprintf($pay, "$key, savepoint") . 'ROLLBACK TO s');
 	$move = ask($mover, $move_of_ann);
-	unlike(ask($mover, "BEGIN; $move"), qr/ERROR/, "$port: a shard moves after a savepoint is rolled back");
+	my $moved;
+	for (1 .. 10 * $patience)
+	{
+		$moved = ask($mover, "BEGIN; $move");
+		# Citus drops what an earlier move has left behind, and may not have done so yet.
+		last if $moved !~ /could not be cleaned up/;
+		ask($mover, 'ROLLBACK');
+		sleep 0.1;
+	}
+	unlike($moved, qr/ERROR/, "$port: a shard moves after a savepoint is rolled back");
 	say_to($claimant, sprintf($pay, "$key, after") . 'COMMIT');
 	sleep 0.5;
 	ask($mover, 'COMMIT');
