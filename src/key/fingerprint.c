@@ -212,7 +212,7 @@ append_jsonb(StringInfo canonical, Jsonb *request)
 					objects = lappend(objects, NIL);
 				break;
 			case WJB_END_OBJECT:
-				if (!sorted)
+				if (objects != NIL)
 				{
 					sort_pairs(canonical, llast(objects));
 					list_free(llast(objects));
@@ -221,7 +221,7 @@ append_jsonb(StringInfo canonical, Jsonb *request)
 				appendStringInfoChar(canonical, '}');
 				break;
 			case WJB_KEY:
-				if (!sorted)
+				if (objects != NIL)
 					llast(objects) = lappend_int(llast(objects), canonical->len);
 				append_scalar(canonical, &value);
 				break;
