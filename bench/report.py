@@ -604,7 +604,7 @@ def answers():
     bare = of(load, "new", "bare", 8)
     if bare and times:
         text += (f"\nThe payment alone takes {milliseconds(middle(bare, 'p50'))} with 8 clients, 99 of 100 less than "
-                 f"{milliseconds(middle(bare, 'p99'))}. ")
+                 f"{milliseconds(middle(bare, 'p99'))}.")
     plain = counted("plain INSERT of such a row", 3)
     if plain:
         text += (f"\nOne plain INSERT of a row like a key's, without any check, takes {number(plain)} instructions and "
