@@ -33,13 +33,4 @@ typedef struct Policy
  */
 extern void policy_of_scope(Policy *policy, const text *scope);
 
-/*
- * Give all nodes of a Citus cluster the policies in this node's table.  To be
- * called on the coordinator, at each change of the table.
- */
-extern void publish_policies(void);
-
-/* Let each node read its own table again. */
-extern void unpublish_policies(void);
-
 #endif							/* IDEMPOTENCY_POLICY_H */

@@ -24,7 +24,7 @@
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "citus.h"
-#include "key/policy.h"
+#include "key/policy_table.h"
 #include "store/distributed/carry.h"
 #include "error.h"
 #include "executor/spi.h"
