@@ -16,7 +16,7 @@
 #include "store/deferred.h"
 #include "store/unfinished.h"
 #include "stats.h"
-#include "sweep/worker.h"
+#include "sweep/launcher.h"
 
 PG_MODULE_MAGIC;
 

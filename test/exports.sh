@@ -16,7 +16,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 wanted() {
 	printf '%s\n' _PG_init Pg_magic_func
 	sed -nE "s/^AS 'MODULE_PATHNAME', '([a-z_]+)'.*/\1\npg_finfo_\1/p" src/idempotency--1.0.sql
-	sed -nE 's/^PGDLLEXPORT void ([a-z_]+)\(Datum arg\);/\1/p' src/sweep/worker.c
+	sed -nE 's/^PGDLLEXPORT void ([a-z_]+)\(Datum arg\);/\1/p' src/sweep/*.c
 }
 
 difference=$(diff <(wanted | sort -u) <(nm -D --defined-only "$library" | awk '{ print $3 }' | sort -u)) || {

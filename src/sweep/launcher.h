@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
- * worker.h
+ * launcher.h
  *	  Sweeping in the background.
  *
  *-------------------------------------------------------------------------
  */
-#ifndef IDEMPOTENCY_WORKER_H
-#define IDEMPOTENCY_WORKER_H
+#ifndef IDEMPOTENCY_LAUNCHER_H
+#define IDEMPOTENCY_LAUNCHER_H
 
 /*
  * Have the launcher started with the server.  Does nothing if a session loads
@@ -14,4 +14,4 @@
  */
 extern void register_launcher(void);
 
-#endif							/* IDEMPOTENCY_WORKER_H */
+#endif							/* IDEMPOTENCY_LAUNCHER_H */
