@@ -54,6 +54,7 @@ put_claim(const IdempotencyKey *key, const KeyRow *row, TransactionId holder,
 	values[UNFINISHED_KEY] = PointerGetDatum(key->name);
 	values[UNFINISHED_ATTEMPT] = Int32GetDatum(row->attempt);
 	values[UNFINISHED_CLAIMED_AT] = TimestampTzGetDatum(row->claimed_at);
+	isnull[UNFINISHED_CLAIMED_AT] = row->claimed_at == NO_TIME;
 	values[UNFINISHED_LEASE_UNTIL] = TimestampTzGetDatum(row->lease_until);
 	isnull[UNFINISHED_LEASE_UNTIL] = row->lease_until == NO_TIME;
 	values[UNFINISHED_HOLDER] = TransactionIdGetDatum(holder);
@@ -71,9 +72,10 @@ put_claim(const IdempotencyKey *key, const KeyRow *row, TransactionId holder,
  * attempt, claimed_at, lease_until, the transaction in progress that has written
  * the row (NULL if the claim is committed and no transaction is at work on it),
  * and the two halves of the name of the key's lock.  A claim with its result is
- * included, without lease_until, as long as that is not committed.  A claim that
- * a transaction is replacing is returned twice.  Raises IK400 for a key that
- * can't have been claimed.
+ * included, without lease_until, as long as that is not committed, and so is a
+ * key that was issued, without claimed_at.  A claim that a transaction is
+ * replacing is returned twice.  Raises IK400 for a key that can't have been
+ * claimed.
  */
 Datum
 idempotency_unfinished_claims(PG_FUNCTION_ARGS)
