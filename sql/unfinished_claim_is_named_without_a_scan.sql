@@ -13,6 +13,15 @@ SELECT idempotency.complete('other', 'named');
 SELECT outcome FROM idempotency.claim('stored', 'named');
 COMMIT;
 
+-- So is one that was made before a subtransaction that is rolled back, even if
+-- that has claimed keys, too.
+BEGIN;
+SELECT outcome FROM idempotency.claim('stored', 'named');
+SAVEPOINT s;
+SELECT count(*) FROM idempotency.claim_many(ARRAY(SELECT 'k' || n FROM generate_series(1, 20) AS n), 'named');
+ROLLBACK TO s;
+COMMIT;
+
 -- The place of a row that a rolled back subtransaction has written is not that
 -- of the claim: then no key is named, and the default policy counts it.
 BEGIN;

@@ -8,9 +8,13 @@
  * share an entry, it is that of the key written last.
  *
  * All entries are for one generation of the tables: a table that has got new
- * storage since has other rows at these places, or none.  They hold until a
- * subtransaction aborts: its locks are released, and VACUUM may cut off the
- * page with its row; no message announces this.
+ * storage since has other rows at these places, or none.
+ *
+ * When a subtransaction aborts, the places of the rows that were written in it
+ * are forgotten: its locks are released, and VACUUM may cut off the page with
+ * such a row; no message announces this.  The rows were written by
+ * subtransactions whose number is not lower than its own: whatever began after
+ * it began inside it.  The other rows and the locks of their tables stay.
  *
  *-------------------------------------------------------------------------
  */
@@ -25,12 +29,21 @@
 static Place places[PLACES];
 static uint64 generation;
 
+/* No place is of a subtransaction with a higher number. */
+static SubTransactionId last_subtransaction;
+
 static void
 end_subtransaction(SubXactEvent event, SubTransactionId subtransaction,
 				   SubTransactionId parent, void *arg)
 {
-	if (event == SUBXACT_EVENT_ABORT_SUB)
-		generation = 0;			/* that of no table */
+	if (event != SUBXACT_EVENT_ABORT_SUB || last_subtransaction < subtransaction)
+		return;
+	for (int number = 0; number < PLACES; number++)
+	{
+		if (places[number].subtransaction >= subtransaction)
+			places[number].xid = InvalidTransactionId;
+	}
+	last_subtransaction = subtransaction - 1;
 }
 
 void
@@ -48,7 +61,9 @@ remember_place(const IdempotencyKey *key, int leaf, const ItemPointerData *tid)
 		memset(places, 0, sizeof(places));
 		generation = objects_generation();
 	}
+	last_subtransaction = Max(last_subtransaction, GetCurrentSubTransactionId());
 	place->xid = GetTopTransactionIdIfAny();
+	place->subtransaction = GetCurrentSubTransactionId();
 	place->hash = bits >> 32;
 	place->tid = *tid;
 	place->leaf = leaf;

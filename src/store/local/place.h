@@ -14,6 +14,7 @@
 typedef struct Place
 {
 	TransactionId xid;			/* top-level transaction that has written it */
+	SubTransactionId subtransaction;	/* in which it has */
 	uint32		hash;			/* bits of the key's that don't number the
 								 * entry */
 	ItemPointerData tid;
