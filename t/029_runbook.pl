@@ -103,9 +103,13 @@ becomes('last_sweep_error', qr/^$/, 'without it, sweeps go well');
 my $session = $node->background_psql('postgres');
 my $pid = pid_of($session);
 $session->query_safe('BEGIN; LOCK TABLE idempotency.wheel IN ACCESS EXCLUSIVE MODE');
-my $users = sub { join ' ', map { join '|', (split /\|/)[ 0 .. 2 ] } grep { /\|$pid\|/ } split /\n/, answer('Nothing expires any more. What is wrong?', 'pg_locks') };
+my $users = sub { join ' ', map { join '|', (split /\|/)[ 0, 1, 3 ] } grep { /\|$pid\|/ } split /\n/, answer('Nothing expires any more. What is wrong?', 'pg_locks') };
 is($users->(), "idempotency.wheel|$pid|AccessExclusiveLock", 'who has locked a table is listed');
 $session->query_safe('ROLLBACK');
+
+$node->safe_psql('postgres', q{BEGIN; SELECT idempotency.once('long', 'job'); PREPARE TRANSACTION 'transfer'});
+like(answer('Nothing expires any more. What is wrong?', 'pg_locks'), qr/^idempotency\.keys_\d\|\|transfer\|RowExclusiveLock\|00:/m, 'a prepared transaction that uses a slot is listed');
+$node->safe_psql('postgres', q{ROLLBACK PREPARED 'transfer'});
 
 $session->query_safe(q{BEGIN; SELECT idempotency.once('long', 'job')});
 my $slot = $session->query_safe(q{SELECT tableoid::regclass FROM idempotency.keys WHERE key = 'long'});
@@ -170,13 +174,19 @@ answer('Switch it off in an incident', 'set_policy');
 is($node->safe_psql('postgres', q{SET lock_timeout = '1 ms'; SELECT outcome FROM idempotency.claim('busy', 'charges/acme')}),
 	'in_progress', 'a duplicate does not wait');
 
-# A renamed scope also looks for an owner under the old name.
+# A scope is renamed while some instances claim the old name alone, and, in the
+# end, others the new name alone.
 $node->safe_psql('postgres', (grep { /CREATE FUNCTION/ } @{ $blocks{'Rename a scope'} })[0] =~ s/^SELECT outcome.*//msr);
 is($node->safe_psql('postgres', q{SELECT outcome FROM claim_renamed('busy', 'payments/acme', 'charges/acme', NULL)}), 'in_progress', 'held under the old name');
 $session->query_safe('ROLLBACK');
-is($node->safe_psql('postgres', q{BEGIN; SELECT outcome FROM claim_renamed('busy', 'payments/acme', 'charges/acme', NULL);
-	SELECT idempotency.complete('busy', 'payments/acme'); COMMIT; SELECT outcome FROM claim_renamed('busy', 'payments/acme', 'charges/acme', NULL)}) =~ s/\n+/ /gr,
-	'new replay', 'free under both, it is claimed under the new one');
+my $outcomes = sub { $node->safe_psql('postgres', $_[0]) =~ s/\n+/ /gr };
+my ($renamed, $old, $new) = map { "SELECT outcome FROM $_;" } q{claim_renamed('busy', 'payments/acme', 'charges/acme', NULL)},
+	map { "idempotency.claim('busy', '$_/acme')" } 'charges', 'payments';
+is($outcomes->(qq{BEGIN; $renamed SELECT idempotency.complete('busy', scope) FROM (VALUES ('charges/acme'), ('payments/acme')) AS renamed (scope);
+	COMMIT; $renamed $old $new}) =~ s/ +/ /gr, 'new replay replay replay', 'free, it is claimed and completed under both');
+$node->safe_psql('postgres', q{SELECT idempotency.purge('charges'), idempotency.purge('payments')});
+$outcomes->(q{SELECT idempotency.once('busy', 'payments/acme')});
+is($outcomes->("BEGIN; $renamed COMMIT; $renamed"), 'replay replay', 'claimed under the new name alone, it is not run under the old one');
 $session->quit;
 
 # Without the library nothing sweeps, and no counters are there.
