@@ -923,6 +923,13 @@ BEGIN
 			HINT = 'Rename the schema in which its file was run, and name it here.';
 	END IF;
 	EXECUTE format('LOCK TABLE %1$I.keys, %1$I.policy IN ACCESS EXCLUSIVE MODE', old_schema);
+	-- Open claims of the extension have locked a table, too.
+	LOCK TABLE idempotency.keys IN EXCLUSIVE MODE;
+	IF EXISTS (SELECT FROM idempotency.keys) OR to_regclass('idempotency.distributed_keys') IS NOT NULL THEN
+		RAISE object_in_use USING MESSAGE = 'the extension has stored keys',
+			DETAIL = 'A key that both have stored would have two results.',
+			HINT = 'Create the extension and call adopt() in one transaction.';
+	END IF;
 
 	EXECUTE format('INSERT INTO idempotency.policy SELECT scope, ttl, lease, wait, require_request, require_issued, min_key_length, max_response_bytes, cache_errors FROM ONLY %I.policy', old_schema);
 	-- keys_long takes rows of any expiry; a trigger computes the hashes.

@@ -118,5 +118,21 @@ like($err, qr/schema "public" does not contain the portable edition/, 'another s
 ($status, $out, $err) = $node->psql('portable', q{BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT idempotency.adopt('public')});
 like($err, qr/must run at READ COMMITTED/, 'an old snapshot is refused');
 
+# An extension that has been used: two rows of a key would be two answers.
+$node->safe_psql('postgres', 'CREATE DATABASE used OWNER app_owner');
+$node->command_ok([ 'pg_restore', '-d', $node->connstr('used'), "$PostgreSQL::Test::Utils::tmp_check/portable.dump" ], 'the dump is restored again');
+$node->safe_psql('used', q{ALTER SCHEMA idempotency RENAME TO idempotency_old; CREATE EXTENSION idempotency});
+my $open = $node->background_psql('used');
+$open->query_safe(q{BEGIN; SELECT idempotency.claim('completed', 'shop', '{"amount": 5}')});
+my $adopter = $node->background_psql('used', on_error_stop => 0);
+$adopter->query_until(qr/asked/, "\\echo asked\nSELECT idempotency.adopt('idempotency_old');\n");
+$node->poll_query_until('used', q{SELECT EXISTS (SELECT FROM pg_stat_activity WHERE query ~ 'adopt' AND wait_event_type = 'Lock')})
+	or die 'adopt() does not wait';
+$open->query_safe(q{SELECT idempotency.complete('completed', 'shop'); COMMIT});
+$open->quit;
+$adopter->query('SELECT');
+like($adopter->{stderr}, qr/the extension has stored keys/, 'an extension that has stored keys is refused, also keys of open claims');
+$adopter->quit;
+
 $node->stop;
 done_testing();
