@@ -34,8 +34,8 @@
 use strict;
 use warnings;
 
-# With -p it is the portable edition, in which an older snapshot may lead to 40001,
-# or does not show the result of a key whose lock is about to be released.
+# With -p it is the portable edition, in which an older snapshot may lead to 40001
+# or to an answer that was right when the transaction began.
 my $portable = @ARGV && $ARGV[0] eq '-p' && shift;
 my $directory = shift or die "usage: check.pl [-p] DIRECTORY\n";
 my ($violations, %count) = (0);
@@ -233,6 +233,14 @@ sub removal_between
 	return $removal;
 }
 
+# The earliest time of the snapshot by which an answer was given.
+sub snapshot_of
+{
+	my $answer = shift;
+
+	return $portable ? $began_at{ $answer->{tx} } : $answer->{sent};
+}
+
 # A removal of a result that was known by then; the removal was known itself before
 # an answer.
 sub removal_of
@@ -240,7 +248,7 @@ sub removal_of
 	my ($life, $answer) = @_;
 
 	return unless is_removable($answer->{key}) && $fate{ $life->{done}{tx} } eq 'committed';
-	my ($removal) = grep { $_->{sent} > $known_at{ $life->{done}{tx} } && $_->{by} < $answer->{sent} } @removals;
+	my ($removal) = grep { $_->{sent} > $known_at{ $life->{done}{tx} } && $_->{by} < snapshot_of($answer) } @removals;
 	return $removal;
 }
 
@@ -374,7 +382,7 @@ for my $key (keys %answers)
 		elsif ($outcome eq 'in_progress')
 		{
 			violation('a key was said to be in progress after its result was known', $life->{done}, $answer)
-			  if !$portable && $life && $life->{done} && $known_at{ $life->{done}{tx} } < $answer->{sent} &&
+			  if $life && $life->{done} && $known_at{ $life->{done}{tx} } < snapshot_of($answer) &&
 			  $fate{ $life->{done}{tx} } eq 'committed' && !may_have_ended($life, $answer);
 		}
 
