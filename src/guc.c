@@ -112,12 +112,19 @@ parse_interval(const char *text, Interval *result)
 }
 
 static bool
-check_positive_interval(char **newval, void **extra, GucSource source)
+is_interval_within(const char *text, double least_usecs, double most_usecs)
 {
 	Interval	interval;
 
-	if (parse_interval(*newval, &interval) && interval_usecs(&interval) > 0 &&
-		interval_usecs(&interval) <= MAX_INTERVAL_USECS)
+	return parse_interval(text, &interval) &&
+		interval_usecs(&interval) >= least_usecs &&
+		interval_usecs(&interval) <= most_usecs;
+}
+
+static bool
+check_positive_interval(char **newval, void **extra, GucSource source)
+{
+	if (is_interval_within(*newval, 1, MAX_INTERVAL_USECS))
 		return true;
 	GUC_check_errdetail("The value must be an interval longer than zero, of at most %d years.",
 						MAX_INTERVAL_YEARS);
@@ -127,33 +134,23 @@ check_positive_interval(char **newval, void **extra, GucSource source)
 static bool
 check_wait(char **newval, void **extra, GucSource source)
 {
-	Interval	interval;
-
-	if (parse_interval(*newval, &interval) && interval_usecs(&interval) >= 0 &&
-		interval_usecs(&interval) <= MAX_INTERVAL_USECS)
+	if (is_interval_within(*newval, 0, MAX_INTERVAL_USECS))
 		return true;
 	GUC_check_errdetail("The value must be an interval, zero or longer, of at most %d years.",
 						MAX_INTERVAL_YEARS);
 	return false;
 }
 
-/* "off" is an interval of zero. */
 static bool
-parse_lease(const char *text, Interval *result)
+is_off(const char *text)
 {
-	if (pg_strcasecmp(text, "off") != 0)
-		return parse_interval(text, result);
-	memset(result, 0, sizeof(Interval));
-	return true;
+	return pg_strcasecmp(text, "off") == 0;
 }
 
 static bool
 check_lease(char **newval, void **extra, GucSource source)
 {
-	Interval	interval;
-
-	if (parse_lease(*newval, &interval) && interval_usecs(&interval) >= 0 &&
-		interval_usecs(&interval) <= MAX_INTERVAL_USECS)
+	if (is_off(*newval) || is_interval_within(*newval, 0, MAX_INTERVAL_USECS))
 		return true;
 	GUC_check_errdetail("The value must be \"off\" or an interval of at most %d years.",
 						MAX_INTERVAL_YEARS);
@@ -166,10 +163,14 @@ assign_default_ttl(const char *newval, void *extra)
 	(void) parse_interval(newval, &default_ttl);
 }
 
+/* "off" is an interval of zero. */
 static void
 assign_default_lease(const char *newval, void *extra)
 {
-	(void) parse_lease(newval, &default_lease);
+	if (is_off(newval))
+		memset(&default_lease, 0, sizeof(default_lease));
+	else
+		(void) parse_interval(newval, &default_lease);
 }
 
 static void
@@ -181,11 +182,7 @@ assign_default_wait(const char *newval, void *extra)
 static bool
 check_sweep_interval(char **newval, void **extra, GucSource source)
 {
-	Interval	interval;
-
-	if (parse_interval(*newval, &interval) &&
-		interval_usecs(&interval) >= SHORTEST_INTERVAL &&
-		interval_usecs(&interval) <= MAX_SWEEP_INTERVAL)
+	if (is_interval_within(*newval, SHORTEST_INTERVAL, MAX_SWEEP_INTERVAL))
 		return true;
 	GUC_check_errdetail("The value must be an interval of one millisecond to one day.");
 	return false;
@@ -203,11 +200,7 @@ assign_sweep_interval(const char *newval, void *extra)
 static bool
 check_wheel_tick(char **newval, void **extra, GucSource source)
 {
-	Interval	interval;
-
-	if (parse_interval(*newval, &interval) &&
-		interval_usecs(&interval) >= SHORTEST_INTERVAL &&
-		interval_usecs(&interval) <= MAX_WHEEL_TICK)
+	if (is_interval_within(*newval, SHORTEST_INTERVAL, MAX_WHEEL_TICK))
 		return true;
 	GUC_check_errdetail("The value must be an interval of one millisecond to ten years.");
 	return false;
