@@ -78,6 +78,10 @@ class Answer:
             return b""
         return self.body if isinstance(self.body, bytes) else json.dumps(self.body).encode()
 
+    def to_response(self, make: Callable[[bytes, int, dict[str, str]], Any]) -> Any:
+        """The framework's response, made from content, status and headers if this is a stored answer."""
+        return make(self.content, self.status, dict(self.headers)) if self.response is None else self.response
+
 
 class Undone(Exception):
     """Rolls the transaction back; the client gets the answer."""

@@ -13,11 +13,12 @@ from django.db import connections, transaction
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.multipartparser import MultiPartParserError
 
-from .core import Abort, Answer, Call, Undone, once, run_to_an_answer, statements
+from .core import Abort, Answer, Call, once, run_to_an_answer, statements
 from .http import SAFE_METHODS, compared, http_call
 
 # Exceptions that Django answers with a status under 500.
 ANSWERED = (Http404, PermissionDenied, BadRequest, SuspiciousOperation, MultiPartParserError)
+View = Callable[..., HttpResponse]
 SQL = statements(lambda name, number: f"%({name})s")
 
 
@@ -48,13 +49,9 @@ def authenticated(request: HttpRequest) -> Any:
 
 
 def idempotent(
-    operation: str,
-    *,
-    caller: Callable[[HttpRequest], Any] = authenticated,
-    compare: Callable[[HttpRequest], Any] | None = None,
-    using: str = "default",
-    ttl: timedelta | None = None,
-) -> Callable[[Callable[..., HttpResponse]], Callable[..., HttpResponse]]:
+    operation: str, *, caller: Callable[[HttpRequest], Any] = authenticated,
+    compare: Callable[[HttpRequest], Any] | None = None, using: str = "default", ttl: timedelta | None = None,
+) -> Callable[[View], View]:  # fmt: skip
     """Run a view once for each Idempotency-Key of a caller.
 
     An answer under 500 is stored, in the transaction of the view's work.  One of
@@ -63,37 +60,36 @@ def idempotent(
     instead of the body, without what changes from one try to the next.
     """
 
-    def decorate(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    def decorate(view: View) -> View:
         @wraps(view)
         def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
             if request.method in SAFE_METHODS:
                 return view(request, *args, **kwargs)
+
             def work() -> Answer:
                 try:
                     return _answer(view(request, *args, **kwargs))
                 except ANSWERED as error:
                     raise Abort(_answer(response_for_exception(request, error))) from error
 
-            try:
-                sent = {"content_type": request.content_type, "body": request.body}
-                if compare:
-                    sent = compared(compare(request))
-                call = http_call(
-                    operation, caller(request), method=request.method, path=request.path,
-                    query=request.META.get("QUERY_STRING", ""), **sent,
-                    headers=[key] if (key := request.headers.get("Idempotency-Key")) else [], ttl=ttl,
-                )  # fmt: skip
-                given = run(call, work, using)
-            except Undone as undone:
-                given = undone.answer
-            if given.response is not None:
-                return given.response
-            return HttpResponse(given.content, status=given.status, headers=dict(given.headers))
+            sent = {"content_type": request.content_type, "body": request.body}
+            if compare:
+                sent = compared(compare(request))
+            call = http_call(
+                operation, caller(request), method=request.method, path=request.path,
+                query=request.META.get("QUERY_STRING", ""), **sent,
+                headers=[key] if (key := request.headers.get("Idempotency-Key")) else [], ttl=ttl,
+            )  # fmt: skip
+            return run(call, work, using).to_response(_response)
 
         # With ATOMIC_REQUESTS too, the transaction is this decorator's.
         return transaction.non_atomic_requests(using=using)(answer)  # type: ignore[no-any-return]
 
     return decorate
+
+
+def _response(content: bytes, status: int, headers: dict[str, str]) -> HttpResponse:
+    return HttpResponse(content, status=status, headers=headers)
 
 
 def _answer(response: HttpResponse) -> Answer:

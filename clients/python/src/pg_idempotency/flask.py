@@ -10,7 +10,7 @@ from typing import Any
 
 from flask import Response, current_app, g, request
 
-from .core import Abort, Answer, Call, Undone
+from .core import Abort, Answer, Call
 from .http import SAFE_METHODS, compared, http_call
 
 View = Callable[..., Any]
@@ -54,13 +54,7 @@ class Idempotent:
                     finally:
                         del g.transaction
 
-                try:
-                    given = self.run(self._call(operation), work)
-                except Undone as undone:
-                    given = undone.answer
-                if given.response is not None:
-                    return given.response
-                return Response(given.content, given.status, given.headers)
+                return self.run(self._call(operation), work).to_response(Response)
 
             return answer
 

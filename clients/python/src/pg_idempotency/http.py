@@ -24,8 +24,11 @@ class HttpCall(Call):
 
     header: str | None = None
     json_body: str | None = None
+    refused: Answer | None = None
 
     def parameters(self) -> dict[str, Any]:
+        if self.refused:
+            raise Undone(self.refused)
         return super().parameters() | {"key": None, "header": self.header, "body": self.json_body}
 
     def body(self, answer: Answer) -> Any:
@@ -75,19 +78,19 @@ def http_call(
     if caller in ("", None):
         raise ValueError(f"the caller of {operation} is not known")
     scope = f"{operation}/{str(caller).replace('%', '%25').replace('/', '%2F')}"
-    if len(headers) > 1:
-        raise Undone(problem(400, "There is more than one Idempotency-Key header", "Send one."))
     request = {"method": method, "path": path, "query": query}
-    text = None
+    text = refused = None
     media_type = (content_type or "").partition(";")[0].strip().lower()
     if body and (media_type.endswith("/json") or media_type.endswith("+json")):
         try:
             text = body.decode()
         except UnicodeDecodeError:
-            raise Undone(problem(400, "The body is not JSON", "JSON is UTF-8.")) from None
-        if "\0" in text:
-            raise Undone(problem(400, "The body is not JSON", "It contains a zero byte."))
+            refused = problem(400, "The body is not JSON", "JSON is UTF-8.")
+        if text and "\0" in text:
+            refused = problem(400, "The body is not JSON", "It contains a zero byte.")
     elif body:
         request["sha256"] = hashlib.sha256(body).hexdigest()
+    if len(headers) > 1:
+        refused = problem(400, "There is more than one Idempotency-Key header", "Send one.")
     # A waiting request would hold a connection, so a duplicate is asked to retry.
-    return HttpCall(None, scope, request, ttl, timedelta(0), headers[0] if headers else None, text)
+    return HttpCall(None, scope, request, ttl, timedelta(0), headers[0] if headers else None, text, refused)

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from .core import Abort, Answer, Call, Undone
+from .core import Abort, Answer, Call
 from .http import SAFE_METHODS, compared, http_call
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -58,13 +58,8 @@ class Idempotent:
                     finally:
                         del request.state.transaction
 
-                try:
-                    given = await self.run(await self._call(operation, request), work)
-                except Undone as undone:
-                    given = undone.answer
-                if given.response is not None:
-                    return given.response  # type: ignore[no-any-return]
-                return Response(given.content, given.status, given.headers)
+                given = await self.run(await self._call(operation, request), work)
+                return given.to_response(Response)  # type: ignore[no-any-return]
 
             return answer
 
@@ -88,12 +83,10 @@ class Idempotent:
 
 async def _handled(request: Request, error: Exception) -> Response:
     """The answer of the app's handlers to an exception, which is raised again if there is none."""
-    handlers = request.app.exception_handlers
+    classes = type(error).__mro__
     keys = [error.status_code] if isinstance(error, HTTPException) else []
-    for key in [*keys, *type(error).__mro__]:
-        if key is Exception:
-            break
-        if handler := handlers.get(key):
+    for key in [*keys, *classes[: classes.index(Exception)]]:
+        if handler := request.app.exception_handlers.get(key):
             if iscoroutinefunction(handler):
                 return await handler(request, error)  # type: ignore[no-any-return]
             return await run_in_threadpool(handler, request, error)
