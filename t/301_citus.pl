@@ -173,55 +173,41 @@ for my $port ($coordinator, $worker[0], $worker[1])
 }
 
 # A transaction prevents moves of its shards, also if the subtransaction that wrote
-# to one was rolled back; after ROLLBACK TO, the next claim prevents them.
-my $move_of_ann = sprintf q{
-SELECT format('SELECT citus_move_shard_placement(%%s, %%L, %%s, %%L, %%s, %%L)', s.shardid, s.nodename, s.nodeport, n.nodename, n.nodeport, 'block_writes')
-FROM citus_shards AS s JOIN pg_dist_node AS n ON n.shouldhaveshards AND n.nodeport <> s.nodeport
-WHERE s.shardid = get_shard_id_for_distribution_column('payments', 'ann') LIMIT 1};
-for my $port ($coordinator, $worker[0])
+# to one was rolled back.  If the shard moved, a node that is neither the coordinator
+# nor has had the shard would send the next claim to where the shard was, and it would
+# be lost.
+for my $place ('coordinator', 'worker')
 {
+	my $home = sql($coordinator, q{SELECT nodeport FROM citus_shards WHERE shardid = get_shard_id_for_distribution_column('payments', 'ann')});
+	my $port = $place eq 'worker' ? (grep { $_ != $home } @worker)[0] : $coordinator;
 	my ($owner, $claimant, $mover) = (session($coordinator), session($port), session($coordinator));
-	my $key = "parked $port";
+	my $pid = ask($mover, 'SELECT pg_backend_pid()');
+	my $key = "parked $place";
+	ask($owner, "BEGIN; SELECT outcome FROM idempotency.claim('$key, wait', 'pay/ann')");
 
 	# Statements with generic plans.
 	ask($claimant, "SELECT outcome FROM generate_series(1, 10) AS n, idempotency.claim('$key ' || n, 'pay/ann', lease => '1 minute')");
-	ask($owner, "BEGIN; SELECT outcome FROM idempotency.claim('$key', 'pay/ann')");
-	is(ask($claimant, "BEGIN; SELECT outcome FROM idempotency.claim('$key', 'pay/ann', wait => '100 ms')"),
-		'in_progress', "$port: the wait ends by its limit");
-	ask($owner, 'ROLLBACK');
-	my ($move, $pid) = map { ask($mover, $_) } $move_of_ann, 'SELECT pg_backend_pid()';
-	say_to($mover, "BEGIN; $move");
-	# The move waits for the claimant, on the claimant's node, or it is done.
-	poll_any("SELECT count(*) > 0 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted",
-		[$coordinator, "SELECT state = 'idle in transaction' FROM pg_stat_activity WHERE pid = $pid"]);
-	is(sql($coordinator, "SELECT state FROM pg_stat_activity WHERE pid = $pid"), 'active', "$port: the shard can't move before the transaction ends");
-	say_to($claimant, sprintf($pay, "$key, next") . 'COMMIT');
-	sleep 0.5;
-	say_to($mover, 'COMMIT');
-	is(answer($claimant), "new|1\n", "$port: the transaction goes on");
-	answer($mover);
-	unlike(answer($mover), qr/ERROR/, "$port: and the shard moves");
-	is(ask($claimant, "SELECT outcome FROM idempotency.claim('$key, next', 'pay/ann', '{\"amount\": 10}')"), 'replay', "$port: what it claimed meanwhile replays");
-	is(sql($coordinator, sprintf($effects, "$key, next")), '1', "$port: and its effect is there, once");
-
-	ask($claimant, 'BEGIN; SAVEPOINT s; ' . sprintf($pay, "$key, savepoint") . 'ROLLBACK TO s');
-	$move = ask($mover, $move_of_ann);
-	my $moved;
-	for (1 .. 10 * $patience)
+	for my $case ([ 'a wait has run out', "SELECT outcome FROM idempotency.claim('$key, wait', 'pay/ann', wait => '100 ms')", 'in_progress' ],
+		[ 'a savepoint is rolled back', 'SAVEPOINT s; ' . sprintf($pay, "$key, savepoint") . 'ROLLBACK TO s', "new|1\n" ])
 	{
-		$moved = ask($mover, "BEGIN; $move");
-		# Citus drops what an earlier move has left behind, and may not have done so yet.
-		last if $moved !~ /could not be cleaned up/;
-		ask($mover, 'ROLLBACK');
-		sleep 0.1;
+		my ($event, $statements, $answer) = @$case;
+		# What an earlier move has left behind.
+		poll($coordinator, 'CALL citus_cleanup_orphaned_resources(); SELECT count(*) = 0 FROM pg_dist_cleanup');
+		is(ask($claimant, "BEGIN; $statements"), $answer, "$place: $event");
+		ask($owner, 'ROLLBACK');
+		say_to($mover, ask($mover, qq{
+SELECT format('SELECT citus_move_shard_placement(%s, %L, %s, %L, %s, %L)', s.shardid, s.nodename, s.nodeport, n.nodename, n.nodeport, 'block_writes')
+FROM citus_shards AS s JOIN pg_dist_node AS n ON n.shouldhaveshards AND n.nodeport <> s.nodeport
+WHERE s.shardid = get_shard_id_for_distribution_column('payments', 'ann') ORDER BY n.nodeport = $port LIMIT 1}));
+		# The move waits for the claimant, on the claimant's node, or it is done.
+		poll_any("SELECT count(*) > 0 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted",
+			[ $coordinator, "SELECT state = 'idle' FROM pg_stat_activity WHERE pid = $pid" ]);
+		is(sql($coordinator, "SELECT state FROM pg_stat_activity WHERE pid = $pid"), 'active', "$place: the shard can't move before the transaction ends");
+		is(ask($claimant, sprintf($pay, "$key, $event") . 'COMMIT'), "new|1\n", "$place: which goes on");
+		unlike(answer($mover), qr/ERROR/, "$place: then the shard moves");
+		is(ask($claimant, "SELECT outcome FROM idempotency.claim('$key, $event', 'pay/ann', '{\"amount\": 10}')"), 'replay', "$place: what was claimed meanwhile replays");
+		is(sql($coordinator, sprintf($effects, "$key, $event")), '1', "$place: and its effect is there, once");
 	}
-	unlike($moved, qr/ERROR/, "$port: a shard moves after a savepoint is rolled back");
-	say_to($claimant, sprintf($pay, "$key, after") . 'COMMIT');
-	sleep 0.5;
-	ask($mover, 'COMMIT');
-	is(answer($claimant), "new|1\n", "$port: the transaction goes on");
-	is(sql($coordinator, sprintf($effects, "$key, after") . "; SELECT status FROM idempotency.lookup('$key, after', 'pay/ann')"),
-		"1\ncompleted", "$port: key and effect are there");
 	leave($_) for $owner, $claimant, $mover;
 }
 

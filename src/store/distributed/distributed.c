@@ -8,8 +8,8 @@
  * advisory lock has no effect on other servers.  The unique key of the table
  * decides, and a write locks its row.
  *
- * First a write, then a read.  Citus may commit a write that follows a read to
- * a placement that has just moved away; a write that comes first pins it.  So:
+ * First a write, then a read: Citus may send a write that follows a read to a
+ * placement that has moved away since (statement.c).  So:
  *
  *		claim		INSERT .. ON CONFLICT DO NOTHING.  If that is refused, the row
  *					is read, judged, and replaced if it still has the version
@@ -52,91 +52,74 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#define MAX_NAMES		512
-#define MAX_FINGERPRINT	32
+/* Claims with longer values are looked up when they are needed. */
+#define MAX_VALUE		512
 
-/*
- * The claim that a transaction wrote last, as it is stored: valid for that
- * transaction, until a subtransaction is rolled back.
- */
+typedef union Value
+{
+	struct varlena header;
+	char		data[MAX_VALUE];
+} Value;
+
+/* The claim that the transaction wrote last, as it is stored. */
 static struct
 {
-	bool		known;
-	int			scope_length;
-	int			name_length;
-	char		names[MAX_NAMES];
+	uint64		generation;		/* memory_generation() when it was written */
+	IdempotencyKey key;
 	KeyRow		row;
-	char		fingerprint[MAX_FINGERPRINT];
+
+	/* What key and row point to. */
+	Value		scope;
+	Value		name;
+	Value		fingerprint;
 	Interval	ttl;
 	Interval	lease;
 }			last_claim;
 
-/* ----------------------------------------------------------------
- *		The last claim
- * ----------------------------------------------------------------
- */
-
-static void
-end_subtransaction(SubXactEvent event, SubTransactionId subtransaction,
-				   SubTransactionId parent, void *arg)
+static bool
+fits(const void *value)
 {
-	if (event == SUBXACT_EVENT_ABORT_SUB)
-		last_claim.known = false;
+	return value == NULL || VARSIZE_ANY(value) <= MAX_VALUE;
 }
 
-/*
- * Remember a row just written if it is a claim as claim() makes it.  Its
- * values are copied to memory of fixed size; rows that don't fit are looked up
- * when they are needed.
- */
+/* The source may be the target. */
+static void *
+keep(void *target, const void *source, Size size)
+{
+	return source == NULL ? NULL : memmove(target, source, size);
+}
+
+static void *
+keep_value(Value *target, const void *source)
+{
+	return source == NULL ? NULL : keep(target, source, VARSIZE_ANY(source));
+}
+
+/* Remember a row just written if it is a claim as claim() makes it. */
 static void
 remember(const IdempotencyKey *key, const KeyRow *row)
 {
-	static bool registered = false;
-	int			scope_length = VARSIZE_ANY_EXHDR(key->scope);
-	int			name_length = VARSIZE_ANY_EXHDR(key->name);
-
-	if (!registered)
-		RegisterSubXactCallback(end_subtransaction, NULL);
-	registered = true;
-	last_claim.known = false;
+	last_claim.generation = 0;
 	if (row->status != KEY_IN_PROGRESS ||
 		row->recovery_point != NULL || row->state != NULL ||
 		row->resource_id != NULL || row->response != NULL ||
-		scope_length + name_length > MAX_NAMES ||
-		(row->fingerprint != NULL && VARSIZE_ANY(row->fingerprint) > MAX_FINGERPRINT))
+		!fits(key->scope) || !fits(key->name) || !fits(row->fingerprint))
 		return;
+	last_claim.key = *key;
+	last_claim.key.scope = keep_value(&last_claim.scope, key->scope);
+	last_claim.key.name = keep_value(&last_claim.name, key->name);
 	last_claim.row = *row;
+	last_claim.row.fingerprint = keep_value(&last_claim.fingerprint, row->fingerprint);
+	last_claim.row.ttl = keep(&last_claim.ttl, row->ttl, sizeof(Interval));
+	last_claim.row.lease = keep(&last_claim.lease, row->lease, sizeof(Interval));
 	last_claim.row.unfinished = keyrow_must_end(row);
-	if (row->fingerprint != NULL)
-		last_claim.row.fingerprint = memmove(last_claim.fingerprint, row->fingerprint,
-											 VARSIZE_ANY(row->fingerprint));
-	if (row->ttl != NULL)
-	{
-		last_claim.ttl = *row->ttl;
-		last_claim.row.ttl = &last_claim.ttl;
-	}
-	if (row->lease != NULL)
-	{
-		last_claim.lease = *row->lease;
-		last_claim.row.lease = &last_claim.lease;
-	}
-	last_claim.scope_length = scope_length;
-	last_claim.name_length = name_length;
-	memcpy(last_claim.names, VARDATA_ANY(key->scope), scope_length);
-	memcpy(last_claim.names + scope_length, VARDATA_ANY(key->name), name_length);
-	last_claim.known = true;
+	last_claim.generation = memory_generation();
 }
 
 static bool
 is_last_claim(const IdempotencyKey *key)
 {
-	return last_claim.known && is_own_version(&last_claim.row.version) &&
-		VARSIZE_ANY_EXHDR(key->scope) == (Size) last_claim.scope_length &&
-		VARSIZE_ANY_EXHDR(key->name) == (Size) last_claim.name_length &&
-		memcmp(VARDATA_ANY(key->scope), last_claim.names, last_claim.scope_length) == 0 &&
-		memcmp(VARDATA_ANY(key->name), last_claim.names + last_claim.scope_length,
-			   last_claim.name_length) == 0;
+	return last_claim.generation == memory_generation() && same_key(key, &last_claim.key);
 }
 
 /* ----------------------------------------------------------------
@@ -290,7 +273,7 @@ distributed_delete(Store *store, const IdempotencyKey *key, KeyRow *row)
 	Statement	statement;
 
 	wait_unlimited(&unlimited);
-	last_claim.known = false;
+	last_claim.generation = 0;
 	begin_statement(&statement, STATEMENT_DELETE, key);
 	(void) run_statement(&statement, &unlimited, NULL);
 }
@@ -298,14 +281,14 @@ distributed_delete(Store *store, const IdempotencyKey *key, KeyRow *row)
 static int64
 purge(Store *store, const text *scope, WorkOnKey forget)
 {
-	last_claim.known = false;
+	last_claim.generation = 0;
 	return distributed_purge(scope);
 }
 
 static int64
 erase_scope(Store *store, const text *scope, WorkOnKey erase)
 {
-	last_claim.known = false;
+	last_claim.generation = 0;
 	return distributed_erase_scope(scope);
 }
 

@@ -29,29 +29,42 @@ static struct
 	uint32		writes;
 }			transaction;
 
+static uint64 generation = 0;
+
 static void
 end_transaction(XactEvent event, void *arg)
 {
-	switch (event)
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_PREPARE || event == XACT_EVENT_ABORT)
 	{
-		case XACT_EVENT_COMMIT:
-		case XACT_EVENT_PREPARE:
-		case XACT_EVENT_ABORT:
-			transaction.begun = false;
-			break;
-		default:
-			break;
+		transaction.begun = false;
+		generation++;
 	}
+}
+
+static void
+end_subtransaction(SubXactEvent event, SubTransactionId subtransaction,
+				   SubTransactionId parent, void *arg)
+{
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+		generation++;
+}
+
+uint64
+memory_generation(void)
+{
+	if (generation == 0)
+	{
+		RegisterXactCallback(end_transaction, NULL);
+		RegisterSubXactCallback(end_subtransaction, NULL);
+		generation = 1;
+	}
+	return generation;
 }
 
 static void
 begin_transaction(void)
 {
-	static bool registered = false;
-
-	if (!registered)
-		RegisterXactCallback(end_transaction, NULL);
-	registered = true;
+	(void) memory_generation();
 	if (!pg_strong_random(transaction.bytes, TRANSACTION_BYTES))
 		ereport(ERROR,
 				(errcode(ERRCODE_INTERNAL_ERROR),

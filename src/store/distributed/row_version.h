@@ -16,6 +16,13 @@ extern void new_version(pg_uuid_t *version);
 /* Whether the current transaction has written that version. */
 extern bool is_own_version(const pg_uuid_t *version);
 
+/*
+ * Rises when the transaction ends, and when a subtransaction is rolled back: what
+ * a backend remembers of its transaction is valid while it stays the same.
+ * Never zero.
+ */
+extern uint64 memory_generation(void);
+
 /* The lowest and the highest version that the current transaction can write. */
 extern void own_versions(pg_uuid_t *lowest, pg_uuid_t *highest);
 

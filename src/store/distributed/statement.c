@@ -27,19 +27,17 @@
  * after the statement, so that no later statement inherits it; with this
  * alone, each claim that may not wait would take one more round trip.
  *
- * Shards.  Citus sends a statement to the place that its shard had when the
- * statement was planned.  It takes a lock on the shard's metadata, against
- * moves, as the statement begins to be executed: too late for a plan that was
- * made before a move, and in the subtransaction, which takes the lock with it
- * when it is rolled back:
+ * Shards.  A transaction reaches a shard over the connection on which it first
+ * used the shard's placement.  On all nodes but the coordinator a placement
+ * keeps its id when the shard moves.  Citus' own lock against moves, on the
+ * shard's metadata, ends with the subtransaction that wrote to it:
  *
  *		- A claim's wait has run out, or an application's savepoint is rolled back.
  *		- The shard is moved.
- *		- The next claim of the transaction was planned before, and writes to
- *		  the old place of the shard: it is acknowledged, and lost.
+ *		- The next claim of the transaction is written to the old placement, over
+ *		  the old connection: it is acknowledged, and lost.
  *
- * So that lock is taken first, at the level of the caller, and the statement
- * is planned after it.  It lasts until that level ends.
+ * So that lock is taken first, and kept to the end of the transaction.
  *
  * Privileges.  Statements run as their caller, who has been granted SELECT,
  * INSERT, UPDATE and DELETE on the table: grant_usage().  Running them as the
@@ -58,11 +56,13 @@
 #include "objects.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
+#include "store/distributed/row_version.h"
 #include "store/distributed/statement.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
+#include "utils/resowner.h"
 #include "utils/timeout.h"
 
 /* A timer of this server allows that much time, or a longer wait (see above). */
@@ -78,11 +78,14 @@ static uint64 plans_made = 0;
 /* Whether the timer of a wait has ended it. */
 static volatile sig_atomic_t time_is_up = false;
 
-/*
- * The shard whose metadata was locked last; zero if that lock may have been
- * released.
- */
-static int64 locked_shard = 0;
+/* The scope whose shard's metadata was locked last, if the generations are the same. */
+static struct
+{
+	uint64		memory;
+	uint64		objects;
+	int			length;
+	char		scope[SCOPE_LENGTH_LIMIT];
+}			locked;
 
 static void
 append_insert(StringInfo sql, const char *table, ColumnSet set)
@@ -141,9 +144,10 @@ statement_text(const char *table, StatementKind kind)
 			appendStringInfo(&sql, "DELETE FROM %s WHERE ", table);
 			appendStringInfo(&sql, HASH_IS_GIVEN);
 			break;
-		case STATEMENT_SHARD:
-			appendStringInfo(&sql, "SELECT pg_catalog.get_shard_id_for_distribution_column(%s, $%d)",
-							 quote_literal_cstr(table), DISTRIBUTED_TENANT + 1);
+		case STATEMENT_LOCK:
+			appendStringInfo(&sql, "SELECT pg_catalog.lock_shard_metadata(%d,"
+							 " ARRAY[pg_catalog.get_shard_id_for_distribution_column(%s, $%d)])",
+							 ShareLock, quote_literal_cstr(table), DISTRIBUTED_TENANT + 1);
 			break;
 		case STATEMENTS:
 			break;
@@ -313,7 +317,7 @@ work_on_statement(void *argument)
 	}
 	nest_level = begin_as_caller(statement->table);
 	plan = plan_of(statement);
-	result = statement->table->on_citus && timeout > 0 && !work->everywhere ?
+	result = statement->table->on_citus && timeout > 0 && !work->everywhere && statement->kind != STATEMENT_LOCK ?
 		execute_with_timer(plan, statement, nulls, timeout) :
 		SPI_execute_plan(plan, statement->values, nulls, false, 0);
 	end_as_caller(nest_level);
@@ -338,86 +342,64 @@ work_on_statement(void *argument)
  * ----------------------------------------------------------------
  */
 
-static void
-forget_lock(XactEvent event, void *arg)
-{
-	locked_shard = 0;
-}
-
-static void
-forget_lock_of_subtransaction(SubXactEvent event, SubTransactionId subtransaction,
-							  SubTransactionId parent, void *arg)
-{
-	if (event == SUBXACT_EVENT_ABORT_SUB)
-		locked_shard = 0;
-}
-
-static int64
-shard_of(const Statement *statement)
-{
-	Statement	question = *statement;
-	Work		work = {.statement = &question,.lock_timeout = LockTimeout};
-
-	question.kind = STATEMENT_SHARD;
-	work_on_statement(&work);
-	return DatumGetInt64(question.results[0]);
-}
-
 /*
  * Citus lets the owner of the table take the lock.  Nothing is sent to other
  * servers.
  */
 static void
-lock_metadata(void *argument)
+lock_metadata(void *work)
 {
-	static SPIPlanPtr plan = NULL;
-	Datum		shard = Int64GetDatum(*(int64 *) argument);
 	Oid			caller;
 	int			security;
 
 	GetUserIdAndSecContext(&caller, &security);
 	SetUserIdAndSecContext(objects()->owner, security | SECURITY_LOCAL_USERID_CHANGE);
-	SPI_connect();
-	if (plan == NULL)
-	{
-		Oid			type = INT8OID;
-
-		plan = SPI_prepare(psprintf("SELECT pg_catalog.lock_shard_metadata(%d, ARRAY[$1])", ShareLock), 1, &type);
-		if (plan == NULL || SPI_keepplan(plan) != 0)
-			elog(ERROR, "could not prepare a statement on the metadata of shards");
-	}
-	if (SPI_execute_plan(plan, &shard, NULL, true, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not lock the metadata of a shard");
-	SPI_finish();
+	work_on_statement(work);
 	SetUserIdAndSecContext(caller, security);
 }
 
-/* Returns false if the limit ran out first. */
+static bool
+is_locked(const text *scope)
+{
+	return locked.memory == memory_generation() && locked.objects == objects_generation() &&
+		locked.length == (int) VARSIZE_ANY_EXHDR(scope) &&
+		memcmp(locked.scope, VARDATA_ANY(scope), locked.length) == 0;
+}
+
+/*
+ * Returns false if the limit ran out first.  The lock that was waited for goes
+ * with a savepoint; taking it once more, for the whole transaction, does not
+ * wait.  An interrupt would leave resources with an owner that outlives the
+ * error.
+ */
 static bool
 lock_shard(const Statement *statement, const WaitLimit *limit)
 {
-	static bool registered = false;
+	Statement	lock = *statement;
+	Work		work = {.statement = &lock,.lock_timeout = LockTimeout};
+	ResourceOwner owner = CurrentResourceOwner;
 
-	if (!registered)
+	lock.kind = STATEMENT_LOCK;
+	while (statement->table->on_citus && !is_locked(statement->scope))
 	{
-		RegisterXactCallback(forget_lock, NULL);
-		RegisterSubXactCallback(forget_lock_of_subtransaction, NULL);
-	}
-	registered = true;
-	while (statement->table->on_citus)
-	{
-		uint64		seen = objects_generation();
-		int64		shard = shard_of(statement);
-
-		if (shard == locked_shard)
-			return true;
-		if (!run_within(limit, 1, lock_metadata, &shard))
+		locked.objects = objects_generation();
+		if (!run_within(limit, 1, lock_metadata, &work))
 			return false;
+		if (GetCurrentTransactionNestLevel() > 1)
+		{
+			HOLD_INTERRUPTS();
+			CurrentResourceOwner = TopTransactionResourceOwner;
+			lock_metadata(&work);
+			CurrentResourceOwner = owner;
+			RESUME_INTERRUPTS();
+		}
+		locked.memory = memory_generation();
+		locked.length = VARSIZE_ANY_EXHDR(statement->scope);
+		memcpy(locked.scope, VARDATA_ANY(statement->scope), locked.length);
+
+		/* The shard may have been split meanwhile. */
 		AcceptInvalidationMessages();
-		if (objects_generation() == seen)
-			locked_shard = shard;
-		else
-			(void) distributed_table(AccessShareLock);
+		(void) distributed_table(AccessShareLock);
 	}
 	return true;
 }
@@ -427,6 +409,7 @@ begin_statement(Statement *statement, StatementKind kind, const IdempotencyKey *
 {
 	statement->table = distributed_table(kind == STATEMENT_PROBE ? AccessShareLock : RowExclusiveLock);
 	statement->kind = kind;
+	statement->scope = key->scope;
 	memset(statement->isnull, true, sizeof(statement->isnull));
 	set_parameter(statement, KEYS_HASH, UUIDPGetDatum(&key->hash));
 	set_parameter(statement, DISTRIBUTED_TENANT, tenant_of_scope(statement->table, key->scope));

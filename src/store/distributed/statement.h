@@ -22,7 +22,7 @@ typedef enum StatementKind
 	STATEMENT_PROBE_FOR_UPDATE,
 	STATEMENT_PROBE,
 	STATEMENT_DELETE,
-	STATEMENT_SHARD,			/* returns the tenant's shard; not on a row */
+	STATEMENT_LOCK,				/* of the metadata of the row's shard */
 	STATEMENTS
 } StatementKind;
 
@@ -32,6 +32,7 @@ typedef struct Statement
 	/* in */
 	const DistributedTable *table;
 	StatementKind kind;
+	const text *scope;
 	Datum		values[DISTRIBUTED_PARAMETERS];
 	bool		isnull[DISTRIBUTED_PARAMETERS];
 
