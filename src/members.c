@@ -20,6 +20,7 @@
 #include "catalog/pg_depend.h"
 #include "catalog/pg_extension.h"
 #include "catalog/pg_proc.h"
+#include "commands/extension.h"
 #include "members.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -33,46 +34,24 @@ extension_missing(void)
 			 errhint("Run CREATE EXTENSION idempotency.")));
 }
 
-Oid
-installed_extension(Oid *schema)
-{
-	Relation	catalogue = table_open(ExtensionRelationId, AccessShareLock);
-	ScanKeyData name;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-	Oid			extension = InvalidOid;
-
-	ScanKeyInit(&name, Anum_pg_extension_extname, BTEqualStrategyNumber,
-				F_NAMEEQ, CStringGetDatum("idempotency"));
-	scan = systable_beginscan(catalogue, ExtensionNameIndexId, true, NULL, 1, &name);
-	if (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		extension = ((Form_pg_extension) GETSTRUCT(tuple))->oid;
-		*schema = ((Form_pg_extension) GETSTRUCT(tuple))->extnamespace;
-	}
-	systable_endscan(scan);
-	table_close(catalogue, AccessShareLock);
-	if (!OidIsValid(extension))
-		extension_missing();
-	return extension;
-}
-
 List *
 extension_members(Oid classid)
 {
-	Oid			schema;
-	Oid			extension = installed_extension(&schema);
-	Relation	catalogue = table_open(DependRelationId, AccessShareLock);
+	Oid			extension = get_extension_oid("idempotency", true);
+	Relation	catalog;
 	ScanKeyData conditions[2];
 	SysScanDesc scan;
 	HeapTuple	tuple;
 	List	   *members = NIL;
 
+	if (!OidIsValid(extension))
+		extension_missing();
+	catalog = table_open(DependRelationId, AccessShareLock);
 	ScanKeyInit(&conditions[0], Anum_pg_depend_refclassid, BTEqualStrategyNumber, F_OIDEQ,
 				ObjectIdGetDatum(ExtensionRelationId));
 	ScanKeyInit(&conditions[1], Anum_pg_depend_refobjid, BTEqualStrategyNumber, F_OIDEQ,
 				ObjectIdGetDatum(extension));
-	scan = systable_beginscan(catalogue, DependReferenceIndexId, true, NULL, 2, conditions);
+	scan = systable_beginscan(catalog, DependReferenceIndexId, true, NULL, 2, conditions);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		Form_pg_depend depend = (Form_pg_depend) GETSTRUCT(tuple);
@@ -81,7 +60,7 @@ extension_members(Oid classid)
 			members = lappend_oid(members, depend->objid);
 	}
 	systable_endscan(scan);
-	table_close(catalogue, AccessShareLock);
+	table_close(catalog, AccessShareLock);
 	return members;
 }
 

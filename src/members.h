@@ -13,10 +13,7 @@
 /* Raise UNDEFINED_OBJECT: the extension is not installed in this database. */
 extern void extension_missing(void);
 
-/* The OID of the extension, and that of its schema; raises the same error. */
-extern Oid	installed_extension(Oid *schema);
-
-/* The members of the extension that are in the given catalog. */
+/* The members of the extension that are in the given catalog; raises that error. */
 extern List *extension_members(Oid classid);
 
 /* The function of that name that is a member. */

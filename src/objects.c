@@ -270,20 +270,20 @@ find_tables(Objects *found)
 
 /* Scan a catalog by an index whose first column is an OID. */
 static SysScanDesc
-scan_by_oid(Relation catalogue, Oid index, AttrNumber column, Oid value)
+scan_by_oid(Relation catalog, Oid index, AttrNumber column, Oid value)
 {
 	ScanKeyData condition;
 
 	ScanKeyInit(&condition, column, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(value));
-	return systable_beginscan(catalogue, index, true, NULL, 1, &condition);
+	return systable_beginscan(catalog, index, true, NULL, 1, &condition);
 }
 
 /* The index of a leaf that decides whether a key is free: its primary key. */
 static Oid
 primary_key_of(Oid relid)
 {
-	Relation	catalogue = table_open(IndexRelationId, AccessShareLock);
-	SysScanDesc scan = scan_by_oid(catalogue, IndexIndrelidIndexId,
+	Relation	catalog = table_open(IndexRelationId, AccessShareLock);
+	SysScanDesc scan = scan_by_oid(catalog, IndexIndrelidIndexId,
 								   Anum_pg_index_indrelid, relid);
 	HeapTuple	tuple;
 	Oid			found = InvalidOid;
@@ -297,7 +297,7 @@ primary_key_of(Oid relid)
 			found = index->indexrelid;
 	}
 	systable_endscan(scan);
-	table_close(catalogue, AccessShareLock);
+	table_close(catalog, AccessShareLock);
 	if (!OidIsValid(found))
 		not_as_made(get_rel_name(relid), _("It does not have its original primary key."));
 	return found;
@@ -423,14 +423,14 @@ is_function_of_citus(Oid function)
 static void
 find_foreign_trigger(Objects *found, Oid relid, const List *functions)
 {
-	Relation	catalogue;
+	Relation	catalog;
 	SysScanDesc scan;
 	HeapTuple	tuple;
 
 	if (!OidIsValid(relid))
 		return;
-	catalogue = table_open(TriggerRelationId, AccessShareLock);
-	scan = scan_by_oid(catalogue, TriggerRelidNameIndexId,
+	catalog = table_open(TriggerRelationId, AccessShareLock);
+	scan = scan_by_oid(catalog, TriggerRelidNameIndexId,
 					   Anum_pg_trigger_tgrelid, relid);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
@@ -445,7 +445,7 @@ find_foreign_trigger(Objects *found, Oid relid, const List *functions)
 		}
 	}
 	systable_endscan(scan);
-	table_close(catalogue, AccessShareLock);
+	table_close(catalog, AccessShareLock);
 }
 
 static void
@@ -490,9 +490,8 @@ objects(void)
 		uint64		seen = generation;
 		Objects		found = {0};
 
-		if (!check_installed_version())
+		if (!check_installed_version(&found.schema))
 			extension_missing();
-		(void) installed_extension(&found.schema);
 		schema_oid = GetSysCacheHashValue1(NAMESPACEOID, ObjectIdGetDatum(found.schema));
 		find_tables(&found);
 		for (int leaf = 0; leaf < LEAVES; leaf++)

@@ -44,9 +44,9 @@ idempotency_version(PG_FUNCTION_ARGS)
 	PG_RETURN_TEXT_P(cstring_to_text(LIBRARY_VERSION));
 }
 
-/* The version in the catalog, or NULL. */
+/* The version and the schema in the catalog; NULL if there are none. */
 static char *
-installed_version(void)
+installed_version(Oid *schema)
 {
 	Relation	relation = table_open(ExtensionRelationId, AccessShareLock);
 	ScanKeyData name;
@@ -65,6 +65,7 @@ installed_version(void)
 										 RelationGetDescr(relation), &isnull);
 
 		version = TextDatumGetCString(value);
+		*schema = ((Form_pg_extension) GETSTRUCT(tuple))->extnamespace;
 	}
 	systable_endscan(scan);
 	table_close(relation, AccessShareLock);
@@ -88,9 +89,9 @@ compare_versions(const char *a, const char *b)
 }
 
 bool
-check_installed_version(void)
+check_installed_version(Oid *schema)
 {
-	char	   *version = installed_version();
+	char	   *version = installed_version(schema);
 
 	if (version == NULL)
 		return false;

@@ -13,9 +13,9 @@
 
 /*
  * Raises OBJECT_NOT_IN_PREREQUISITE_STATE if the extension in this database is
- * of a later version than the library.  Returns false if the extension is not
- * installed.
+ * of a later version than the library.  Returns its schema; false if the
+ * extension is not installed.
  */
-extern bool check_installed_version(void);
+extern bool check_installed_version(Oid *schema);
 
 #endif							/* IDEMPOTENCY_VERSION_H */
