@@ -251,8 +251,6 @@ check_sqlstate_prefix(char **newval, void **extra, GucSource source)
 }
 
 /*
- * Define every setting; called once, when the library is loaded.
- *
  * Only superusers can set how long a key is remembered, which keys and results
  * are accepted, and the SQLSTATEs of errors: the author of a function that
  * claims keys relies on these, and its caller must not be able to change them.

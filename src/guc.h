@@ -36,6 +36,7 @@ extern char *sweep_databases;	/* names separated by commas, or empty: all */
 extern int64 wheel_tick;		/* microseconds */
 extern int	store_setting;		/* a StoreSetting */
 
+/* Define the settings; called when the library is loaded. */
 extern void define_settings(void);
 
 #endif							/* IDEMPOTENCY_GUC_H */

@@ -81,6 +81,7 @@ extern void check_triggers(void);
 /* Name of a relation of the extension, quoted and with its schema. */
 extern char *object_name(Oid relid);
 
+/* Listen to the messages about the tables; called when the library is loaded. */
 extern void watch_objects(void);
 
 #endif							/* IDEMPOTENCY_OBJECTS_H */

@@ -48,11 +48,11 @@ typedef struct Elements
 } Elements;
 
 /* An element's place in the array, and its sort key. */
-typedef struct Turn
+typedef struct SortedElement
 {
 	pg_uuid_t	hash;
 	int			element;
-} Turn;
+} SortedElement;
 
 static void
 elements_from_arg(Elements *elements, FunctionCallInfo fcinfo, int arg,
@@ -100,10 +100,10 @@ has_element(const Elements *elements, int element)
 }
 
 static int
-compare_turns(const void *a, const void *b, void *unused)
+compare_elements(const void *a, const void *b, void *unused)
 {
-	const Turn *left = a;
-	const Turn *right = b;
+	const SortedElement *left = a;
+	const SortedElement *right = b;
 	uint64		left_lock = key_lock_bits(&left->hash);
 	uint64		right_lock = key_lock_bits(&right->hash);
 	int			order;
@@ -123,10 +123,10 @@ key_name(const Elements *keys, int element)
 }
 
 /* The elements in the order in which every batch processes them. */
-static Turn *
+static SortedElement *
 lock_order(const Elements *keys, text *scope)
 {
-	Turn	   *turns = palloc(Max(keys->count, 1) * sizeof(Turn));
+	SortedElement *sorted = palloc(Max(keys->count, 1) * sizeof(SortedElement));
 
 	for (int element = 0; element < keys->count; element++)
 	{
@@ -134,11 +134,11 @@ lock_order(const Elements *keys, text *scope)
 
 		CHECK_FOR_INTERRUPTS();
 		make_key(&key, key_name(keys, element), scope);
-		turns[element].hash = key.hash;
-		turns[element].element = element;
+		sorted[element].hash = key.hash;
+		sorted[element].element = element;
 	}
-	qsort_interruptible(turns, keys->count, sizeof(Turn), compare_turns, NULL);
-	return turns;
+	qsort_interruptible(sorted, keys->count, sizeof(SortedElement), compare_elements, NULL);
+	return sorted;
 }
 
 static MemoryContext
@@ -205,7 +205,7 @@ idempotency_claim_many(PG_FUNCTION_ARGS)
 	Interval   *lease;
 	Interval   *wait;
 	WaitLimit	limit;
-	Turn	   *turns;
+	SortedElement *sorted;
 	Tuplesortstate *sort;
 	TupleTableSlot *tts;
 	MemoryContext caller = CurrentMemoryContext;
@@ -219,7 +219,7 @@ idempotency_claim_many(PG_FUNCTION_ARGS)
 	ttl = interval_from_arg(fcinfo, 3, "ttl");
 	lease = interval_from_arg(fcinfo, 4, "lease");
 	wait = wait_from_arg(fcinfo, 5);
-	turns = lock_order(&keys, scope);
+	sorted = lock_order(&keys, scope);
 
 	InitMaterializedSRF(fcinfo, 0);
 	sort = begin_sort(result->setDesc);
@@ -228,7 +228,7 @@ idempotency_claim_many(PG_FUNCTION_ARGS)
 	per_element = element_context();
 	for (int i = 0; i < keys.count; i++)
 	{
-		int			element = turns[i].element;
+		int			element = sorted[i].element;
 		Claim		claim;
 
 		CHECK_FOR_INTERRUPTS();
@@ -289,7 +289,7 @@ idempotency_complete_many(PG_FUNCTION_ARGS)
 	Elements	resource_ids;
 	Elements	status_codes;
 	Elements	attempts;
-	Turn	   *turns;
+	SortedElement *sorted;
 	MemoryContext caller = CurrentMemoryContext;
 	MemoryContext per_element;
 
@@ -303,13 +303,13 @@ idempotency_complete_many(PG_FUNCTION_ARGS)
 	check_count(&status_codes, &keys, "status_codes");
 	elements_from_arg(&attempts, fcinfo, 5, INT4OID, sizeof(int32), true, TYPALIGN_INT);
 	check_count(&attempts, &keys, "attempts");
-	turns = lock_order(&keys, scope);
+	sorted = lock_order(&keys, scope);
 
 	store_open(&store);
 	per_element = element_context();
 	for (int i = 0; i < keys.count; i++)
 	{
-		int			element = turns[i].element;
+		int			element = sorted[i].element;
 		IdempotencyKey key;
 		Completion	completion = {.status = KEY_COMPLETED};
 

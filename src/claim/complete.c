@@ -14,7 +14,7 @@
  *		- A's lease has run out and B has taken over: A finds B's attempt and
  *		  is refused.  While B has not committed, A waits for it: B may roll
  *		  back, and then A still owns the key.
- *		- A and another caller with A's attempt complete at once: one writes,
+ *		- A and another caller with A's attempt complete together: one writes,
  *		  the other waits for its end, and finds the claim completed: with the
  *		  same result, or an error.
  *

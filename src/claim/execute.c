@@ -127,7 +127,7 @@ typedef struct Command
 	const ArrayType *filter;	/* errors to be stored as the result, or NULL */
 } Command;
 
-/* Call the function. Returns NULL if the function returns null. */
+/* Call the function.  Returns NULL if the function returns null. */
 static Jsonb *
 call_command(const Command *command)
 {

@@ -21,11 +21,10 @@
  * completing the key extend its life beyond the ttl of issue(), forget() and
  * purge() end it earlier, and a second key while the first is stored would let
  * the same cart be paid twice.  So the record outlasts the key, and if the
- * record is replayed, the key's row is looked up:
- *
- *		- The key no longer exists.  The record is released and claimed again.  If
- *		  two transactions find that, one releases the record; the other waits for
- *		  its end, finds a higher attempt, and replays the new key.
+ * record is replayed, the key's row is looked up.  If the key no longer exists,
+ * the record is released and claimed again.  If two transactions find that, one
+ * releases the record; the other waits for its end, finds a higher attempt, and
+ * replays the new key.
  *
  * The record is kept for three times the ttl: the key is claimed within the
  * first, the work is done within the second, and the result is stored for the

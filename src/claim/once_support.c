@@ -10,7 +10,7 @@
  *		- UPDATE, DELETE, MERGE, and SELECT with a locking clause, evaluate the
  *		  query again for a row that a concurrent transaction has changed
  *		  meanwhile (EvalPlanQual).  once() is true for the old version and
- *		  false for the new one, which then is left alone.
+ *		  false for the new one, so that the row is not changed.
  *		- A condition of a join may be evaluated below the join, and one of a
  *		  query with ORDER BY and LIMIT below the sort, for rows that are then
  *		  left out.  So may a condition next to one with a subquery: the cost

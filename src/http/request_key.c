@@ -53,7 +53,7 @@ header_is_empty(void)
 			 SEND_A_KEY_HINT));
 }
 
-/* The key in a header. Raises IK400 if there is none. */
+/* The key in a header.  Raises IK400 if there is none. */
 static text *
 key_of_header(const char *header, Size length, bool strict)
 {

@@ -264,7 +264,8 @@ fingerprint_of(Jsonb *request)
 /*
  * fingerprint(request jsonb) returns bytea
  *
- * For adopt(): the portable edition stores the requests themselves.
+ * The fingerprint of a request, as a claim stores it.  adopt() computes those of
+ * the portable edition, which stores the requests themselves.
  */
 Datum
 idempotency_fingerprint(PG_FUNCTION_ARGS)

@@ -53,9 +53,9 @@
  *		  may claim the key again meanwhile, which is another claim.
  *
  * For this backend, which its own lock does not stop, store_probe() finds an
- * open claim if nothing is stored under its key.  Functions that read or write
- * the row but don't end the claim, such as checkpoint(), write it as an
- * unfinished claim.
+ * open claim if nothing is stored under its key.  Functions that change the row
+ * but don't end the claim, such as checkpoint(), write it as an unfinished
+ * claim.
  *
  * The leaf into which the claim would be written is locked at once, as for a
  * write.  So distribute() waits, and the leaf is not emptied.

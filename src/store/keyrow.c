@@ -146,7 +146,6 @@ keyrow_from_values(KeyRow *row, const Datum *values, const bool *isnull)
 	row->stored = true;
 }
 
-/* Read a copy of the tuple; the row points into the copy. */
 void
 keyrow_read(KeyRow *row, TupleTableSlot *tts)
 {

@@ -8,7 +8,7 @@
 #ifndef IDEMPOTENCY_UNFINISHED_H
 #define IDEMPOTENCY_UNFINISHED_H
 
-/* Called when the library is loaded. */
+/* Watch for statements on foreign tables; called when the library is loaded. */
 extern void watch_statements(void);
 
 /*

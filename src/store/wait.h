@@ -24,7 +24,7 @@ typedef struct WaitLimit
 /* Limited only by the session's own lock_timeout and statement_timeout. */
 extern void wait_unlimited(WaitLimit *limit);
 
-/* A limit that begins now. The interval is not negative. */
+/* A limit that begins now.  The interval is not negative. */
 extern void wait_at_most(WaitLimit *limit, const Interval *interval);
 
 /*

@@ -28,7 +28,7 @@
  * Every node has the extension, but only the coordinator sweeps the table.  It
  * does so as the table's owner, on all nodes: a trigger or an index of a shard
  * then has the privileges of the role that can make one, not those of the
- * worker. All names in the statement are qualified, so no node's search path
+ * worker.  All names in the statement are qualified, so no node's search path
  * matters.
  *
  *-------------------------------------------------------------------------

@@ -15,7 +15,7 @@
  * no tenants it is always empty, which a constraint of the table tells.
  *
  * A version names what a transaction has written: twelve bytes are the
- * transaction's own, the last four count its writes (distributed.c).
+ * transaction's own, the last four count its writes (row_version.c).
  *
  *-------------------------------------------------------------------------
  */

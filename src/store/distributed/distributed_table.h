@@ -48,7 +48,7 @@ typedef struct DistributedTable
  */
 extern const DistributedTable *distributed_table(LOCKMODE mode);
 
-/* The tenant of a scope. Raises IK400 if it names none. */
+/* The tenant of a scope.  Raises IK400 if it names none. */
 extern Datum tenant_of_scope(const DistributedTable *table, const text *scope);
 
 /* The same, but returns false then; and an expression for the tenant of the column scope. */

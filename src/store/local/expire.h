@@ -42,6 +42,7 @@ typedef struct LocalExpiry
 	LongWalk	walk;
 } LocalExpiry;
 
+/* The share of the local store in store_begin_expiry(). */
 extern void local_begin_expiry(LocalExpiry *expiry, int64 max_rows);
 
 /* The share of the local store in store_expire(). */

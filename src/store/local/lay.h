@@ -16,5 +16,4 @@
  */
 extern int	wheel_lay(int most);
 
-
 #endif							/* IDEMPOTENCY_LAY_H */

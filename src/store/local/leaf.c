@@ -54,7 +54,7 @@ leaves_init(Leaves *leaves)
 	leaves->context = CurrentMemoryContext;
 }
 
-/* What is known of a leaf, in a generation of the known tables */
+/* What is known of a leaf, in a generation of the known tables. */
 static struct
 {
 	uint64		generation;

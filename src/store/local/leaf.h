@@ -57,7 +57,7 @@ extern void leaf_write(Leaves *leaves, int leaf);
 /* Open the index of an open leaf. */
 extern void leaf_open_index(Leaves *leaves, int leaf);
 
-/* Whether an open leaf has other indexes than the one by which keys are found */
+/* Whether an open leaf has other indexes than the one by which keys are found. */
 extern bool leaf_has_other_indexes(int leaf);
 
 /* Close an open leaf before the call ends. */
