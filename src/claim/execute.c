@@ -26,6 +26,7 @@
 #include "error.h"
 #include "key/errorfilter.h"
 #include "miscadmin.h"
+#include "nodes/value.h"
 #include "parser/parse_func.h"
 #include "http/problem.h"
 #include "interval.h"
@@ -62,6 +63,20 @@ is_signature(const char *command)
 }
 
 /*
+ * Whether a name needs no parsing: it has no schema, and its characters stand
+ * for themselves, quoted or not.
+ */
+static bool
+is_plain_name(const char *name)
+{
+	const char *c = name;
+
+	while ((*c >= 'a' && *c <= 'z') || (*c >= '0' && *c <= '9') || *c == '_')
+		c++;
+	return *c == '\0' && c != name && c - name < NAMEDATALEN;
+}
+
+/*
  * The function that a command names.  Without a signature its argument is
  * jsonb.
  */
@@ -71,6 +86,8 @@ function_named(text *command)
 	Oid			argument_type = JSONBOID;
 	char	   *name = text_to_cstring(command);
 
+	if (is_plain_name(name))
+		return LookupFuncName(list_make1(makeString(name)), 1, &argument_type, false);
 	/* An error message of the lookup would contain the request. */
 	if (*name == '{' || *name == '[')
 		ereport(ERROR,

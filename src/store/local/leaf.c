@@ -119,7 +119,7 @@ lock_and_open(Leaves *leaves, int leaf, LOCKMODE lock, bool wait)
 {
 	Oid			relid = objects()->leaf[leaf];
 
-	if (!lock_for_transaction(relid, lock, wait))
+	if (!leaves->kept[leaf] && !lock_for_transaction(relid, lock, wait))
 		return false;
 	leaves->heap[leaf] = table_open(relid, NoLock);
 	leaves->lock[leaf] = lock;
@@ -159,7 +159,7 @@ leaf_write(Leaves *leaves, int leaf)
 	if (leaves->lock[leaf] != RowExclusiveLock)
 		(void) lock_for_transaction(RelationGetRelid(leaves->heap[leaf]),
 									RowExclusiveLock, true);
-	leaves->written[leaf] = true;
+	leaves->kept[leaf] = true;
 }
 
 void
@@ -211,12 +211,12 @@ leaf_close(Leaves *leaves, int leaf)
 	{
 		relid = RelationGetRelid(leaves->index[leaf]);
 		index_close(leaves->index[leaf], NoLock);
-		if (!leaves->written[leaf])
+		if (!leaves->kept[leaf])
 			unlock_for_transaction(relid, leaves->lock[leaf]);
 	}
 	relid = RelationGetRelid(leaves->heap[leaf]);
 	table_close(leaves->heap[leaf], NoLock);
-	if (!leaves->written[leaf])
+	if (!leaves->kept[leaf])
 		unlock_for_transaction(relid, leaves->lock[leaf]);
 	leaves->index[leaf] = NULL;
 	leaves->heap[leaf] = NULL;

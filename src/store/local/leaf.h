@@ -19,7 +19,8 @@ typedef struct Leaves
 	Relation	heap[LEAVES];
 	Relation	index[LEAVES];
 	LOCKMODE	lock[LEAVES];	/* when it was opened */
-	bool		written[LEAVES];
+	bool		kept[LEAVES];	/* locked for writing, to the end of the
+								 * transaction */
 	TupleTableSlot *read_tts;
 	TupleTableSlot *write_tts;
 	MemoryContext context;		/* for allocations until they are closed */

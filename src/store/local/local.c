@@ -236,6 +236,8 @@ recall(Leaves *leaves, const IdempotencyKey *key, Probe *probe)
 
 	if (deferred_row(key, &probe->row))
 	{
+		/* The claim has locked its leaf. */
+		leaves->kept[probe->row.leaf] = true;
 		probe->writer = InvalidTransactionId;
 		return probe->found = true;
 	}
