@@ -210,6 +210,7 @@ wait_for_lock(const LOCKTAG *tag, LOCKMODE mode, const WaitLimit *limit, int lea
 bool
 wait_for_transaction(TransactionId xid, const WaitLimit *limit, StatsEntry *stats)
 {
+	TransactionId level = xid;
 	LOCKTAG		tag;
 	WaitTarget	target = {
 		.tag = &tag,
@@ -221,12 +222,21 @@ wait_for_transaction(TransactionId xid, const WaitLimit *limit, StatsEntry *stat
 	while (TransactionIdIsInProgress(xid))
 	{
 		CHECK_FOR_INTERRUPTS();
-		SET_LOCKTAG_TRANSACTION(tag, xid);
+		SET_LOCKTAG_TRANSACTION(tag, level);
 		if (!run_wait(&target, limit, 0))
 			return false;
-		/* A subtransaction that is released lasts as long as its parent. */
+
+		/*
+		 * A subtransaction that is released lasts as long as its parent,
+		 * which may be rolled back before the whole transaction ends.
+		 */
 		if (TransactionIdIsInProgress(xid))
-			xid = SubTransGetTopmostTransaction(xid);
+		{
+			TransactionId parent = SubTransGetParent(level);
+
+			if (TransactionIdIsValid(parent))
+				level = parent;
+		}
 	}
 	return true;
 }

@@ -37,8 +37,8 @@ extern bool wait_for_lock(const LOCKTAG *tag, LOCKMODE mode, const WaitLimit *li
 
 /*
  * Wait for the end of a transaction, or of a subtransaction that is rolled
- * back; one that is not rolled back lasts as long as its transaction.  Returns
- * false if the limit ran out first.  The wait is counted, however it ends.
+ * back; one that is released lasts as long as its parent.  Returns false if the
+ * limit ran out first.  The wait is counted, however it ends.
  */
 extern bool wait_for_transaction(TransactionId xid, const WaitLimit *limit,
 								 StatsEntry *stats);
