@@ -1,6 +1,6 @@
 # pg_upgrade carries keys, policies and wheel: the new server replays what the
 # old one had completed, protects what it had leased, continues its attempts
-# and turns its wheel.
+# and turns its wheel. It carries a database with the portable edition, too.
 #
 # Needs a second, older major: OLD_PG_CONFIG names its pg_config, and both
 # servers have the extension installed. test/upgrade.sh provides that.
@@ -115,6 +115,15 @@ UPDATE idempotency.wheel SET until = now() WHERE slot = $past;
 
 is(one($old, 'SELECT count(DISTINCT slot) FROM idempotency.keys'), '9', 'the old server has keys in all of the wheel and beyond');
 
+one($old, 'CREATE DATABASE portable');
+one($old, slurp_file('portable/idempotency.sql') . <<'SQL', 'portable');
+BEGIN;
+SELECT idempotency.claim('completed', 'shop', '{"amount": 1}');
+SELECT idempotency.complete('completed', 'shop', '"done"');
+COMMIT;
+SELECT idempotency.claim('leased', 'shop', lease => '1 hour');
+SQL
+
 my %tables = (
 	'row of keys' => q{SELECT md5(string_agg(k::text, E'\n' ORDER BY scope, key, slot)), count(*) FROM idempotency.keys AS k},
 	'policy' => 'SELECT * FROM idempotency.policy ORDER BY scope',
@@ -182,6 +191,14 @@ for my $database (@databases)
 	($status, $stdout, $stderr) = $new->psql($database, 'SET ROLE app; SELECT FROM idempotency.keys');
 	like($stderr, qr/permission denied/, "and may not read the keys $in");
 }
+
+is(one($new, q{
+SELECT outcome, response FROM idempotency.claim('completed', 'shop', '{"amount": 1.0}');
+SELECT outcome FROM idempotency.claim('leased', 'shop');
+SELECT idempotency.complete('leased', 'shop', attempt => 1)}, 'portable'),
+	"replay|\"done\"\nin_progress\n", 'the portable edition answers as before');
+my ($status, $stdout, $stderr) = $new->psql('portable', q{SELECT idempotency.claim('unfinished', 'shop')});
+like($stderr, qr/claim of idempotency key "unfinished" is unfinished/, 'and commits no unfinished claim');
 
 # The wheel continues: the slot that was past is emptied, and turned.
 is( one($new, qq{
