@@ -20,14 +20,16 @@
 #
 # Connects as psql does, as a superuser, to a server with the library preloaded,
 # in a database of its own, which is dropped at the end.  Sets idempotency.worker,
-# wheel_tick, sweep_batch and sweep_interval with ALTER SYSTEM, and resets them.
+# wheel_tick, sweep_batch, sweep_interval and sweep_databases with ALTER SYSTEM, and
+# resets them.  Other databases are not swept: their slots were laid for another tick,
+# and the sweeper would search them for expired rows.
 
 set -euo pipefail
 seconds=${LENGTH:-60}
 clients=${CLIENTS:-2}
 limit=${LIMIT:-5}
 database=idempotency_bench_sweep
-settings=(worker wheel_tick sweep_batch sweep_interval)
+settings=(worker wheel_tick sweep_batch sweep_interval sweep_databases)
 
 scratch=$(mktemp -d)
 dropdb --if-exists "$database" 2>/dev/null
@@ -46,7 +48,7 @@ trap clean_up EXIT
 sql() {
 	psql -XAtq -v ON_ERROR_STOP=1 -d "$database" "$@"
 }
-sql -c 'CREATE EXTENSION idempotency'
+sql -c 'CREATE EXTENSION idempotency' -c "ALTER SYSTEM SET idempotency.sweep_databases = '$database'"
 [ "$(sql -c 'SELECT count(*) FROM idempotency.stats')" -gt 0 ] ||
 	{ echo 'sweep_load.sh: shared_preload_libraries lacks idempotency' >&2; exit 2; }
 

@@ -24,7 +24,7 @@ settings() {
 	done
 	sql -c 'SELECT pg_reload_conf()' >/dev/null
 }
-settings "idempotency.wheel_tick=$tick s" "idempotency.default_ttl=$tick s" 'idempotency.sweep_interval=500 ms'
+settings "idempotency.wheel_tick=$tick s" "idempotency.default_ttl=$tick s" 'idempotency.sweep_interval=500 ms' idempotency.sweep_databases=ticks
 sql -c 'CREATE EXTENSION idempotency'
 create_candidates public 'to_jsonb(payment)'
 # The wheel begins with the ticks of one day that it was installed with.
@@ -45,7 +45,7 @@ trap 'kill $watcher 2>/dev/null || true' EXIT
 record ticks ./pay -m new -c 8 -t 1 -n $((10 * tick)) extension
 kill "$watcher"
 wait "$watcher" 2>/dev/null || true
-for setting in wheel_tick default_ttl sweep_interval; do
+for setting in wheel_tick default_ttl sweep_interval sweep_databases; do
 	sql -c "ALTER SYSTEM RESET idempotency.$setting"
 done
 sql -c 'SELECT pg_reload_conf()' >/dev/null
