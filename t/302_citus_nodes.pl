@@ -74,6 +74,11 @@ SKIP:
 }
 sql($coordinator, q{SELECT idempotency.set_policy('policy', lease => '1 hour')});
 is(leased('set'), each_node('leased'), 'one that is set holds on all');
+sql($coordinator, q{DELETE FROM idempotency.policy});
+is(leased('by hand'), each_node('leased'), 'a change by hand is in force on none');
+sql($coordinator, q{SELECT idempotency.set_policy('another')});
+is(leased('published'), each_node('none'), 'until the next policy is set');
+sql($coordinator, q{SELECT idempotency.set_policy('policy', lease => '1 hour')});
 
 # A table that Citus has ceased to distribute, and distributes again.
 my $kept = q{SELECT idempotency.once('kept', 'mail/ann')};
@@ -101,7 +106,14 @@ IPC::Run::run([ 'pg_dump', '-h', $host, '-p', $coordinator, '-f', $dump, 'idempo
 }
 is(sql($coordinator, sprintf $stored, 'idempotency.keys'), $count, 'with all other keys');
 is(sql($coordinator, q{SELECT to_regclass('idempotency.distributed_keys') IS NULL}), 't', 'and leaves no table');
-fails($coordinator, $kept, qr/ERROR:  55000:.*HINT: .*distribute/s, 'the local store refuses claims of a cluster');
+fails($_, $kept, qr/ERROR:  55000:.*HINT: .*distribute/s, 'the local stores refuse claims of a cluster') for @node;
+
+# A worker's own copy of its keys.
+sql($coordinator, "DROP TABLE payments; SELECT idempotency.forget('at $worker[0] 1', 'pay/ann'), citus_remove_node('$host', $worker[0])");
+fails($worker[0], $kept, qr/ERROR:  55000: /, 'a worker that has left the cluster refuses claims');
+is(sql($worker[0], "$local SELECT idempotency.once('at $worker[0] ' || n, 'pay/ann') FROM generate_series(1, 2) AS n"), "f\nf",
+	'unless idempotency.store is local: then it has its keys as they were');
+is(sql($worker[0], "SELECT idempotency.purge('pay/ann'); $local SELECT idempotency.once('at $worker[0] 1', 'pay/ann')"), "1500\nt", 'until they are purged there');
 
 # One server becomes a cluster.
 make_databases('idempotency_test_grown');
@@ -128,6 +140,23 @@ cmp_ok(sql($coordinator, q{SELECT count(DISTINCT nodeport) FROM citus_shards WHE
 is(on_all_nodes(q{SELECT count(*) FROM generate_series(1, 40) AS n WHERE idempotency.once('kept ' || n, 'pay/' || n)}),
 	each_node('0'), 'all keys are remembered, on every node');
 is(on_all_nodes(q{SELECT outcome FROM idempotency.claim(pg_backend_pid()::text, 'policy/1')}), each_node('new'), 'and the policies');
+
+# A plain table that is distributed without distribute().
+make_databases('idempotency_test_by_hand');
+sql($coordinator, q{
+CREATE EXTENSION idempotency;
+CREATE TABLE payments (tenant text, key text);
+SELECT idempotency.distribute('payments')});
+is(sql($coordinator, $kept), 't', 'one server has a distributed store');
+sql($coordinator, q{CREATE EXTENSION citus});
+sql($_, q{CREATE EXTENSION idempotency}) for @worker;
+add_workers();
+sql($coordinator, q{
+SELECT create_distributed_table('payments', 'tenant');
+SELECT create_distributed_table('idempotency.distributed_keys', 'tenant', colocate_with => 'payments')});
+fails($_, $kept, qr/ERROR:  55000:.*HINT: .*distribute/s, 'claims are refused if Citus distributes its table by hand, but no policies') for @node;
+sql($coordinator, $_) for 'SELECT idempotency.undistribute()', q{SELECT idempotency.distribute('payments')};
+is(on_all_nodes($kept), each_node('f'), 'once it is distributed by distribute() its keys are remembered, on every node');
 
 # A dump of the coordinator becomes another cluster.
 make_databases('idempotency_test_restored');

@@ -26,7 +26,8 @@ SELECT outcome FROM idempotency.claim('%1$s', 'pay/ann');
 INSERT INTO payments (tenant, key) VALUES ('ann', '%1$s');
 SELECT idempotency.complete('%1$s', 'pay/ann');};
 my $effects = q{SELECT count(*) FROM payments WHERE key = '%s'};
-my $home = sql($coordinator, q{SELECT nodeport FROM citus_shards WHERE shardid = get_shard_id_for_distribution_column('payments', 'ann')});
+my $home_of_ann = q{SELECT nodeport FROM citus_shards WHERE shardid = get_shard_id_for_distribution_column('payments', 'ann')};
+my $home = sql($coordinator, $home_of_ann);
 
 # The connection of a session of the coordinator to the node of its rows.
 sub connection_of
@@ -34,16 +35,6 @@ sub connection_of
 	my ($session) = @_;
 	my $gpid = ask($session, 'SELECT citus_backend_gpid()');
 	return "application_name LIKE 'citus_internal gpid=$gpid%'";
-}
-
-SKIP:
-{
-	my ($with, $error) = try_sql($coordinator, q{
-SELECT position('PGAPPNAME='::bytea IN pg_read_binary_file('/proc/' || split_part(pg_read_file('postmaster.pid'), chr(10), 1) || '/environ')) > 0});
-	skip "the server's environment can't be read: $error", 1 if $error;
-	is(on_all_nodes(q{
-SELECT position('PGAPPNAME='::bytea IN pg_read_binary_file('/proc/' || split_part(pg_read_file('postmaster.pid'), chr(10), 1) || '/environ')) > 0}),
-		join(' ', ('f') x @node), 'no server has PGAPPNAME in its environment, with which Citus would lose rows in online moves');
 }
 
 # Tables that Citus does not know are committed after the rows that it knows.
@@ -148,6 +139,25 @@ for my $port ($coordinator, $worker[0])
 	leave($_) for $owner, $waiter, $holder;
 }
 
+# A shard is moved online, and a request is answered after its rows were copied.
+sub move_online
+{
+	my ($key, $to) = @_;
+	my ($holder, $mover) = (session($coordinator), session($coordinator));
+	my $from = sql($coordinator, $home_of_ann);
+	poll($coordinator, 'CALL citus_cleanup_orphaned_resources(); SELECT count(*) = 0 FROM pg_dist_cleanup');
+	my $shard = sql($coordinator, q{SELECT get_shard_id_for_distribution_column('payments', 'ann')});
+	ask($holder, "BEGIN; SELECT lock_shard_metadata(5, ARRAY[$shard])");
+	say_to($mover, "SELECT citus_move_shard_placement($shard, '$host', $from, '$host', $to, 'force_logical')");
+	poll($coordinator, "SELECT count(*) > 0 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted");
+	# The move waits on the coordinator, and has not asked the workers yet.
+	is(sql($worker[0], sprintf("BEGIN; $pay COMMIT; $effects", $key, $key)), "new\n\n1", "$key: a request is answered");
+	ask($holder, 'ROLLBACK');
+	unlike(answer($mover), qr/ERROR/, "$key: and the shard moved");
+	is(sql($coordinator, $home_of_ann), $to, "$key: to another node");
+	leave($_) for $holder, $mover;
+}
+
 # Clocks.
 my $data = is_here($worker[1]);
 my $shim = PostgreSQL::Test::Utils::tempdir() . '/weather.so';
@@ -174,6 +184,25 @@ SKIP:
 	pg_ctl($data, '-m', 'fast', 'stop');
 	start_again($data);
 	is(on_all_nodes(q{SELECT outcome FROM idempotency.claim('clocks', 'mail/ann')}), join(' ', ('in_progress') x @node), 'and for the others the lease of the next owner lasts');
+}
+
+SKIP:
+{
+	skip 'wal_level is not logical', 8 if sql($worker[0], 'SHOW wal_level') ne 'logical';
+	skip 'the worker is not on this machine, or of another user', 8 unless $data;
+	my $elsewhere = (grep { $_ != $worker[1] } @worker)[0];
+	move_online('moved online', $home == $worker[1] ? $elsewhere : $worker[1]);
+	is(sql($coordinator, sprintf $effects, 'moved online'), '1', 'moved online: its row moved with the shard');
+	move_online('moved back', $elsewhere) if sql($coordinator, $home_of_ann) == $worker[1];
+	pg_ctl($data, '-m', 'fast', 'stop');
+	{
+		local $ENV{PGAPPNAME} = 'anything';
+		start_again($data);
+	}
+	move_online('PGAPPNAME', $worker[1]);
+	is(sql($coordinator, sprintf $effects, 'PGAPPNAME'), '0', 'PGAPPNAME: its row is lost, if that is in the environment of the server that the shard is moved to');
+	pg_ctl($data, '-m', 'fast', 'stop');
+	start_again($data);
 }
 
 done_testing();

@@ -11,7 +11,8 @@
  * three nodes would accept the same key three times, and a key would not
  * commit together with rows on other nodes.  So claims are refused if
  * distribute() was not called, and if its table came from a dump or from
- * undistribute_table().  A node that is being drained counts, and so does one
+ * undistribute_table(), or was distributed without it: then each node would
+ * have its own policies, too.  A node that is being drained counts, and so does one
  * that is disabled and has placements.  Stored keys can still be read and
  * removed.  The setting "local" overrides the refusal.
  *
@@ -70,7 +71,7 @@ choose_store(Choice *choice)
 				 errhint("Call idempotency.distribute() to create it, or set idempotency.store to \"auto\".")));
 	choice->distributed = distributed;
 	choice->refuses_claims = store_setting != STORE_LOCAL && citus_has_other_nodes() &&
-		!(distributed && is_distributed_by_citus(table));
+		!(distributed && OidIsValid(objects()->distributed_policy) && is_distributed_by_citus(table));
 }
 
 static inline const Choice *

@@ -144,6 +144,20 @@ check_absent(const char *target, const Source *source, bool earlier)
 				 errhint("End the claim whose result is not to be kept and forget() it, on its node and with its setting of idempotency.store.")));
 }
 
+/* Insert the live keys, with values for more columns of the target. */
+static void
+insert_keys(const Source *source, const char *target, const char *columns, const char *values,
+			const char *on_conflict)
+{
+	StringInfoData names;
+
+	initStringInfo(&names);
+	append_columns(&names, COLUMNS_KEYS, NAMES);
+	run_on(source, psprintf("INSERT INTO %s (%s, %s) SELECT %s, %s FROM %s WHERE " LIVE "%s",
+							target, names.data, columns, names.data, values, source->item, on_conflict),
+		   SPI_OK_INSERT);
+}
+
 /*
  * A worker may still have keys that were copied before: the store then has the
  * row of that claim or of a later one, which stays.
@@ -151,19 +165,11 @@ check_absent(const char *target, const Source *source, bool earlier)
 static void
 insert_into_distributed(const DistributedTable *table, const Source *source)
 {
-	StringInfoData sql;
-
 	check_tenants(table, source);
 	check_absent(table->name, source, true);
-	initStringInfo(&sql);
-	appendStringInfo(&sql, "INSERT INTO %s (", table->name);
-	append_column_names(&sql, COLUMNS_KEYS);
-	appendStringInfoString(&sql, ", row_version, tenant) SELECT ");
-	append_column_names(&sql, COLUMNS_KEYS);
-	appendStringInfoString(&sql, ", pg_catalog.gen_random_uuid(), ");
-	append_tenant_of_scope(&sql, table);
-	appendStringInfo(&sql, " FROM %s WHERE " LIVE " ON CONFLICT (tenant, hash) DO NOTHING", source->item);
-	run_on(source, sql.data, SPI_OK_INSERT);
+	insert_keys(source, table->name, "row_version, tenant",
+				psprintf("pg_catalog.gen_random_uuid(), %s", tenant_expression(table)),
+				" ON CONFLICT (tenant, hash) DO NOTHING");
 }
 
 /* Copy the keys of a worker, in the order of their hashes. */
@@ -271,15 +277,8 @@ carry_to_local(const DistributedTable *table)
 {
 	char	   *keys = object_name(objects()->keys);
 	Source		source = {.item = psprintf("%s AS k", table->name),.now = GetCurrentTimestamp()};
-	StringInfoData sql;
 
 	delete_expired(keys, &source);
 	check_absent(keys, &source, false);
-	initStringInfo(&sql);
-	appendStringInfo(&sql, "INSERT INTO %s (", keys);
-	append_column_names(&sql, COLUMNS_KEYS);
-	appendStringInfoString(&sql, ", slot) SELECT ");
-	append_column_names(&sql, COLUMNS_KEYS);
-	appendStringInfo(&sql, ", -1 FROM %s WHERE " LIVE, source.item);
-	run_on(&source, sql.data, SPI_OK_INSERT);
+	insert_keys(&source, keys, "slot", "-1", "");
 }

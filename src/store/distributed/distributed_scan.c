@@ -207,57 +207,11 @@ distributed_visit_unfinished(Store *store, const IdempotencyKey *of, TimestampTz
  * ----------------------------------------------------------------
  */
 
-/* Delete expired rows of the plain table, in the current transaction. */
-static int64
-delete_of_table(const char *command)
-{
-	bool		isnull;
-
-	if (SPI_execute(command, false, 0) != SPI_OK_SELECT || SPI_processed != 1)
-		elog(ERROR, "could not delete expired idempotency keys");
-	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-}
-
-/*
- * The same for all shards, each in a transaction of its server.  A shard that
- * can't be reached is left for another round.
- */
-static int64
-delete_of_shards(const DistributedTable *table, const char *command, int64 *most_of_shard)
-{
-	Oid			types[] = {REGCLASSOID, TEXTOID};
-	Datum		values[] = {ObjectIdGetDatum(table->relid), CStringGetTextDatum(command)};
-	int64		deleted = 0;
-
-	if (SPI_execute_with_args("SELECT shardid, success, result FROM pg_catalog.run_command_on_shards($1, $2)",
-							  lengthof(types), types, values, NULL, false, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not delete expired idempotency keys");
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		HeapTuple	tuple = SPI_tuptable->vals[i];
-		TupleDesc	desc = SPI_tuptable->tupdesc;
-		char	   *result = SPI_getvalue(tuple, desc, 3);
-		bool		isnull;
-
-		if (DatumGetBool(SPI_getbinval(tuple, desc, 2, &isnull)))
-		{
-			int64		of_shard = strtoi64(result, NULL, 10);
-
-			deleted += of_shard;
-			*most_of_shard = Max(*most_of_shard, of_shard);
-		}
-		else
-			ereport(WARNING,
-					(errmsg("could not delete expired idempotency keys of shard %s", SPI_getvalue(tuple, desc, 1)),
-					 errdetail_internal("%s", result)));
-	}
-	return deleted;
-}
-
 /*
  * Delete some expired rows, no more than the given number of each shard, and
  * add their number to *deleted.  Rows on which a transaction works are
- * skipped.  Returns whether there may be more.
+ * skipped.  A shard that can't be reached is left for another round.  Returns
+ * whether there may be more.
  */
 static bool
 delete_expired(TimestampTz now, int64 most, int64 *deleted)
@@ -265,9 +219,8 @@ delete_expired(TimestampTz now, int64 most, int64 *deleted)
 	const DistributedTable *table = distributed_table(RowExclusiveLock);
 	pg_uuid_t	lowest;
 	pg_uuid_t	highest;
-	StringInfoData command;
-	int64		most_of_shard = 0;
-	int64		count;
+	char	   *command;
+	bool		more = false;
 	int			nest_level;
 
 	if (!citus_is_coordinator())
@@ -275,26 +228,44 @@ delete_expired(TimestampTz now, int64 most, int64 *deleted)
 	own_versions(&lowest, &highest);
 	SPI_connect();
 	nest_level = begin_as_caller(table);
-	initStringInfo(&command);
-	appendStringInfo(&command,
-					 "WITH deleted AS (DELETE FROM %s WHERE ctid OPERATOR(pg_catalog.=) ANY (ARRAY("
-					 "SELECT ctid FROM %s WHERE expires_at OPERATOR(pg_catalog.<=) '%s'::pg_catalog.timestamptz"
-					 " AND (row_version OPERATOR(pg_catalog.<) '%s'::pg_catalog.uuid"
-					 " OR row_version OPERATOR(pg_catalog.>) '%s'::pg_catalog.uuid)"
-					 " LIMIT " INT64_FORMAT " FOR UPDATE SKIP LOCKED)) RETURNING 1)"
-					 " SELECT pg_catalog.count(*) FROM deleted",
-					 table->on_citus ? "%1$s" : table->name, table->on_citus ? "%1$s" : table->name,
-					 DatumGetCString(DirectFunctionCall1(timestamptz_out, TimestampTzGetDatum(now))),
-					 DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&lowest))),
-					 DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&highest))), most);
+	command = psprintf("WITH deleted AS (DELETE FROM %1$s WHERE ctid OPERATOR(pg_catalog.=) ANY (ARRAY("
+					   "SELECT ctid FROM %1$s WHERE expires_at OPERATOR(pg_catalog.<=) '%2$s'::pg_catalog.timestamptz"
+					   " AND (row_version OPERATOR(pg_catalog.<) '%3$s'::pg_catalog.uuid"
+					   " OR row_version OPERATOR(pg_catalog.>) '%4$s'::pg_catalog.uuid)"
+					   " LIMIT %5$lld FOR UPDATE SKIP LOCKED)) RETURNING 1)"
+					   " SELECT pg_catalog.count(*)%6$s FROM deleted",
+					   table->on_citus ? "%1$s" : table->name,
+					   DatumGetCString(DirectFunctionCall1(timestamptz_out, TimestampTzGetDatum(now))),
+					   DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&lowest))),
+					   DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&highest))),
+					   (long long) most, table->on_citus ? "" : ", true");
 	if (table->on_citus)
-		count = delete_of_shards(table, command.data, &most_of_shard);
-	else
-		count = most_of_shard = delete_of_table(command.data);
+		command = psprintf("SELECT result, success, shardid FROM pg_catalog.run_command_on_shards(%u, %s)",
+						   table->relid, quote_literal_cstr(command));
+	if (SPI_execute(command, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not delete expired idempotency keys");
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[i];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		char	   *result = SPI_getvalue(tuple, desc, 1);
+		bool		isnull;
+
+		if (DatumGetBool(SPI_getbinval(tuple, desc, 2, &isnull)))
+		{
+			int64		of_shard = strtoi64(result, NULL, 10);
+
+			*deleted += of_shard;
+			more |= of_shard == most;
+		}
+		else
+			ereport(WARNING,
+					(errmsg("could not delete expired idempotency keys of shard %s", SPI_getvalue(tuple, desc, 3)),
+					 errdetail_internal("%s", result)));
+	}
 	end_as_caller(nest_level);
 	SPI_finish();
-	*deleted += count;
-	return most_of_shard == most;
+	return more;
 }
 
 bool

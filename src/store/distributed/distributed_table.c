@@ -203,36 +203,30 @@ find_tenant(const DistributedTable *table, const text *scope, Datum *tenant)
 	return name != NULL && read_value(table->tenant_type, name, tenant);
 }
 
-void
-append_tenant_of_scope(StringInfo sql, const DistributedTable *table)
+const char *
+tenant_expression(const DistributedTable *table)
 {
-	if (table->one_tenant)
-		appendStringInfoString(sql, "''");
-	else
-		appendStringInfo(sql, "pg_catalog.substring(scope, '[^/]*$')::%s",
-						 format_type_be_qualified(table->tenant_type));
+	return table->one_tenant ? "''" : psprintf("pg_catalog.substring(scope, '[^/]*$')::%s",
+											   format_type_be_qualified(table->tenant_type));
 }
 
 Datum
 tenant_of_scope(const DistributedTable *table, const text *scope)
 {
-	char	   *name;
 	Datum		tenant;
+	char	   *name;
 
 	if (find_tenant(table, scope, &tenant))
 		return tenant;
 	name = name_of_tenant(scope);
-	if (name == NULL)
-		ereport(ERROR,
-				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
-				 errmsg("scope \"%s\" names no tenant", scope_in_message(scope)),
-				 errdetail("Keys are stored with their tenant, which is the part of the scope after the last \"/\"."),
-				 errhint("Use a scope such as \"payments/42\".")));
 	ereport(ERROR,
 			(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
-			 errmsg("tenant \"%s\" of the scope is not of type %s",
-					name, format_type_be(table->tenant_type)),
+			 name == NULL ?
+			 errmsg("scope \"%s\" names no tenant", scope_in_message(scope)) :
+			 errmsg("tenant \"%s\" of the scope is not of type %s", name, format_type_be(table->tenant_type)),
 			 errdetail("Keys are stored with their tenant, which is the part of the scope after the last \"/\"."),
+			 name == NULL ?
+			 errhint("Use a scope such as \"payments/42\".") :
 			 errhint("End the scope with the value that the rows of the tenant are distributed by.")));
 }
 
@@ -263,6 +257,9 @@ in_set(int number, ColumnSet set)
 			return true;
 		case COLUMNS_KEYS:
 			return number < KEYS_COLUMNS;
+		case COLUMNS_CHANGING:
+			return number != KEYS_SCOPE && number != KEYS_KEY &&
+				number != KEYS_HASH && number != DISTRIBUTED_TENANT;
 		case COLUMNS_CLAIM:
 			return column->claimed;
 		case COLUMNS_END:
@@ -283,7 +280,7 @@ null_outside(ColumnSet set, const bool *isnull)
 }
 
 void
-append_column_names(StringInfo sql, ColumnSet set)
+append_columns(StringInfo sql, ColumnSet set, ColumnForm form)
 {
 	const char *separator = "";
 
@@ -291,38 +288,13 @@ append_column_names(StringInfo sql, ColumnSet set)
 	{
 		if (!in_set(number, set))
 			continue;
-		appendStringInfo(sql, "%s%s", separator, columns[number].name);
-		separator = ", ";
-	}
-}
-
-void
-append_parameters(StringInfo sql, ColumnSet set)
-{
-	const char *separator = "";
-
-	for (int number = 0; number < DISTRIBUTED_COLUMNS; number++)
-	{
-		if (!in_set(number, set))
-			continue;
-		appendStringInfo(sql, "%s$%d", separator, number + 1);
-		separator = ", ";
-	}
-}
-
-/* All columns of the set except those of the key, which never change. */
-void
-append_assignments(StringInfo sql, ColumnSet set)
-{
-	const char *separator = "";
-
-	for (int number = 0; number < DISTRIBUTED_COLUMNS; number++)
-	{
-		if (!in_set(number, set) ||
-			number == KEYS_SCOPE || number == KEYS_KEY ||
-			number == KEYS_HASH || number == DISTRIBUTED_TENANT)
-			continue;
-		appendStringInfo(sql, "%s%s = $%d", separator, columns[number].name, number + 1);
+		appendStringInfoString(sql, separator);
+		if (form != PARAMETERS)
+			appendStringInfoString(sql, columns[number].name);
+		if (form == ASSIGNMENTS)
+			appendStringInfoString(sql, " = ");
+		if (form != NAMES)
+			appendStringInfo(sql, "$%d", number + 1);
 		separator = ", ";
 	}
 }

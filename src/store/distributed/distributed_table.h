@@ -53,7 +53,7 @@ extern Datum tenant_of_scope(const DistributedTable *table, const text *scope);
 
 /* The same, but returns false then; and an expression for the tenant of the column scope. */
 extern bool find_tenant(const DistributedTable *table, const text *scope, Datum *tenant);
-extern void append_tenant_of_scope(StringInfo sql, const DistributedTable *table);
+extern const char *tenant_expression(const DistributedTable *table);
 
 /* The types that a tenant may be of. */
 extern bool is_tenant_type(Oid type);
@@ -61,22 +61,28 @@ extern bool is_tenant_type(Oid type);
 /* The types of the parameters. */
 extern void parameter_types(const DistributedTable *table, Oid *types);
 
-/* Which columns a statement writes. */
+/* Which columns a statement writes, and what it lists of each. */
 typedef enum ColumnSet
 {
 	COLUMNS_ALL,
 	COLUMNS_KEYS,				/* those that keys has, too */
+	COLUMNS_CHANGING,			/* those that don't name the key */
 	COLUMNS_CLAIM,				/* those that a new claim may have a value for */
 	COLUMNS_END					/* those that the end of a claim may change */
 } ColumnSet;
+
+typedef enum ColumnForm
+{
+	NAMES,
+	PARAMETERS,
+	ASSIGNMENTS
+} ColumnForm;
 
 /* Whether all columns of keys outside the set are null. */
 extern bool null_outside(ColumnSet set, const bool *isnull);
 
 /* The text of statements. */
-extern void append_column_names(StringInfo sql, ColumnSet set);
-extern void append_parameters(StringInfo sql, ColumnSet set);
-extern void append_assignments(StringInfo sql, ColumnSet set);
+extern void append_columns(StringInfo sql, ColumnSet set, ColumnForm form);
 extern void append_results(StringInfo sql);
 
 /* The number of results. */

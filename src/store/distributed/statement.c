@@ -91,9 +91,9 @@ static void
 append_insert(StringInfo sql, const char *table, ColumnSet set)
 {
 	appendStringInfo(sql, "INSERT INTO %s (", table);
-	append_column_names(sql, set);
+	append_columns(sql, set, NAMES);
 	appendStringInfoString(sql, ") VALUES (");
-	append_parameters(sql, set);
+	append_columns(sql, set, PARAMETERS);
 	appendStringInfoString(sql, ") ON CONFLICT (tenant, hash) DO NOTHING");
 }
 
@@ -101,7 +101,7 @@ static void
 append_update(StringInfo sql, const char *table, ColumnSet set)
 {
 	appendStringInfo(sql, "UPDATE %s SET ", table);
-	append_assignments(sql, set);
+	append_columns(sql, set, ASSIGNMENTS);
 	appendStringInfoString(sql, " WHERE ");
 	appendStringInfo(sql, HASH_IS_GIVEN);
 	appendStringInfo(sql, " AND row_version OPERATOR(pg_catalog.=) $%d", DISTRIBUTED_OLD_VERSION + 1);
@@ -125,7 +125,7 @@ statement_text(const char *table, StatementKind kind)
 			append_update(&sql, table, COLUMNS_END);
 			break;
 		case STATEMENT_UPDATE:
-			append_update(&sql, table, COLUMNS_ALL);
+			append_update(&sql, table, COLUMNS_CHANGING);
 			break;
 		case STATEMENT_PROBE_FOR_UPDATE:
 			appendStringInfo(&sql, "UPDATE %s SET row_version = $%d WHERE ",
