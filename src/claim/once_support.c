@@ -12,8 +12,9 @@
  *		  meanwhile (EvalPlanQual).  once() is true for the old version and
  *		  false for the new one, so that the row is not changed.
  *		- A condition of a join may be evaluated below the join, and one of a
- *		  query with ORDER BY and LIMIT below the sort, for rows that are then
- *		  left out.  So may a condition next to one with a subquery: the cost
+ *		  query with LIMIT below the sort, for rows that are then left out, if
+ *		  ORDER BY, DISTINCT, GROUP BY or a window function needs all rows
+ *		  before it returns one.  So may a condition next to one with a subquery: the cost
  *		  of once() puts it after the other conditions, but a subquery that is
  *		  evaluated for each row costs more, if its table is not small.
  *
@@ -151,6 +152,14 @@ add_relations(Conditions *conditions, const Query *query, Node *node)
 	}
 }
 
+/* Whether LIMIT removes rows that have been read because of the other clauses. */
+static bool
+limit_removes_rows(const Query *query)
+{
+	return query->limitCount != NULL &&
+		(query->sortClause != NIL || query->distinctClause != NIL || query->hasWindowFuncs);
+}
+
 static bool
 is_above_discarded_rows(const Query *query, Oid function)
 {
@@ -159,9 +168,9 @@ is_above_discarded_rows(const Query *query, Oid function)
 
 	add_relations(&rows, query, (Node *) query->jointree);
 	add_condition(&groups, query->havingQual);
-	return (groups.call && groups.subplan) ||
-		(rows.call && (rows.subplan || rows.relations > 1 ||
-					   (query->sortClause != NIL && query->limitCount != NULL)));
+	return (groups.call && (groups.subplan || limit_removes_rows(query))) ||
+		(rows.call && (rows.subplan || rows.relations > 1 || limit_removes_rows(query) ||
+					   (query->groupClause != NIL && query->limitCount != NULL)));
 }
 
 /* The form that is correct in every query. */
@@ -187,7 +196,7 @@ refuse_call(const PlannerInfo *root, Oid function)
 		ereport(ERROR,
 				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
 				 errmsg("once() is called where PostgreSQL may evaluate it for rows that are not in the result"),
-				 errdetail("A condition of a query with a join, a subquery, or ORDER BY and LIMIT may be evaluated for rows that these remove; their keys would count as seen."),
+				 errdetail("A condition of a query with a join, a subquery, or a LIMIT after sorting or grouping may be evaluated for rows that these remove; their keys would count as seen."),
 				 WRITE_A_CTE));
 }
 
