@@ -81,7 +81,7 @@ END
 slot=$(sql -c "SELECT DISTINCT tableoid::regclass FROM idempotency.keys")
 # Keys are UUIDs, numbered from 0, each used by one candidate only.
 sql -F ' ' -c "SELECT key, idempotency.key_hash(key, 'payments')
-	FROM generate_series(0, 23 * ($warm_up + $phase * $turns)) AS n, LATERAL (SELECT md5(n::text)::uuid::text AS key) AS k
+	FROM generate_series(0, 24 * ($warm_up + $phase * $turns)) AS n, LATERAL (SELECT md5(n::text)::uuid::text AS key) AS k
 	ORDER BY n" >"$work/keys"
 sql -c 'SELECT round(avg(pg_column_size(response))) FROM idempotency.keys' >"$RESULTS/response.tsv"
 pg_ctl -D "$PGHOST/data" -m fast -s -w stop
@@ -125,6 +125,7 @@ my @candidates = (
 		$call->('noop_claim'), $insert, sub { my ($key) = @_; "EXECUTE noop_complete ('$key', " . $body->($key) . ", '4711')" })],
 	['portable in a function', 'bare insert in a function', $call->('portable')],
 	['hand-written function', 'bare insert in a function', $call->('handwritten')],
+	['hand-written function, not waiting', 'bare insert in a function', $call->('handwritten_nowait')],
 	['hand-written function, all rules', 'bare insert in a function', $call->('handwritten_rules')],
 	['hand-written by statements', 'bare insert by statements', $transaction->(
 		$call->('insert_key'), $insert, sub { my ($key) = @_; "EXECUTE update_key ('$key', " . $body->($key) . ')' })],

@@ -1,6 +1,7 @@
 """Write REPORT.md, TARGETS.md and their figures from the results of the parts of the benchmark.
 
-Reads .build/bench/all, .build/bench/large if it exists, limits.md and tried.md.
+Reads .build/bench/all, the results of the long parts in .build/bench/large, kinds
+and churn as far as they exist, limits.md and tried.md.
 A ratio compares slices of the same round: a candidate's throughput over that of
 the base. The tables show the median of the rounds, with the lowest and the
 highest.
@@ -13,8 +14,8 @@ from collections import defaultdict
 from statistics import median
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-RESULTS = os.path.join(os.path.dirname(HERE), ".build", "bench", "all")
-LARGE = os.path.join(os.path.dirname(HERE), ".build", "bench", "large")
+RESULTS, LARGE, KINDS, CHURN = (os.path.join(os.path.dirname(HERE), ".build", "bench", part)
+                                for part in ("all", "large", "kinds", "churn"))
 
 NAMES = {
     "nothing": "empty SELECT",
@@ -33,6 +34,7 @@ NAMES = {
     "select-compared": "hand-written SELECT that compares",
     "handwritten": "hand-written PL/pgSQL",
     "handwritten-nowait": "hand-written, not waiting",
+    "handwritten-rules": "hand-written, all rules",
     "handwritten-statements": "hand-written, by statements",
     "redis": "Redis recipe, `everysec`",
     "redis-always": "Redis recipe, `always`",
@@ -279,11 +281,43 @@ def waiting(candidate):
     return [s for s in slices("load.tsv") if s.load == "waiters" and s.candidate == candidate]
 
 
-def wal_among(kind, keys):
-    """WAL of a key over a checkpoint cycle: right after the checkpoint, over all keys, and the response."""
-    found = re.search(rf"^{kind} +{keys} live.*first 10000 (\d+) bytes.*all \d+ (\d+) bytes.*response (\d+) bytes",
-                      listing("wal.txt", LARGE) or listing("wal.txt"), re.MULTILINE)
-    return tuple(map(int, found.groups())) if found else None
+class Kind:
+    """New keys of a kind among so many live ones, as kinds.sh measures them."""
+
+    def __init__(self, fields):
+        self.name = fields[0]
+        self.keys, self.size, self.indexes, self.seconds, self.first = map(int, fields[1:6])
+        self.first_images, self.wal, self.images = float(fields[6]), int(fields[7]), float(fields[8])
+        self.response, self.function, self.execute = map(int, fields[9:12])
+
+
+kinds = [Kind(fields) for fields in lines("kinds.tsv", KINDS)]
+
+
+def kind_among(name, keys):
+    return next((k for k in kinds if k.name == name and k.keys == keys), None)
+
+
+class Moment:
+    """A candidate's tables at one moment of the churn, as churn.sh writes it."""
+
+    def __init__(self, fields):
+        self.second, self.candidate = int(fields[0]), fields[1]
+        self.rows, self.size, self.dead, self.inserted, self.replaced, self.vacuums, self.slots = map(int, fields[2:])
+
+
+moments = [Moment(fields) for fields in lines("churn.tsv", CHURN)]
+churn_seconds, churn_rate, churn_tick = (int(row[0]) for row in lines("churn-settings.tsv", CHURN)) if moments else (0, 0, 0)
+
+
+def most(candidate, what, since, until):
+    return max(getattr(m, what) for m in moments if m.candidate == candidate and since <= m.second <= until)
+
+
+def growth_of_churn(candidate):
+    """By how much the largest size of the second half of the churn exceeds that of the first, in per cent."""
+    half = churn_seconds // 2
+    return 100 * (most(candidate, "size", half, churn_seconds) / most(candidate, "size", 0, half) - 1)
 
 
 def targets():
@@ -299,8 +333,8 @@ def targets():
             ("extension in a function", "claim + complete in a function, `PERFORM complete()`", 62000, floor),
             ("extension in a function, IF", "the same, `IF complete() IS NULL`", 62000, floor),
             ("extension by execute", "by `execute`", 42000, floor),
-            ("extension in a function, second day", "in a function, two slots in use", 70000, "the same, and an index descent"),
-            ("extension by execute, second day", "by `execute`, two slots in use", 50000, "the same, and an index descent")):
+            ("extension in a function, second day", "in a function, two slots in use", 70000, "the same, and the look-up in a second index"),
+            ("extension by execute, second day", "by `execute`, two slots in use", 50000, "the same, and the look-up in a second index")):
         over = counted(label, 3)
         target(f"instructions over the bare payment: {what}", f"at most {most:,}", counted_over_base(label), None if over is None else over <= most, least)
     by_statements, noops = counted("extension by statements", 3), counted("no-ops by statements", 3)
@@ -312,12 +346,12 @@ def targets():
             target(f"WAL per new key over the bare payment, {what}", "at most 320 bytes and the response",
                    f"{wal - response_bytes} bytes and {response_bytes} of response", wal - response_bytes <= 320,
                    f"{plain_wal - response_bytes} and {response_bytes}: the plain INSERT")
-    uuid7, random = wal_among("UUIDv7", 1000000), wal_among("random", 1000000)
+    uuid7, random = kind_among("UUIDv7", 1000000), kind_among("random", 1000000)
     if uuid7 and random:
         target("WAL per new key with page images, UUIDv7 keys, 1,000,000 live, 100,000 keys after a checkpoint", "at most 600 bytes and the response",
-               f"{uuid7[1] - uuid7[2]} bytes and {uuid7[2]} of response", uuid7[1] - uuid7[2] <= 600)
-        target("the same, of the first 10,000 keys", "a third of that with random keys", f"{uuid7[0]} bytes, random {random[0]} bytes",
-               3 * uuid7[0] <= random[0], f"over all 100,000 keys: {uuid7[1]} and {random[1]} bytes")
+               f"{uuid7.wal - uuid7.response} bytes and {uuid7.response} of response", uuid7.wal - uuid7.response <= 600)
+        target("the same, of the first 10,000 keys", "a third of that with random keys", f"{uuid7.first} bytes, random {random.first:,} bytes",
+               3 * uuid7.first <= random.first, f"over all 100,000 keys: {uuid7.wal} and {random.wal} bytes")
     last = [Spread([s.seconds for s in waiting(candidate)]) for candidate in ("extension", "execute", "gate", "handwritten")]
     for spread, what in zip(last, ("claim", "execute")):
         if spread.values:
@@ -362,9 +396,12 @@ def targets():
         if found:
             target(f"claims per second while {what}", "at least 0.95 of those with no sweep",
                    Spread([float(value) / 100 for value in found.groups()]), float(found[1]) >= 95)
-    flat = re.search(r"^largest of the last ten ticks: ([+-][\d.]+) per cent", listing("disk.txt", LARGE), re.MULTILINE)
-    target("size on disk after ten ticks of steady load", "flat",
-           f"{flat[1]} % over the ten ticks before" if flat else "`make bench-large`", float(flat[1]) <= 10 if flat else None)
+    if moments:
+        target("size on disk, the second half of an hour's churn over the first", "flat", f"{growth_of_churn('extension'):+.1f} %",
+               growth_of_churn("extension") <= 10 if churn_seconds >= 3600 else None,
+               ", ".join(f"{what} {growth_of_churn(name):+.1f} %" for name, what in (("portable", "portable"), ("handwritten", "hand-written"))))
+    else:
+        target("size on disk, the second half of an hour's churn over the first", "flat", "`make bench-churn`", None)
     if memory:
         early = [kb for done, kb in memory if done >= memory[-1][0] / 10][0]
         target("memory of a backend after a million transactions", "flat",
@@ -560,13 +597,48 @@ def expiry():
              "around the end of a sweep, compared with those in the following second. If keys go to slots, the wheel turns each "
              "time. If they go to `keys_long`, expired keys are deleted there: at the rate that the defaults allow, 10,000 a "
              "minute, or as many as are claimed in that second, so that the figure includes the work of deleting them:"),
-            ("purge", LARGE, "Purging a scope with a million keys:"),
-            ("wal", LARGE, "Claims and completions of new keys after a checkpoint, by kind of key and number of live keys:"),
-            ("disk", LARGE, "Keys that are remembered for a tick and a half, under steady load; the first four ticks fill the wheel:")):
+            ("purge", LARGE, "Purging a scope with a million keys:")):
         listed = listing(f"{name}.txt", directory)
         if listed:
             text += f"{said}\n\n```text\n{listed}\n```\n\n"
     return text
+
+
+def by_kind():
+    if not kinds:
+        return ""
+    rows = [(f"{k.name}, {k.keys:,} live keys", f"{k.indexes / 1e6:,.0f} MB", f"{k.first:,} bytes", f"{k.first_images:.2f}", f"{k.wal:,} bytes",
+             f"{k.images:.2f}", number(k.function), number(k.execute)) for k in kinds]
+    return table(("new keys", "index", "WAL, first 10,000", "images", "WAL, all 100,000", "images", "instructions, function", "by `execute`"), rows) + \
+        (f"\nWAL and page images a key, of a claim and completion alone, after a checkpoint; the response has {kinds[0].response} bytes. Then, "
+         "between checkpoints, instructions over the bare payment, as above. Live keys are stored in the order of their generation: random ones fill the pages of the "
+         "index to two thirds, UUIDv7 from left to right. The more pages there are, the more new keys are the first on their page since "
+         "the checkpoint, if they are random.\n")
+
+
+CHURNED = {"extension": "**extension**", "portable": "portable edition", "handwritten": "hand-written table",
+           "handwritten-rules": "hand-written, all rules"}
+
+
+def churn():
+    if not moments:
+        return ""
+    ends = range(600, churn_seconds + 1, 600)
+    text = ""
+    for what, head, form in (("size", "largest size in the ten minutes before", lambda size: f"{size / 1e6:.1f} MB"),
+                             ("dead", "most dead row versions in the ten minutes before", number)):
+        rows = [(CHURNED[name], form(most(name, what, 0, 0)), *(form(most(name, what, end - 600, end)) for end in ends)) for name in CHURNED]
+        if what == "size":
+            rows.append(("catalogs of the database", form(most("catalogs", what, 0, 0)), *(form(most("catalogs", what, end - 600, end)) for end in ends)))
+        text += table((head, "start", *(f"{end // 60} min" for end in ends)), rows) + "\n"
+    last = {m.candidate: m for m in moments}
+    rows = [(CHURNED[name], *(number(getattr(last[name], what)) for what in ("inserted", "replaced", "vacuums", "slots"))) for name in CHURNED]
+    text += table(("in all", "keys inserted", "row versions replaced or deleted", "runs of autovacuum", "slots emptied"), rows)
+    return text + (f"\nAll at once on one server, each at {churn_rate} requests a second, of which three in ten repeat the last key of their client; those of "
+                   "the extension are made by a function and by `execute` in turn. A key is "
+                   f"remembered for {churn_tick // 60} minutes, a tick of the wheel. Once a minute expired keys are removed: by the sweeper, by `sweep()` of "
+                   "the portable edition, and by `DELETE` from the hand-written tables, the second of which has an index for that. Autovacuum has its default settings. Sizes "
+                   "include indexes; dead row versions are counted every ten seconds.\n")
 
 
 def written(name):
@@ -611,10 +683,10 @@ def answers():
                  f"{number(counted('plain INSERT of such a row', 5))} bytes of WAL. From the second day on two slots of the wheel hold keys: "
                  f"{number(counted('extension by execute, second day', 3))} instructions by `execute`, "
                  f"{number(counted('extension in a function, second day', 3))} in a function.\n")
-    uuid7, random = wal_among("UUIDv7", 1000000), wal_among("random", 1000000)
+    uuid7, random = kind_among("UUIDv7", 1000000), kind_among("random", 1000000)
     if uuid7 and random:
-        text += (f"With page images, among a million live keys, a key that is a UUIDv7 takes {number(uuid7[0])} bytes of WAL and a random one "
-                 f"{number(random[0])}, the first 10,000 after a checkpoint; {number(uuid7[1])} and {number(random[1])} over 100,000.\n")
+        text += (f"With page images, among a million live keys, a key that is a UUIDv7 takes {number(uuid7.first)} bytes of WAL and a random one "
+                 f"{number(random.first)}, the first 10,000 after a checkpoint; {number(uuid7.wal)} and {number(random.wal)} over 100,000.\n")
 
     text += "\n## What does a replay cost?\n\n" + compared(
         *([("median, 1 client", lambda c: milliseconds(middle(of(load, "replay", c, 1), "p50")))] if times else []),
@@ -630,12 +702,16 @@ def answers():
             (f"{keys:,} expired keys", "time", "WAL"),
             [("**a turn of the wheel**", f"{ms} ms", f"{wal / 1000:,.0f} kB"),
              ("`DELETE` and `VACUUM`", f"{delete_ms:,} ms", f"{delete_wal / 1e6:,.0f} MB")])
-        flat = re.search(r"^largest of the last ten ticks: ([+-][\d.]+) per cent", listing("disk.txt", LARGE), re.MULTILINE)
-        if flat:
-            text += f"\nUnder steady load the largest size of ten ticks is {flat[1]} % over that of the ten before.\n"
+        if moments:
+            half = churn_seconds // 2
+            text += "\n" + table(
+                (f"an hour's churn, {churn_rate} requests a second" if churn_seconds == 3600 else "churn", "largest size, first half", "second half", "most rows", "most dead row versions"),
+                [(CHURNED[name], *(f"{most(name, 'size', *halves) / 1e6:.1f} MB" for halves in ((0, half), (half, churn_seconds))),
+                  *(number(most(name, what, 0, churn_seconds)) for what in ("rows", "dead"))) for name in list(CHURNED)[:3]]) + \
+                "\nThe extension keeps an expired key until its slot is emptied, up to a tick longer than the others.\n"
         versions = {name: (int(stored), int(replaced)) for name, stored, replaced in lines("versions.tsv")}
         if versions:
-            text += ("\nDead row versions that vacuum has to remove, for each key stored: " +
+            text += ("\nRow versions that are replaced, and have to be removed later, for each key stored: " +
                      ", ".join(f"{what} {versions[name][1] / versions[name][0]:.2f}" for name, what in
                                (("extension", "extension"), ("portable", "portable edition"), ("handwritten", "hand-written"))
                                if name in versions) + ".\n")
@@ -678,8 +754,10 @@ def main():
         ("## Responses of 1 kB and 20 kB", responses()),
         ("## A thousand duplicates", duplicates()),
         ("## Instructions and WAL", counts()),
+        ("## By kind of key", by_kind()),
         ("## Live keys", live_keys()),
         ("## Steady state", steady()),
+        ("## An hour's churn", churn()),
         ("## Bulk", bulk()),
         ("## More about expiry", expiry()),
         ("## Killed half-way", failures() +

@@ -4,10 +4,13 @@
 #
 #	bench/run.sh all		the parts that take less than ten minutes;
 #					writes REPORT.md, TARGETS.md and their figures
-#	bench/run.sh large		the long parts; both are written again with
-#					them if "all" has run
+#	bench/run.sh large		times among 20 million keys, memory, purge
+#	bench/run.sh kinds		WAL and instructions by kind of key, among up to 20
+#					million keys
+#	bench/run.sh churn		an hour's churn
 #	bench/run.sh instructions	only instructions and WAL of each candidate
 #
+# After large, kinds and churn the reports are written again if "all" has run.
 # Installs the packages that it needs and says so.  The results are in .build/bench.
 
 set -euo pipefail
@@ -69,12 +72,21 @@ case ${1:-} in
 		on_server large 'shared_buffers = 8GB' 'max_wal_size = 16GB' 'wal_level = minimal' 'max_wal_senders = 0' -- bench/all.sh large
 		[ ! -d .build/bench/all ] || /usr/bin/python3 bench/report.py
 		;;
+	kinds)
+		ensure_packages valgrind=valgrind
+		on_server kinds 'shared_buffers = 3GB' 'max_wal_size = 16GB' 'wal_level = minimal' 'max_wal_senders = 0' -- bench/kinds.sh
+		[ ! -d .build/bench/all ] || /usr/bin/python3 bench/report.py
+		;;
+	churn)
+		on_server churn -- bench/churn.sh
+		[ ! -d .build/bench/all ] || /usr/bin/python3 bench/report.py
+		;;
 	instructions)
 		ensure_packages valgrind=valgrind
 		on_server instructions -- bench/instructions.sh
 		;;
 	*)
-		echo "usage: bench/run.sh all|large|instructions" >&2
+		echo "usage: bench/run.sh all|large|kinds|churn|instructions" >&2
 		exit 2
 		;;
 esac

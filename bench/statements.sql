@@ -10,6 +10,7 @@ PREPARE extension_if (text, jsonb) AS SELECT status, body FROM extension_if($1, 
 PREPARE execute (text, jsonb) AS
 	SELECT status_code, response FROM idempotency.execute($1, 'payments', 'pay', $2);
 PREPARE handwritten (text, jsonb) AS SELECT status, body FROM handwritten($1, $2);
+PREPARE handwritten_nowait (text, jsonb) AS SELECT status, body FROM handwritten_nowait($1, $2);
 PREPARE handwritten_rules (text, jsonb) AS SELECT status, body FROM handwritten_rules($1, $2);
 
 PREPARE claim (text, jsonb) AS

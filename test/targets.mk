@@ -1,7 +1,7 @@
 # These find or install a PostgreSQL by themselves, and write nothing outside
 # .build/.
 STANDALONE = help demo test test-% coverage model storm sqlsmith check-tree examples clients \
-	bench bench-instructions bench-large dist
+	bench bench-instructions bench-large bench-kinds bench-churn dist
 .PHONY: $(filter-out test-%,$(STANDALONE))
 PREPARED = -c 'max_prepared_transactions = 20'
 PRELOADED = -c "shared_preload_libraries = 'idempotency'" -c 'idempotency.worker = off'
@@ -119,8 +119,14 @@ bench:	#: every measurement
 bench-instructions:	#: instructions only
 	bench/run.sh instructions
 
-bench-large:	#: 20 million keys
+bench-large:	#: times among 20 million keys
 	bench/run.sh large
+
+bench-kinds:	#: WAL and instructions among 20 million keys
+	bench/run.sh kinds
+
+bench-churn:	#: size on disk, for an hour
+	bench/run.sh churn
 
 # The committed tree.  Times are those of the commit, so that the same commit
 # gives the same bytes.  PGXN takes the zip.
