@@ -149,12 +149,10 @@ static void
 insert_keys(const Source *source, const char *target, const char *columns, const char *values,
 			const char *on_conflict)
 {
-	StringInfoData names;
+	char	   *names = column_list(COLUMNS_KEYS, NAMES);
 
-	initStringInfo(&names);
-	append_columns(&names, COLUMNS_KEYS, NAMES);
 	run_on(source, psprintf("INSERT INTO %s (%s, %s) SELECT %s, %s FROM %s WHERE " LIVE "%s",
-							target, names.data, columns, names.data, values, source->item, on_conflict),
+							target, names, columns, names, values, source->item, on_conflict),
 		   SPI_OK_INSERT);
 }
 

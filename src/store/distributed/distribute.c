@@ -332,22 +332,11 @@ idempotency_undistribute(PG_FUNCTION_ARGS)
 Datum
 idempotency_upgrade_store(PG_FUNCTION_ARGS)
 {
-	List	   *names;
-	List	   *commands;
-	Datum	   *elements;
-	ListCell   *cell;
-	int			count = 0;
+	Datum		names[DISTRIBUTED_COLUMNS];
+	int			added;
 
 	PreventCommandIfReadOnly("idempotency.upgrade_store()");
 	check_table_exists();
-	commands = add_column_commands(objects()->distributed_keys, &names);
-	SPI_connect();
-	foreach(cell, commands)
-		run_command(lfirst(cell));
-	SPI_finish();
-
-	elements = palloc(sizeof(Datum) * Max(list_length(names), 1));
-	foreach(cell, names)
-		elements[count++] = CStringGetTextDatum(lfirst(cell));
-	PG_RETURN_ARRAYTYPE_P(construct_array(elements, count, TEXTOID, -1, false, TYPALIGN_INT));
+	added = add_missing_columns(objects()->distributed_keys, names);
+	PG_RETURN_ARRAYTYPE_P(construct_array(names, added, TEXTOID, -1, false, TYPALIGN_INT));
 }

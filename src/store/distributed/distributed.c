@@ -155,16 +155,14 @@ do_nothing(Store *store)
 static void
 probe_from_results(const Statement *statement, const IdempotencyKey *key, Probe *probe)
 {
+	IdempotencyKey found;
+
 	probe->writer = InvalidTransactionId;
 	probe->found = statement->rows > 0;
 	if (!probe->found)
 		return;
-	keyrow_check_same(key,
-					  same_text(DatumGetTextPP(keyrow_required(statement->results[KEYS_SCOPE],
-															   statement->result_isnull[KEYS_SCOPE])), key->scope) &&
-					  same_text(DatumGetTextPP(keyrow_required(statement->results[KEYS_KEY],
-															   statement->result_isnull[KEYS_KEY])), key->name));
-	distributed_row(&probe->row, statement->results, statement->result_isnull);
+	distributed_row(&found, &probe->row, statement->results, statement->result_isnull);
+	keyrow_check_same(key, same_key(key, &found));
 }
 
 static void
@@ -278,20 +276,6 @@ distributed_delete(Store *store, const IdempotencyKey *key, KeyRow *row)
 	(void) run_statement(&statement, &unlimited, NULL);
 }
 
-static int64
-purge(Store *store, const text *scope, WorkOnKey forget)
-{
-	last_claim.generation = 0;
-	return distributed_purge(scope);
-}
-
-static int64
-erase_scope(Store *store, const text *scope, WorkOnKey erase)
-{
-	last_claim.generation = 0;
-	return distributed_erase_scope(scope);
-}
-
 /* Keep the first unfinished claim of the current transaction that is visited. */
 static void
 keep_claim(const IdempotencyKey *key, const KeyRow *row, TransactionId holder,
@@ -349,8 +333,8 @@ const StoreMethods distributed_store = {
 	.touch = distributed_touch,
 	.write = distributed_write,
 	.delete = distributed_delete,
-	.purge = purge,
-	.erase_scope = erase_scope,
+	.purge = distributed_purge,
+	.erase_scope = distributed_erase_scope,
 	.visit_unfinished = distributed_visit_unfinished,
 	.find_unfinished = find_unfinished,
 	.expire = distributed_expire,

@@ -84,20 +84,18 @@ work_on_scope(const DistributedTable *table, const text *scope, TimestampTz now,
 	Oid			types[] = {TEXTOID, TIMESTAMPTZOID, UUIDOID, UUIDOID, UUIDOID};
 	Datum		values[] = {PointerGetDatum(scope), TimestampTzGetDatum(now),
 	UUIDPGetDatum(&lowest), UUIDPGetDatum(&highest), UUIDPGetDatum(&version)};
-	StringInfoData sql;
+	char	   *sql = psprintf("%s WHERE " OF_SCOPE " AND %s", psprintf(command, table->name), which);
 
 	own_versions(&lowest, &highest);
 	new_version(&version);
-	initStringInfo(&sql);
-	appendStringInfo(&sql, command, table->name);
-	appendStringInfo(&sql, " WHERE " OF_SCOPE " AND %s", which);
-	if (SPI_execute_with_args(sql.data, lengthof(types), types, values, NULL, false, 0) < 0)
-		elog(ERROR, "could not run: %s", sql.data);
+	forget_memories();
+	if (SPI_execute_with_args(sql, lengthof(types), types, values, NULL, false, 0) < 0)
+		elog(ERROR, "could not run: %s", sql);
 	return SPI_processed;
 }
 
 int64
-distributed_purge(const text *scope)
+distributed_purge(Store *store, const text *scope, WorkOnKey forget)
 {
 	static const char *const keep_attempt = KEEP_ATTEMPT;
 	static const char *const delete = "DELETE FROM %s";
@@ -123,7 +121,7 @@ distributed_purge(const text *scope)
 }
 
 int64
-distributed_erase_scope(const text *scope)
+distributed_erase_scope(Store *store, const text *scope, WorkOnKey erase)
 {
 	const DistributedTable *table = distributed_table(RowExclusiveLock);
 	int64		erased;
@@ -154,10 +152,7 @@ visit_tuple(HeapTuple tuple, TupleDesc desc, const IdempotencyKey *of, VisitClai
 	KeyRow		row;
 
 	heap_deform_tuple(tuple, desc, values, isnull);
-	distributed_row(&row, values, isnull);
-	key.scope = DatumGetTextPP(keyrow_required(values[KEYS_SCOPE], isnull[KEYS_SCOPE]));
-	key.name = DatumGetTextPP(keyrow_required(values[KEYS_KEY], isnull[KEYS_KEY]));
-	key.hash = *DatumGetUUIDP(keyrow_required(values[KEYS_HASH], isnull[KEYS_HASH]));
+	distributed_row(&key, &row, values, isnull);
 	if (of == NULL || same_key(of, &key))
 		visit(&key, &row, row.own ? GetTopTransactionIdIfAny() : InvalidTransactionId,
 			  false, argument);
@@ -170,19 +165,15 @@ distributed_visit_unfinished(Store *store, const IdempotencyKey *of, TimestampTz
 	const DistributedTable *table = distributed_table(AccessShareLock);
 	Oid			type = TIMESTAMPTZOID;
 	Datum		value = TimestampTzGetDatum(now);
-	StringInfoData sql;
+	char	   *sql = psprintf("SELECT %s FROM %s WHERE status OPERATOR(pg_catalog.=) 'in_progress'"
+							   " AND expires_at OPERATOR(pg_catalog.>) $1",
+							   result_list(), table->name);
 	Portal		cursor;
 	int			nest_level;
 
-	initStringInfo(&sql);
-	appendStringInfoString(&sql, "SELECT ");
-	append_results(&sql);
-	appendStringInfo(&sql, " FROM %s"
-					 " WHERE status OPERATOR(pg_catalog.=) 'in_progress' AND expires_at OPERATOR(pg_catalog.>) $1",
-					 table->name);
 	SPI_connect();
 	nest_level = begin_as_caller(table);
-	cursor = SPI_cursor_open_with_args(NULL, sql.data, 1, &type, &value, NULL, false,
+	cursor = SPI_cursor_open_with_args(NULL, sql, 1, &type, &value, NULL, false,
 									   CURSOR_OPT_NO_SCROLL);
 	for (;;)
 	{

@@ -11,8 +11,8 @@
 #include "store/store.h"
 
 /* store_purge(), store_erase_scope() and store_visit_unfinished() of the distributed store. */
-extern int64 distributed_purge(const text *scope);
-extern int64 distributed_erase_scope(const text *scope);
+extern int64 distributed_purge(Store *store, const text *scope, WorkOnKey forget);
+extern int64 distributed_erase_scope(Store *store, const text *scope, WorkOnKey erase);
 extern void distributed_visit_unfinished(Store *store, const IdempotencyKey *of, TimestampTz now,
 										 VisitClaim visit, void *argument);
 

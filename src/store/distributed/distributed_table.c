@@ -30,6 +30,7 @@
 #include "compat.h"
 #include "store/distributed/distributed_table.h"
 #include "error.h"
+#include "executor/spi.h"
 #include "objects.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
@@ -279,39 +280,53 @@ null_outside(ColumnSet set, const bool *isnull)
 	return true;
 }
 
-void
-append_columns(StringInfo sql, ColumnSet set, ColumnForm form)
+char *
+column_list(ColumnSet set, ColumnForm form)
 {
 	const char *separator = "";
+	StringInfoData list;
 
+	initStringInfo(&list);
 	for (int number = 0; number < DISTRIBUTED_COLUMNS; number++)
 	{
 		if (!in_set(number, set))
 			continue;
-		appendStringInfoString(sql, separator);
+		appendStringInfoString(&list, separator);
 		if (form != PARAMETERS)
-			appendStringInfoString(sql, columns[number].name);
+			appendStringInfoString(&list, columns[number].name);
 		if (form == ASSIGNMENTS)
-			appendStringInfoString(sql, " = ");
+			appendStringInfoString(&list, " = ");
 		if (form != NAMES)
-			appendStringInfo(sql, "$%d", number + 1);
+			appendStringInfo(&list, "$%d", number + 1);
 		separator = ", ";
 	}
+	return list.data;
 }
 
 /* Columns that do not exist here are null. */
-void
-append_results(StringInfo sql)
+char *
+result_list(void)
 {
+	StringInfoData list;
+
+	initStringInfo(&list);
 	for (int number = 0; number < DISTRIBUTED_RESULTS; number++)
-		appendStringInfo(sql, "%s%s", number == 0 ? "" : ", ",
+		appendStringInfo(&list, "%s%s", number == 0 ? "" : ", ",
 						 columns[number].name != NULL ? columns[number].name : "NULL");
+	return list.data;
 }
 
 /* ----------------------------------------------------------------
  *		Creating it
  * ----------------------------------------------------------------
  */
+
+static char *
+definition(const Column *column)
+{
+	return psprintf("%s %s%s", column->name, format_type_be_qualified(column->type),
+					column->required ? " NOT NULL" : "");
+}
 
 /* The fillfactor leaves room on each page, so that completing a key is a heap-only update. */
 char *
@@ -320,16 +335,11 @@ create_table_command(const char *name, const char *tenant_type, bool one_tenant)
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	appendStringInfo(&sql, "CREATE TABLE %s (%s %s NOT NULL", name,
-					 columns[DISTRIBUTED_TENANT].name, tenant_type);
+	appendStringInfo(&sql, "CREATE TABLE %s (tenant %s NOT NULL", name, tenant_type);
 	for (int number = 0; number < DISTRIBUTED_TENANT; number++)
 	{
-		const Column *column = &columns[number];
-
-		if (column->name != NULL)
-			appendStringInfo(&sql, ", %s %s%s", column->name,
-							 format_type_be_qualified(column->type),
-							 column->required ? " NOT NULL" : "");
+		if (columns[number].name != NULL)
+			appendStringInfo(&sql, ", %s", definition(&columns[number]));
 	}
 	appendStringInfo(&sql, ", CONSTRAINT %s_key PRIMARY KEY (tenant, hash)", DISTRIBUTED_KEYS);
 	if (one_tenant)
@@ -338,23 +348,24 @@ create_table_command(const char *name, const char *tenant_type, bool one_tenant)
 	return sql.data;
 }
 
-List *
-add_column_commands(Oid relid, List **added)
+int
+add_missing_columns(Oid relid, Datum *names)
 {
-	List	   *commands = NIL;
+	int			added = 0;
 
-	*added = NIL;
 	for (int number = 0; number < DISTRIBUTED_TENANT; number++)
 	{
 		const Column *column = &columns[number];
+		char	   *command;
 
 		if (column->name == NULL || OidIsValid(type_of_column(relid, column->name)))
 			continue;
-		*added = lappend(*added, unconstify(char *, column->name));
-		commands = lappend(commands,
-						   psprintf("ALTER TABLE %s ADD COLUMN %s %s%s", object_name(relid), column->name,
-									format_type_be_qualified(column->type),
-									column->required ? " NOT NULL" : ""));
+		command = psprintf("ALTER TABLE %s ADD COLUMN %s", object_name(relid), definition(column));
+		SPI_connect();
+		if (SPI_execute(command, false, 0) != SPI_OK_UTILITY)
+			elog(ERROR, "could not run: %s", command);
+		SPI_finish();
+		names[added++] = CStringGetTextDatum(column->name);
 	}
-	return commands;
+	return added;
 }

@@ -9,7 +9,6 @@
 #define IDEMPOTENCY_DISTRIBUTED_TABLE_H
 
 #include "store/keyrow.h"
-#include "lib/stringinfo.h"
 #include "storage/lockdefs.h"
 
 /*
@@ -81,15 +80,18 @@ typedef enum ColumnForm
 /* Whether all columns of keys outside the set are null. */
 extern bool null_outside(ColumnSet set, const bool *isnull);
 
-/* The text of statements. */
-extern void append_columns(StringInfo sql, ColumnSet set, ColumnForm form);
-extern void append_results(StringInfo sql);
+extern char *column_list(ColumnSet set, ColumnForm form);
 
-/* The number of results. */
+/* The columns that a statement returns, and their number. */
+extern char *result_list(void);
 #define DISTRIBUTED_RESULTS		(DISTRIBUTED_CLAIM_VERSION + 1)
 
-/* The commands that create the table, or the columns that it lacks. */
 extern char *create_table_command(const char *name, const char *tenant_type, bool one_tenant);
-extern List *add_column_commands(Oid relid, List **added);
+
+/*
+ * Add the columns that the table lacks.  Returns their number, and their names,
+ * which are texts.
+ */
+extern int	add_missing_columns(Oid relid, Datum *names);
 
 #endif							/* IDEMPOTENCY_DISTRIBUTED_TABLE_H */

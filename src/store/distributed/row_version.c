@@ -61,6 +61,12 @@ memory_generation(void)
 	return generation;
 }
 
+void
+forget_memories(void)
+{
+	generation = memory_generation() + 1;
+}
+
 static void
 begin_transaction(void)
 {
@@ -104,8 +110,11 @@ own_versions(pg_uuid_t *lowest, pg_uuid_t *highest)
 }
 
 void
-distributed_row(KeyRow *row, const Datum *results, const bool *isnull)
+distributed_row(IdempotencyKey *key, KeyRow *row, const Datum *results, const bool *isnull)
 {
+	key->scope = DatumGetTextPP(keyrow_required(results[KEYS_SCOPE], isnull[KEYS_SCOPE]));
+	key->name = DatumGetTextPP(keyrow_required(results[KEYS_KEY], isnull[KEYS_KEY]));
+	key->hash = *DatumGetUUIDP(keyrow_required(results[KEYS_HASH], isnull[KEYS_HASH]));
 	keyrow_from_values(row, results, isnull);
 	row->leaf = LEAF_LONG;
 	row->version = *DatumGetUUIDP(keyrow_required(results[DISTRIBUTED_VERSION],

@@ -23,10 +23,14 @@ extern bool is_own_version(const pg_uuid_t *version);
  */
 extern uint64 memory_generation(void);
 
+/* Let it rise: rows are changed by other means. */
+extern void forget_memories(void);
+
 /* The lowest and the highest version that the current transaction can write. */
 extern void own_versions(pg_uuid_t *lowest, pg_uuid_t *highest);
 
-/* Fill in a row from the results of a statement, DISTRIBUTED_RESULTS of them. */
-extern void distributed_row(KeyRow *row, const Datum *results, const bool *isnull);
+/* A row and its key, from the results of a statement, DISTRIBUTED_RESULTS of them. */
+extern void distributed_row(IdempotencyKey *key, KeyRow *row, const Datum *results,
+							const bool *isnull);
 
 #endif							/* IDEMPOTENCY_ROW_VERSION_H */

@@ -68,10 +68,6 @@
 /* A timer of this server allows that much time, or a longer wait (see above). */
 #define PROMPT_MS		20
 
-/* $n of a parameter by its number, in the text of a statement. */
-#define HASH_IS_GIVEN	"tenant OPERATOR(pg_catalog.=) $%d AND hash OPERATOR(pg_catalog.=) $%d", \
-						DISTRIBUTED_TENANT + 1, KEYS_HASH + 1
-
 static SPIPlanPtr plans[STATEMENTS];
 static uint64 plans_made = 0;
 
@@ -87,72 +83,51 @@ static struct
 	char		scope[SCOPE_LENGTH_LIMIT];
 }			locked;
 
-static void
-append_insert(StringInfo sql, const char *table, ColumnSet set)
+static char *
+insert_text(const char *table, ColumnSet set)
 {
-	appendStringInfo(sql, "INSERT INTO %s (", table);
-	append_columns(sql, set, NAMES);
-	appendStringInfoString(sql, ") VALUES (");
-	append_columns(sql, set, PARAMETERS);
-	appendStringInfoString(sql, ") ON CONFLICT (tenant, hash) DO NOTHING");
+	return psprintf("INSERT INTO %s (%s) VALUES (%s) ON CONFLICT (tenant, hash) DO NOTHING",
+					table, column_list(set, NAMES), column_list(set, PARAMETERS));
 }
 
-static void
-append_update(StringInfo sql, const char *table, ColumnSet set)
+static char *
+update_text(const char *table, ColumnSet set, const char *of_key)
 {
-	appendStringInfo(sql, "UPDATE %s SET ", table);
-	append_columns(sql, set, ASSIGNMENTS);
-	appendStringInfoString(sql, " WHERE ");
-	appendStringInfo(sql, HASH_IS_GIVEN);
-	appendStringInfo(sql, " AND row_version OPERATOR(pg_catalog.=) $%d", DISTRIBUTED_OLD_VERSION + 1);
+	return psprintf("UPDATE %s SET %s WHERE %s AND row_version OPERATOR(pg_catalog.=) $%d",
+					table, column_list(set, ASSIGNMENTS), of_key, DISTRIBUTED_OLD_VERSION + 1);
 }
 
 static char *
 statement_text(const char *table, StatementKind kind)
 {
-	StringInfoData sql;
+	char	   *of_key = psprintf("tenant OPERATOR(pg_catalog.=) $%d AND hash OPERATOR(pg_catalog.=) $%d",
+								  DISTRIBUTED_TENANT + 1, KEYS_HASH + 1);
 
-	initStringInfo(&sql);
 	switch (kind)
 	{
 		case STATEMENT_CLAIM:
-			append_insert(&sql, table, COLUMNS_CLAIM);
-			break;
+			return insert_text(table, COLUMNS_CLAIM);
 		case STATEMENT_INSERT:
-			append_insert(&sql, table, COLUMNS_ALL);
-			break;
+			return insert_text(table, COLUMNS_ALL);
 		case STATEMENT_END:
-			append_update(&sql, table, COLUMNS_END);
-			break;
+			return update_text(table, COLUMNS_END, of_key);
 		case STATEMENT_UPDATE:
-			append_update(&sql, table, COLUMNS_CHANGING);
-			break;
+			return update_text(table, COLUMNS_CHANGING, of_key);
 		case STATEMENT_PROBE_FOR_UPDATE:
-			appendStringInfo(&sql, "UPDATE %s SET row_version = $%d WHERE ",
-							 table, DISTRIBUTED_VERSION + 1);
-			appendStringInfo(&sql, HASH_IS_GIVEN);
-			appendStringInfoString(&sql, " RETURNING ");
-			append_results(&sql);
-			break;
+			return psprintf("UPDATE %s SET row_version = $%d WHERE %s RETURNING %s",
+							table, DISTRIBUTED_VERSION + 1, of_key, result_list());
 		case STATEMENT_PROBE:
-			appendStringInfoString(&sql, "SELECT ");
-			append_results(&sql);
-			appendStringInfo(&sql, " FROM %s WHERE ", table);
-			appendStringInfo(&sql, HASH_IS_GIVEN);
-			break;
+			return psprintf("SELECT %s FROM %s WHERE %s", result_list(), table, of_key);
 		case STATEMENT_DELETE:
-			appendStringInfo(&sql, "DELETE FROM %s WHERE ", table);
-			appendStringInfo(&sql, HASH_IS_GIVEN);
-			break;
+			return psprintf("DELETE FROM %s WHERE %s", table, of_key);
 		case STATEMENT_LOCK:
-			appendStringInfo(&sql, "SELECT pg_catalog.lock_shard_metadata(%d,"
-							 " ARRAY[pg_catalog.get_shard_id_for_distribution_column(%s, $%d)])",
-							 ShareLock, quote_literal_cstr(table), DISTRIBUTED_TENANT + 1);
-			break;
+			return psprintf("SELECT pg_catalog.lock_shard_metadata(%d,"
+							" ARRAY[pg_catalog.get_shard_id_for_distribution_column(%s, $%d)])",
+							ShareLock, quote_literal_cstr(table), DISTRIBUTED_TENANT + 1);
 		case STATEMENTS:
 			break;
 	}
-	return sql.data;
+	return NULL;
 }
 
 /* The plan of a statement; SPI is connected. */
@@ -212,8 +187,11 @@ begin_as_caller(const DistributedTable *table)
 				 errhint("Call idempotency.grant_usage() for the role.")));
 	nest_level = NewGUCNestLevel();
 	for (int i = 0; i < (int) lengthof(pinned); i++)
-		(void) set_config_option(pinned[i].name, pinned[i].value, PGC_USERSET,
-								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	{
+		if (strcmp(GetConfigOption(pinned[i].name, false, false), pinned[i].value) != 0)
+			(void) set_config_option(pinned[i].name, pinned[i].value, PGC_USERSET,
+									 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	}
 	return nest_level;
 }
 
@@ -300,7 +278,6 @@ work_on_statement(void *argument)
 	int			timeout = LockTimeout;
 	SPIPlanPtr	plan;
 	char		nulls[DISTRIBUTED_PARAMETERS];
-	int			nest_level;
 	int			result;
 
 	for (int number = 0; number < DISTRIBUTED_PARAMETERS; number++)
@@ -315,12 +292,10 @@ work_on_statement(void *argument)
 		LockTimeout = work->lock_timeout;
 		set_lock_timeout_everywhere(timeout);
 	}
-	nest_level = begin_as_caller(statement->table);
 	plan = plan_of(statement);
 	result = statement->table->on_citus && timeout > 0 && !work->everywhere && statement->kind != STATEMENT_LOCK ?
 		execute_with_timer(plan, statement, nulls, timeout) :
 		SPI_execute_plan(plan, statement->values, nulls, false, 0);
-	end_as_caller(nest_level);
 	if (result < 0)
 		elog(ERROR, "could not run a statement on %s: %s", statement->table->name,
 			 SPI_result_code_string(result));
@@ -429,19 +404,24 @@ set_parameter(Statement *statement, int number, Datum value)
 bool
 run_statement(Statement *statement, const WaitLimit *limit, StatsEntry *stats)
 {
+	bool		on_citus = statement->table->on_citus;
 	Work		work = {.statement = statement,.lock_timeout = LockTimeout};
 	instr_time	begun;
 	instr_time	waited;
+	int			nest_level = begin_as_caller(statement->table);
+	bool		done = false;
 
 	INSTR_TIME_SET_CURRENT(begun);
 	if (lock_shard(statement, limit))
 	{
-		if (run_within(limit, statement->table->on_citus ? PROMPT_MS : 1, work_on_statement, &work))
-			return true;
-		work.everywhere = statement->table->on_citus;
-		if (work.everywhere && run_within(limit, 1, work_on_statement, &work))
-			return true;
+		done = run_within(limit, on_citus ? PROMPT_MS : 1, work_on_statement, &work);
+		work.everywhere = true;
+		if (!done && on_citus)
+			done = run_within(limit, 1, work_on_statement, &work);
 	}
+	end_as_caller(nest_level);
+	if (done)
+		return true;
 	INSTR_TIME_SET_CURRENT(waited);
 	INSTR_TIME_SUBTRACT(waited, begun);
 	stats_count(stats, STATS_WAITS);
