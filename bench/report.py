@@ -395,7 +395,7 @@ def targets():
         found = re.search(rf"^{kind} +\d+ +([\d.]+) % \(([\d.]+) to ([\d.]+)\)", listing("sweep_load.txt"), re.MULTILINE)
         if found:
             target(f"claims per second while {what}", "at least 0.95 of those with no sweep",
-                   Spread([float(value) / 100 for value in found.groups()]), float(found[1]) >= 95)
+                   "{:.3f} ({:.3f}–{:.3f})".format(*(float(value) / 100 for value in found.groups())), float(found[1]) >= 95)
     if moments:
         target("size on disk, the second half of an hour's churn over the first", "flat", f"{growth_of_churn('extension'):+.1f} %",
                growth_of_churn("extension") <= 10 if churn_seconds >= 3600 else None,
@@ -775,7 +775,7 @@ def main():
     ]
     upkeep = [
         ("# Goals", f"For those who work on the extension; [REPORT.md](REPORT.md) is for those who use it. {machine}.\n\n" + targets()),
-        ("## Why some goals are not met", written("limits.md")),
+        ("## What bounds the figures, and why some goals are not met", written("limits.md")),
         ("## What was tried", written("tried.md")),
     ]
     for name, parts in (("REPORT.md", sections), ("TARGETS.md", upkeep)):
