@@ -360,6 +360,12 @@ lock_shard(const Statement *statement, const WaitLimit *limit)
 		locked.objects = objects_generation();
 		if (!run_within(limit, 1, lock_metadata, &work))
 			return false;
+
+		/* The shard may have been split meanwhile. */
+		AcceptInvalidationMessages();
+		(void) distributed_table(AccessShareLock);
+		if (locked.objects != objects_generation())
+			continue;
 		if (GetCurrentTransactionNestLevel() > 1)
 		{
 			HOLD_INTERRUPTS();
@@ -371,10 +377,6 @@ lock_shard(const Statement *statement, const WaitLimit *limit)
 		locked.memory = memory_generation();
 		locked.length = VARSIZE_ANY_EXHDR(statement->scope);
 		memcpy(locked.scope, VARDATA_ANY(statement->scope), locked.length);
-
-		/* The shard may have been split meanwhile. */
-		AcceptInvalidationMessages();
-		(void) distributed_table(AccessShareLock);
 	}
 	return true;
 }
