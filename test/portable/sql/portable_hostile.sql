@@ -101,6 +101,7 @@ DROP ROLE regress_portable_app;
 SELECT p.oid::regprocedure FROM pg_proc AS p, aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) AS a
 WHERE p.pronamespace = 'idempotency'::regnamespace AND a.grantee = 0;
 SELECT c.oid::regclass FROM pg_class AS c, aclexplode(c.relacl) AS a WHERE c.relnamespace = 'idempotency'::regnamespace AND a.grantee = 0;
--- A function that runs as the owner sets search_path, except two, which name every schema.
-SELECT p.proname FROM pg_proc AS p WHERE p.pronamespace = 'idempotency'::regnamespace AND p.prosecdef
-	AND NOT coalesce('search_path=pg_catalog, pg_temp' = ANY (p.proconfig), false) ORDER BY p.proname;
+-- A function that runs as the owner sets search_path, except two, which name every schema, and those in SQL, whose names
+-- are bound.
+SELECT p.proname FROM pg_proc AS p WHERE p.pronamespace = 'idempotency'::regnamespace AND p.prosecdef AND p.prosqlbody IS NULL
+	AND NOT coalesce('search_path=pg_catalog, idempotency, pg_temp' = ANY (p.proconfig), false) ORDER BY p.proname;
