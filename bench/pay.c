@@ -136,7 +136,7 @@ static const Candidate known[] = {
 	{"redis", redis, "everysec", NULL},
 	{"redis-always", redis, "always", NULL},
 	{"claim", statement, "claim", "extension"},
-	{"claim-new", statement, "claim_new", NULL},
+	{"once", statement, "once", NULL},
 	{"select", select_row, "select_row", "extension"},
 	{"select-compared", select_compared, NULL, "handwritten"},
 };
@@ -250,7 +250,7 @@ static const struct
 	{"handwritten", "SELECT status, body FROM handwritten($1, $2)"},
 	{"handwritten_nowait", "SELECT status, body FROM handwritten_nowait($1, $2)"},
 	{"claim", "SELECT status_code, response FROM idempotency.claim($1, 'payments', $2)"},
-	{"claim_new", "SELECT 201 FROM idempotency.claim($1, 'payments', $2) WHERE proceed"},
+	{"once", "SELECT 201 WHERE idempotency.once($1, 'payments') AND $2::text IS NOT NULL"},
 	{"complete", "SELECT idempotency.complete($1, 'payments', $2, $3, 201)"},
 	{"insert_key", "INSERT INTO handwritten_keys (scope, key, request_hash) "
 	"VALUES ('payments', $1, sha256(convert_to($2::jsonb::text, 'UTF8'))) ON CONFLICT DO NOTHING"},

@@ -382,7 +382,7 @@ def targets():
     if among:
         keys = max(among)
         large = keys >= 20000000
-        target(f"time of a claim among {keys:,} live keys", f"at most 1.2 times that among {min(among):,}",
+        target(f"time of a new key, by `once`, among {keys:,} live keys", f"at most 1.2 times that among {min(among):,}",
                f"{growth(among, keys)}" + ("" if large else "; 20 million: `make bench-large`"),
                growth(among, keys).median <= 1.2 if large else None)
     turn = re.search(r"^(\d+) keys, (?s:.*)^turn of the wheel +(\d+) ms +(\d+) bytes", listing("expiry.txt"), re.MULTILINE)
@@ -507,10 +507,10 @@ def live_keys():
         rows.append((f"{keys:,}", *(cell for times in (new, imaged, old) for cell in
                                     (f"{Spread(times[keys]).median:.0f} µs", str(growth(times, keys)))),
                      f"{int(size) / 1e9:.2f} GB" if size else "–", f"{seconds} s"))
-    text = bars("size.svg", "Time of a claim of a new key, by live keys", [
+    text = bars("size.svg", "Time of once() of a new key, by live keys", [
         (f"{keys:,} keys", True, s.median, s.values[0], s.values[-1]) for keys, s in
         ((keys, Spread(times)) for keys, times in new.items())], lambda value: f"{value:.0f} µs")
-    return text + "\n" + table(("live keys", "claim of a new key", "ratio", "right after a checkpoint", "ratio", "replay of any", "ratio",
+    return text + "\n" + table(("live keys", "new key, by `once`", "ratio", "right after a checkpoint", "ratio", "replay of any", "ratio",
                                 "size", "filled in"), rows) + \
         "\nOne client, commits that do not wait for the disk, all data in memory. The index is one of hashes, and each new key goes to a " \
         f"page taken at random. Huge pages: {large_environment.get('huge pages', 'no')}; without them, each page that a session " \
@@ -740,6 +740,9 @@ def reservations():
                            (large_environment, "those of `make bench-large`, so that times among 20 million keys say little")):
         if other_work_ran(measured):
             said.append(f"other work ran during {what}")
+    failed = sum(s.failed for s in load + ticks + libraries + sizes)
+    if failed:
+        said.append(f"{failed:,} requests failed")
     if int(environment.get("rounds", 3)) < 3:
         said.append("there were fewer than three rounds")
     return f"\n**Not reliable:** {'; '.join(said)}. The counts of instructions, WAL and payments are not affected.\n" if said else ""

@@ -1,6 +1,7 @@
 #!/bin/bash
 #
-# size.sh: the cost of a claim among few and among many live keys.
+# size.sh: the cost of a new key, by once(), and of a replay, among few and among many
+# live keys.
 #
 #	bench/size.sh KEYS...
 #
@@ -70,7 +71,7 @@ for ((round = 1; round <= 3 * rounds; round++)); do
 	full_page_images off
 	for keys; do
 		export PGDATABASE=keys_$keys
-		record "new-among-$keys" ./pay -m new -c 1 -t "$slice" -n 1 claim-new
+		record "new-among-$keys" ./pay -m new -c 1 -t "$slice" -n 1 once
 		record "replay-among-$keys" ./pay -m replay -f "$keys" -c 1 -t "$slice" -n 1 claim
 	done
 	[ $((round % 3)) = 0 ] || continue
@@ -78,7 +79,7 @@ for ((round = 1; round <= 3 * rounds; round++)); do
 	for keys; do
 		export PGDATABASE=keys_$keys
 		sql -c CHECKPOINT
-		record "imaged-among-$keys" ./pay -m new -c 1 -t "$slice" -n 1 claim-new
+		record "imaged-among-$keys" ./pay -m new -c 1 -t "$slice" -n 1 once
 	done
 done
 sql -c 'ALTER SYSTEM RESET full_page_writes' -c 'SELECT pg_reload_conf()' >/dev/null
