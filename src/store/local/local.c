@@ -369,12 +369,14 @@ delete_expired(Leaves *leaves, int leaf, const IdempotencyKey *key, TimestampTz 
  * while it is laid, the next one that reaches as far is taken, so that no
  * claim waits for a sweep.  W6: with the lock, the messages of an earlier
  * change of the wheel have been accepted; if there was one, the leaf is chosen
- * again.
+ * again.  If that gives the leaf that is locked already, its bound was read under
+ * the lock, and messages about other leaves don't matter.
  */
 static bool
 choose_leaf(Leaves *leaves, KeyRow *row)
 {
 	int			before = row->leaf;
+	int			locked_before_read = -1;
 	bool		in_place;
 
 	for (;;)
@@ -386,8 +388,9 @@ choose_leaf(Leaves *leaves, KeyRow *row)
 			   !leaf_open_if_free(leaves, row->leaf))
 			row->leaf = wheel_leaf_beyond(&leaves->wheel, row->leaf);
 		leaf_open(leaves, row->leaf);
-		if (wheel_is_current(&leaves->wheel))
+		if (wheel_is_current(&leaves->wheel) || row->leaf == locked_before_read)
 			return in_place;
+		locked_before_read = row->leaf;
 		wheel_read(&leaves->wheel);
 	}
 }
