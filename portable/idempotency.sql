@@ -1,5 +1,4 @@
 -- idempotency.sql: run each request once, in PL/pgSQL only.
---
 -- The contract of the extension "idempotency", for servers on which no C library can be installed. A role that may
 -- create a schema runs this file once:  psql -1 -v ON_ERROR_STOP=1 -f idempotency.sql
 -- doc/portable.md lists the differences from the extension.
@@ -43,7 +42,7 @@ CREATE TYPE unfinished AS ENUM ('simple', 'limited');
 CREATE TABLE committable (id integer PRIMARY KEY);
 INSERT INTO committable VALUES (1);
 CREATE FUNCTION refuse_unfinished(unfinished) RETURNS integer LANGUAGE plpgsql SET enable_seqscan = off SET enable_sort = off AS $$ BEGIN
-	-- The index finds one of the newest rows, which are those of this transaction.
+	-- The index finds one of the newest rows, this transaction's.
 	PERFORM refuse('500', format('claim of idempotency key "%s" is unfinished',
 			(SELECT k.key FROM keys AS k WHERE k.unfinished IS NOT NULL ORDER BY k.expires_at DESC LIMIT 1)),
 		'It has neither a result nor a lease, so that the transaction can''t be committed and its work is undone.',
@@ -61,7 +60,6 @@ CREATE TABLE keys (scope text NOT NULL COLLATE "C", key text NOT NULL COLLATE "C
 	ttl interval, lease interval, claim_xid xid8, unfinished unfinished REFERENCES committable DEFERRABLE INITIALLY DEFERRED,
 	PRIMARY KEY (key, scope)) WITH (fillfactor = 80);
 CREATE INDEX keys_expires_at ON keys (expires_at);
-
 -- What holds for the keys of a scope and of those below it; NULL is inherited.
 CREATE TABLE policy (scope text PRIMARY KEY COLLATE "C", ttl interval CHECK (ttl > interval '0'), lease interval CHECK (lease >= interval '0'),
 	wait interval CHECK (wait >= interval '0'), require_request boolean, require_issued boolean,
@@ -93,7 +91,6 @@ CREATE FUNCTION check_key(key text, scope text) RETURNS boolean LANGUAGE sql RET
 		format('The key has %s bytes; the maximum of any setting is 8192.', octet_length(key)), 'Pass the key that was claimed.') END;
 CREATE FUNCTION check_attempt(attempt integer) RETURNS boolean LANGUAGE sql RETURN CASE WHEN attempt < 1 THEN
 	refuse('400', 'attempt must be one or more', format('The value given is %s.', attempt), 'Pass the attempt that claim() returned.') END;
-
 -- The shortest time that an interval can be, since a month may have 28 days.
 CREATE FUNCTION shortest(value interval) RETURNS interval LANGUAGE sql IMMUTABLE RETURN CASE
 	WHEN value BETWEEN '0' AND '5000 years' THEN timestamp '2001-02-01' + value - timestamp '2001-02-01' ELSE value END;
@@ -103,7 +100,6 @@ CREATE FUNCTION check_interval(value interval, name text, zero text DEFAULT NULL
 	WHEN shortest(value) <= '0' AND zero IS NULL THEN refuse('400', name || ' must be longer than zero',
 		format('The value given is %s.', value), 'Leave the argument out for the default.')
 	WHEN value > '5000 years' THEN refuse('400', name || ' is too long', 'The maximum is 5000 years.', 'Give a shorter interval.') END;
-
 -- Check the size of values that are to be stored: their own size, not the compressed one.
 CREATE FUNCTION check_size(name text, document jsonb, word_name text, word text, most integer) RETURNS boolean LANGUAGE sql RETURN (
 	SELECT refuse('413', CASE WHEN document IS NULL THEN word_name ELSE name END || ' is too large',
@@ -116,8 +112,6 @@ CREATE FUNCTION check_size(name text, document jsonb, word_name text, word text,
 -- ======== Expressions, inlined.
 -- Whether there may be a policy: a table that has never been written to has no blocks.
 CREATE FUNCTION ruled() RETURNS boolean LANGUAGE sql VOLATILE RETURN pg_relation_size('idempotency.policy') > 0;
-
--- Whether arguments pass all checks, apart from policies.
 CREATE FUNCTION plain(key text, scope text) RETURNS boolean LANGUAGE sql IMMUTABLE
 RETURN octet_length(key) <@ int4range '[1, 255]' AND octet_length(scope) <= 1000 AND ascii(scope) <> ALL (ARRAY[ascii('{'), ascii('[')])
 	AND NOT starts_with(scope, 'idempotency.issue/');
@@ -135,15 +129,12 @@ CREATE FUNCTION expiry(since timestamptz, ttl interval, lease interval DEFAULT N
 RETURN greatest(since + coalesce(ttl, '1 day'), since + lease);
 CREATE FUNCTION deadline(wait interval) RETURNS timestamptz LANGUAGE sql VOLATILE
 RETURN clock_timestamp() + coalesce(wait, nullif(current_setting('idempotency.default_wait', true), '')::interval, '5 s');
-
 -- Whether this transaction made the claim. The xid alone is not enough: a restored row may have it from another cluster.
 CREATE FUNCTION own(r keys) RETURNS boolean LANGUAGE sql STABLE
 RETURN coalesce(r.claim_xid = pg_current_xact_id_if_assigned() AND r.claimed_at > now() - interval '1 day', false);
--- Whether the caller owns the claim: this is its attempt, or its transaction.
 CREATE FUNCTION owns(attempt integer, r keys, at timestamptz) RETURNS boolean LANGUAGE sql STABLE
 RETURN r.status = 'in_progress' AND coalesce(attempt = r.attempt, own(r)) AND (r.expires_at > at OR own(r));
 
--- Whether the row is the result of the same request.
 CREATE FUNCTION completed(r keys, request jsonb, at timestamptz) RETURNS boolean LANGUAGE sql STABLE
 RETURN r.status = 'completed' AND r.expires_at > at AND r.fingerprint IS NOT DISTINCT FROM request
 	AND current_setting('transaction_read_only') = 'off';
@@ -160,7 +151,6 @@ CREATE FUNCTION verdict(r keys, request jsonb, at timestamptz) RETURNS text LANG
 -- ======== Locks.
 CREATE FUNCTION lock_number(key text, scope text) RETURNS bigint LANGUAGE sql IMMUTABLE
 RETURN hashtextextended(key, hashtextextended(scope, 7594793484668659577));
-
 -- The number of locks that this transaction has counted. A transaction takes at most its share of the lock table; further
 -- claims are protected by the row alone, and others wait for the transaction without a limit. A rollback to a savepoint
 -- resets the number, as it releases the locks. The claim with which a transaction begins to write is not counted.
@@ -172,17 +162,16 @@ RETURN set_config('idempotency_portable.locks', (locks() + 1)::text, true) IS NO
 CREATE FUNCTION lock(key text, scope text) RETURNS boolean LANGUAGE sql VOLATILE
 RETURN CASE WHEN may_lock() THEN pg_advisory_xact_lock(lock_number(key, scope)) IS NOT NULL AND count_lock() END;
 CREATE FUNCTION try_counted_lock(number bigint) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
-	RETURN CASE WHEN idempotency.may_lock() THEN pg_try_advisory_xact_lock(number) AND idempotency.count_lock() ELSE true END;
+	RETURN CASE WHEN idempotency.may_lock() THEN pg_catalog.pg_try_advisory_xact_lock(number) AND idempotency.count_lock() ELSE true END;
 END $$;
 CREATE FUNCTION try_lock(number bigint) RETURNS boolean LANGUAGE sql VOLATILE
 RETURN CASE WHEN pg_current_xact_id_if_assigned() IS NULL THEN pg_try_advisory_xact_lock(number) ELSE try_counted_lock(number) END;
 CREATE FUNCTION limit_waits(deadline timestamptz) RETURNS text LANGUAGE sql VOLATILE RETURN set_config('lock_timeout',
 	(least(greatest(extract(epoch FROM deadline - clock_timestamp()) * 1000, 1), 2147483647)::integer)::text, true);
-
 -- Wait for a key's lock, and then for its row, until the deadline. Returns false at the deadline; the transaction is usable
 -- in any case. The lock is kept if "keep" is true and the row is still free then.
-CREATE FUNCTION await(key text, scope text, request jsonb, deadline timestamptz, keep boolean) RETURNS boolean LANGUAGE plpgsql AS $$ #variable_conflict use_variable
-DECLARE
+CREATE FUNCTION await(key text, scope text, request jsonb, deadline timestamptz, keep boolean) RETURNS boolean LANGUAGE plpgsql AS $$
+#variable_conflict use_variable DECLARE
 	number bigint := lock_number(key, scope); before text := current_setting('lock_timeout');
 	-- If the session's own lock_timeout is shorter, its error is raised.
 	own_limit boolean := before::interval > '0' AND before::interval < deadline - clock_timestamp();
@@ -198,9 +187,7 @@ BEGIN
 		PERFORM set_config('lock_timeout', before, true);
 	EXCEPTION
 		WHEN SQLSTATE 'IK001' THEN
-		WHEN lock_not_available THEN
-			IF own_limit THEN RAISE; END IF;
-			RETURN false;
+		WHEN lock_not_available THEN IF own_limit THEN RAISE; ELSE RETURN false; END IF;
 	END;
 	RETURN true;
 END $$;
@@ -212,10 +199,9 @@ CREATE FUNCTION lease(kind text, lease interval, by_policy interval) RETURNS int
 RETURN CASE WHEN kind = 'claim' THEN nullif(coalesce(lease, by_policy), '0') END;
 CREATE FUNCTION ending(once boolean, lease interval, max_response_bytes integer) RETURNS unfinished LANGUAGE sql IMMUTABLE
 RETURN CASE WHEN once OR lease IS NOT NULL THEN NULL WHEN max_response_bytes IS NULL THEN 'simple'::unfinished ELSE 'limited' END;
-
 -- The policy of a scope: each field comes from the longest scope that has it.
-CREATE FUNCTION policy_of(scope text) RETURNS policy LANGUAGE plpgsql AS $$ #variable_conflict use_variable
-DECLARE p idempotency.policy[]; t idempotency.policy; BEGIN
+CREATE FUNCTION policy_of(scope text) RETURNS policy LANGUAGE plpgsql AS $$
+#variable_conflict use_variable DECLARE p idempotency.policy[]; t idempotency.policy; BEGIN
 	-- There are few policies: reading all of them costs less than planning a query by scope.
 	SELECT pg_catalog.array_agg(o ORDER BY o.scope DESC) INTO p FROM idempotency.policy AS o WHERE idempotency.covers(o.scope, scope);
 	t := p[1];
@@ -229,21 +215,21 @@ DECLARE p idempotency.policy[]; t idempotency.policy; BEGIN
 END $$;
 CREATE FUNCTION set_policy(scope text, ttl interval DEFAULT NULL, lease interval DEFAULT NULL, wait interval DEFAULT NULL,
 	require_request boolean DEFAULT NULL, require_issued boolean DEFAULT NULL, min_key_length integer DEFAULT NULL,
-	max_response_bytes integer DEFAULT NULL, cache_errors text[] DEFAULT NULL) RETURNS void LANGUAGE plpgsql AS $$ #variable_conflict use_variable BEGIN
+	max_response_bytes integer DEFAULT NULL, cache_errors text[] DEFAULT NULL) RETURNS void LANGUAGE plpgsql AS $$
+#variable_conflict use_variable BEGIN
 	PERFORM check_scope(scope, 'of a policy', 'The empty scope is the default of the database.'), check_interval(ttl, 'ttl'),
-		check_interval(lease, 'lease', 'for no lease.'), check_interval(wait, 'wait', 'to be answered at once.'), stored_errors(scope, cache_errors, 'none');
+		check_interval(lease, 'lease', 'for no lease.'), check_interval(wait, 'wait', 'to be answered at once.'),
+		stored_errors(scope, cache_errors, 'none');
 	PERFORM refuse('400', CASE WHEN min_key_length < 1 THEN 'min_key_length must be one or more' ELSE 'max_response_bytes must not be negative' END,
 		NULL, 'Give a number of bytes, or NULL to inherit it.') WHERE min_key_length < 1 OR max_response_bytes < 0;
-	INSERT INTO policy AS p
-	VALUES (scope, ttl, lease, wait, require_request, require_issued, min_key_length, max_response_bytes, cache_errors)
-	ON CONFLICT ON CONSTRAINT policy_pkey DO UPDATE SET (ttl, lease, wait, require_request, require_issued, min_key_length, max_response_bytes, cache_errors)
+	INSERT INTO policy AS p VALUES (scope, ttl, lease, wait, require_request, require_issued, min_key_length, max_response_bytes, cache_errors)
+	ON CONFLICT ON CONSTRAINT policy_pkey DO UPDATE
+	SET (ttl, lease, wait, require_request, require_issued, min_key_length, max_response_bytes, cache_errors)
 		= ROW (ttl, lease, wait, require_request, require_issued, min_key_length, max_response_bytes, cache_errors);
 END $$;
 CREATE FUNCTION drop_policy(scope text) RETURNS boolean LANGUAGE sql SECURITY DEFINER COST 10000 BEGIN ATOMIC
-	WITH gone AS (DELETE FROM policy AS p WHERE p.scope = drop_policy.scope RETURNING 1) SELECT count(*) > 0 FROM gone;
-END;
+	WITH gone AS (DELETE FROM policy AS p WHERE p.scope = drop_policy.scope RETURNING 1) SELECT count(*) > 0 FROM gone; END;
 
--- The errors that execute() stores: those of the argument, or the policy's.
 CREATE FUNCTION stored_errors(scope text, cache_errors text[], command text) RETURNS text[] LANGUAGE plpgsql AS $$ BEGIN
 	PERFORM CASE WHEN command IS NULL THEN refuse('400', 'command must not be null', NULL, 'Name the function that does the work.')
 		ELSE refuse('400', 'command begins like JSON', 'The name of a function does not begin with "{" or "[", unless it is quoted.',
@@ -256,7 +242,6 @@ CREATE FUNCTION stored_errors(scope text, cache_errors text[], command text) RET
 END $$;
 
 -- ======== Claims.
--- The policy of a claim. Raises an error if an argument is not acceptable.
 CREATE FUNCTION check_claim(key text, scope text, request jsonb, ttl interval, lease interval, wait interval)
 RETURNS policy LANGUAGE plpgsql AS $$ DECLARE t idempotency.policy; BEGIN
 	IF idempotency.ruled() THEN t := idempotency.policy_of(scope); END IF;
@@ -279,8 +264,6 @@ CREATE FUNCTION refuse_claim(key text, scope text, request jsonb, ttl interval, 
 		'Use a key that can''t be guessed, and that no two clients choose by chance, for instance a UUID.')
 	ELSE refuse('400', format('request is missing for idempotency key "%s"', key),
 		format('The policy of scope "%s" requires one.', scope), 'Pass the payload of the request as jsonb.') END;
-
--- The answer to a session that does not get the key; once() has no result for some.
 CREATE FUNCTION answer(outcome text, r keys, key text, once boolean, at timestamptz) RETURNS claim_result
 LANGUAGE plpgsql AS $$ DECLARE replay boolean := outcome = 'replay'; BEGIN
 	INSERT INTO committable SELECT 0 WHERE false; -- raises the error of a read-only transaction
@@ -297,13 +280,12 @@ LANGUAGE plpgsql AS $$ DECLARE replay boolean := outcome = 'replay'; BEGIN
 		CASE WHEN outcome = 'in_progress' THEN coalesce(CASE WHEN NOT own(r) THEN r.lease_until - at END, '1 s') END,
 		r.claimed_at, r.completed_at, r.expires_at)::claim_result;
 END $$;
-
 -- Claim a key that has a row: issued, released, expired, or of an owner whose lease has expired; or one that may have to be
 -- refused. The outcome is NULL if another session has locked or changed the row. No lock is kept if nothing was written.
 CREATE FUNCTION claim_again(r keys, key text, scope text, request jsonb, first_sent timestamptz, at timestamptz,
 	ttl interval, term interval, lease interval, issued_only boolean, once boolean, ending unfinished)
-RETURNS claim_result LANGUAGE plpgsql AS $$ #variable_conflict use_variable
-DECLARE
+RETURNS claim_result LANGUAGE plpgsql AS $$
+#variable_conflict use_variable DECLARE
 	live boolean := coalesce(r.expires_at > at, false); recovered boolean := live AND r.status = 'in_progress'; c claim_result;
 	-- An issued key keeps the ttl of issue().
 	given interval := coalesce(ttl, CASE WHEN live AND r.status = 'issued' THEN r.ttl END);
@@ -335,12 +317,11 @@ EXCEPTION
 	WHEN SQLSTATE 'IK001' THEN RETURN answer('expired', NULL, key, once, at);
 	WHEN SQLSTATE 'IK002' THEN RETURN NULL;
 END $$;
-
 -- A new key takes as few statements and expressions as possible. "special" says whether there are more arguments than key,
 -- scope and request, and "once" whether the claim is its own result.
 CREATE FUNCTION claim_key(key text, scope text, request jsonb, ttl interval, lease interval, wait interval, first_sent timestamptz,
-	kind text, special boolean, once boolean) RETURNS claim_result LANGUAGE plpgsql SECURITY DEFINER COST 10000 AS $$ #variable_conflict use_variable
-DECLARE
+	kind text, special boolean, once boolean) RETURNS claim_result LANGUAGE plpgsql SECURITY DEFINER COST 10000 AS $$
+#variable_conflict use_variable DECLARE
 	at timestamp with time zone := pg_catalog.clock_timestamp();
 	r idempotency.keys; c idempotency.claim_result; t idempotency.policy; outcome pg_catalog.text; term interval; ending idempotency.unfinished;
 	until timestamp with time zone; lease_until timestamp with time zone; deadline timestamp with time zone; careful boolean; queued boolean;
@@ -376,13 +357,10 @@ BEGIN
 			CONTINUE; -- as another session has inserted the row in between
 		END IF;
 		-- Another session has the lock. It may have ended since the row was read; if not, wait.
-		IF deadline IS NULL THEN
-			deadline := idempotency.deadline(wait);
+		IF deadline IS NULL THEN deadline := idempotency.deadline(wait);
 		ELSIF NOT idempotency.await(key, scope, request, deadline, queued IS TRUE) THEN
 			RETURN idempotency.answer('in_progress', NULL, key, once, at);
-		ELSE
-			queued := true;
-		END IF;
+		ELSE queued := true; END IF;
 		at := pg_catalog.clock_timestamp();
 	END LOOP;
 END $$;
@@ -394,13 +372,11 @@ CREATE FUNCTION once(key text, scope text DEFAULT '', ttl interval DEFAULT NULL)
 RETURN (claim_key(key, scope, NULL, ttl, NULL, NULL, NULL, 'once', ttl IS NOT NULL, true)).proceed;
 
 -- ======== The owner's calls.
--- Raise the error of a caller that does not own the claim. If the claim has ended with the same result, there is none: the
--- reply to an earlier call may have been lost.
+-- If the claim has ended with the same result, there is no error: the reply to an earlier call may have been lost.
 CREATE FUNCTION refuse_end(key text, scope text, attempt integer, at timestamptz, end_status text DEFAULT NULL,
-	response jsonb DEFAULT NULL, resource_id text DEFAULT NULL, status_code integer DEFAULT NULL) RETURNS boolean LANGUAGE plpgsql AS $$ #variable_conflict use_variable
-DECLARE
-	r keys; fault text; name text := left(key, (SELECT max(n) FROM generate_series(0, 255) AS n WHERE octet_length(left(key, n)) <= 255));
-BEGIN
+	response jsonb DEFAULT NULL, resource_id text DEFAULT NULL, status_code integer DEFAULT NULL) RETURNS boolean LANGUAGE plpgsql AS $$
+#variable_conflict use_variable DECLARE r keys; fault text;
+	name text := left(key, (SELECT max(n) FROM generate_series(0, 255) AS n WHERE octet_length(left(key, n)) <= 255)); BEGIN
 	SELECT * INTO r FROM keys AS k WHERE k.scope = scope AND k.key = key;
 	fault := CASE
 		WHEN r.key IS NULL OR r.expires_at <= at AND NOT own(r) THEN 'Nothing is stored under this key and scope.'
@@ -423,11 +399,9 @@ BEGIN
 			format('Attempt %s does not own the key; the current attempt is %s.', attempt, r.attempt),
 			'Stop this work; another owner does it. If this is frequent, make leases longer or call heartbeat() more often.') END;
 END $$;
-
--- Store a result in the cases that finish() does not handle itself.
 CREATE FUNCTION finish_otherwise(key text, scope text, failed boolean, response jsonb, resource_id text,
-	status_code integer, attempt integer, ttl interval, at timestamptz) RETURNS void LANGUAGE plpgsql AS $$ #variable_conflict use_variable
-DECLARE end_status text := CASE WHEN failed THEN 'failed' ELSE 'completed' END; t policy; BEGIN
+	status_code integer, attempt integer, ttl interval, at timestamptz) RETURNS void LANGUAGE plpgsql AS $$
+#variable_conflict use_variable DECLARE end_status text := CASE WHEN failed THEN 'failed' ELSE 'completed' END; t policy; BEGIN
 	IF ruled() THEN t := policy_of(scope); END IF;
 	IF (plain(key, scope) AND plain_result(response, resource_id, status_code) AND ttl IS NULL
 		AND t.max_response_bytes IS NULL AND attempt > 0) IS NOT TRUE THEN
@@ -443,10 +417,10 @@ DECLARE end_status text := CASE WHEN failed THEN 'failed' ELSE 'completed' END; 
 	WHERE k.scope = scope AND k.key = key AND owns(attempt, k, at);
 	IF NOT FOUND THEN PERFORM refuse_end(key, scope, attempt, at, end_status, response, resource_id, status_code); END IF;
 END $$;
-
 -- Store a result. No other session has seen an unfinished claim of this transaction, and its ttl counts from the claim.
 CREATE FUNCTION finish(key text, scope text, failed boolean, response jsonb, resource_id text, status_code integer,
-	attempt integer, ttl interval, at timestamptz) RETURNS void LANGUAGE plpgsql SECURITY DEFINER COST 10000 AS $$ #variable_conflict use_variable BEGIN
+	attempt integer, ttl interval, at timestamptz) RETURNS void LANGUAGE plpgsql SECURITY DEFINER COST 10000 AS $$
+#variable_conflict use_variable BEGIN
 	UPDATE idempotency.keys AS k SET status = CASE WHEN failed THEN 'failed' ELSE 'completed' END, status_code = status_code,
 		resource_id = resource_id, response = response, completed_at = at, unfinished = NULL
 	WHERE k.scope OPERATOR(pg_catalog.=) scope AND k.key OPERATOR(pg_catalog.=) key
@@ -459,15 +433,11 @@ RETURN finish(key, scope, false, response, resource_id, status_code, attempt, tt
 CREATE FUNCTION fail(key text, scope text DEFAULT '', response jsonb DEFAULT NULL, resource_id text DEFAULT NULL,
 	status_code integer DEFAULT NULL, attempt integer DEFAULT NULL, ttl interval DEFAULT NULL) RETURNS void LANGUAGE sql COST 10000
 RETURN finish(key, scope, true, response, resource_id, status_code, attempt, ttl, clock_timestamp());
-
--- Make a row one that can be claimed again; only the attempt is kept. If a lease is given, an owner may still call, and
--- the attempt must stay.
+-- Keep only the attempt of a row. If a lease is given, an owner may still call, and the attempt must stay.
 CREATE FUNCTION free(r keys, lease_until timestamptz) RETURNS void LANGUAGE sql BEGIN ATOMIC
 	UPDATE keys AS k SET status = 'released', status_code = NULL, fingerprint = NULL, resource_id = NULL, response = NULL,
 		recovery_point = NULL, state = NULL, lease_until = free.lease_until, completed_at = NULL, unfinished = NULL
-	WHERE k.scope = r.scope AND k.key = r.key;
-END;
-
+	WHERE k.scope = r.scope AND k.key = r.key; END;
 -- A key's row, under the key's lock, and with a row lock against sweep() and purge(). If there is none, no lock is kept.
 CREATE FUNCTION hold(key text, scope text) RETURNS keys LANGUAGE plpgsql AS $$ DECLARE r keys; BEGIN
 	PERFORM check_key(key, scope), lock(key, scope);
@@ -484,11 +454,9 @@ END $$;
 CREATE FUNCTION release(key text, scope text DEFAULT '', attempt integer DEFAULT NULL) RETURNS void LANGUAGE sql SECURITY DEFINER COST 10000
 RETURN free(hold_claim(key, scope, attempt), NULL);
 
--- Renew the lease of a claim, and note a step. Returns the new end of the lease.
 CREATE FUNCTION renew(key text, scope text, attempt integer, lease interval, step boolean, recovery_point text, state jsonb)
 RETURNS timestamptz LANGUAGE plpgsql AS $$ DECLARE r keys; until timestamptz; BEGIN
-	PERFORM check_interval(lease, 'lease'),
-		check_size('state', state, 'recovery_point', recovery_point, (policy_of(scope)).max_response_bytes);
+	PERFORM check_interval(lease, 'lease'), check_size('state', state, 'recovery_point', recovery_point, (policy_of(scope)).max_response_bytes);
 	r := hold_claim(key, scope, attempt);
 	until := clock_timestamp() + coalesce(lease, r.lease);
 	PERFORM refuse('400', format('claim of idempotency key "%s" has no lease', key),
@@ -522,15 +490,14 @@ DECLARE
 		"429": "Too Many Requests", "500": "Internal Server Error", "501": "Not Implemented", "502": "Bad Gateway", "503": "Service Unavailable",
 		"504": "Gateway Timeout"}';
 	status text := CASE
-		WHEN left(code, 2) IN ('PT', coalesce(nullif(current_setting('idempotency.sqlstate_prefix', true), ''), 'IK')) AND titles ? right(code, 3) THEN right(code, 3)
+		WHEN left(code, 2) IN ('PT', coalesce(nullif(current_setting('idempotency.sqlstate_prefix', true), ''), 'IK'))
+			AND titles ? right(code, 3) THEN right(code, 3)
 		WHEN code IN ('23505', '23503', '23P01') THEN '409'
 		ELSE coalesce('{"42501": "403", "P0002": "404", "P0001": "400"}'::jsonb->>code, CASE WHEN left(code, 2) IN ('22', '23') THEN '422' ELSE '500' END) END;
 BEGIN
 	RETURN jsonb_strip_nulls(jsonb_build_object('type', 'about:blank', 'title', titles->>status, 'status', status::integer,
 		'detail', message, 'hint', nullif(hint, ''), 'sqlstate', code));
 END $$;
-
--- The errors of a command, and whether a function may be one.
 CREATE FUNCTION plain_command(command text) RETURNS boolean LANGUAGE sql IMMUTABLE RETURN ascii(command) <> ALL (ARRAY[ascii('{'), ascii('[')]);
 -- A parenthesis outside quotes begins a signature.
 CREATE FUNCTION signature(command text) RETURNS text LANGUAGE sql IMMUTABLE
@@ -539,7 +506,6 @@ CREATE FUNCTION is_command(p pg_proc, signature regprocedure) RETURNS boolean LA
 	AND p.prokind = 'f' AND NOT p.proretset AND p.prorettype = 'jsonb'::regtype::oid AND p.pronargs = 1 AND p.proargtypes[0] = 'jsonb'::regtype::oid;
 CREATE FUNCTION is_stored(code text, errors text[]) RETURNS boolean LANGUAGE sql IMMUTABLE
 RETURN code NOT IN ('40001', '40P01') AND code NOT LIKE '57%' AND (code = ANY (errors) OR left(code, 2) = ANY (errors));
-
 -- The command is looked up and run with the caller's role and search_path, which this function does not change.
 CREATE FUNCTION execute(key text, scope text, command text, request jsonb DEFAULT NULL, ttl interval DEFAULT NULL,
 	wait interval DEFAULT NULL, cache_errors text[] DEFAULT NULL) RETURNS claim_result LANGUAGE plpgsql COST 10000 AS $$
@@ -578,8 +544,6 @@ BEGIN
 		THEN coalesce(c.status_code, 201) END;
 	RETURN c;
 END $$;
-
--- Raise IK400 if an array argument does not have one element for each key.
 CREATE FUNCTION check_arrays(keys text[], scope text, VARIADIC lengths text[]) RETURNS void LANGUAGE plpgsql AS $$ BEGIN
 	PERFORM refuse('400', 'keys must not be null', NULL, 'Pass an array of idempotency keys.') WHERE keys IS NULL;
 	PERFORM check_key(k, scope) FROM unnest(keys) AS k WHERE (k <> '') IS NOT TRUE;
@@ -587,7 +551,6 @@ CREATE FUNCTION check_arrays(keys text[], scope text, VARIADIC lengths text[]) R
 		format('There are %s keys and %s elements.', cardinality(keys), lengths[i + 1]), 'Use NULL as the element of a key that has none.')
 	FROM generate_series(1, cardinality(lengths), 2) AS i WHERE lengths[i + 1]::integer <> cardinality(keys);
 END $$;
-
 -- Every batch locks its keys in the order of their lock numbers, so that two batches never wait for each other.
 CREATE FUNCTION claim_many(keys text[], scope text DEFAULT '', requests jsonb[] DEFAULT NULL, ttl interval DEFAULT NULL, lease interval DEFAULT NULL,
 	wait interval DEFAULT NULL) RETURNS TABLE (ord bigint, key text, outcome text, proceed boolean, status_code integer, resource_id text,
@@ -613,12 +576,10 @@ END $$;
 
 -- ======== Keys.
 -- A subject's record, in a scope of its own, names the issued key; the key's own row says whether the key still exists.
--- The record is kept for three times the ttl: the key is claimed within the first, completed within the second, and
--- remembered for the third.
-CREATE FUNCTION issue(scope text, subject text, ttl interval DEFAULT NULL) RETURNS text LANGUAGE plpgsql AS $$ #variable_conflict use_variable
-DECLARE
-	record_scope text := 'idempotency.issue/' || scope; at timestamptz := clock_timestamp();
-	t policy; r keys; deadline timestamptz; locked boolean;
+-- The record is kept for three ttls: the key is claimed within the first, completed within the second, then remembered.
+CREATE FUNCTION issue(scope text, subject text, ttl interval DEFAULT NULL) RETURNS text LANGUAGE plpgsql AS $$
+#variable_conflict use_variable DECLARE
+	record_scope text := 'idempotency.issue/' || scope; at timestamptz := clock_timestamp(); t policy; r keys; deadline timestamptz; locked boolean;
 	-- A UUID of version 7: 48 bits of time, the others random.
 	name text := encode(set_byte(overlay(uuid_send(gen_random_uuid()) PLACING substring(int8send((extract(epoch FROM at) * 1000)::bigint) FROM 3) FROM 1),
 		6, (get_byte(uuid_send(gen_random_uuid()), 0) & 15) | 112), 'hex')::uuid;
@@ -631,7 +592,6 @@ BEGIN
 				'Pass the id of what the key is for, such as a cart or payment intent.')
 		WHEN octet_length(subject) > 1000 THEN refuse('400', 'subject is too long',
 			format('It has %s bytes; the maximum is 1000.', octet_length(subject)), 'Pass the id of what the key is for, not its content.') END;
-	-- claim() has to accept the key that is issued.
 	t := check_claim(name, scope, 'null', ttl, NULL, NULL);
 	deadline := deadline(t.wait);
 	LOOP
@@ -646,7 +606,6 @@ BEGIN
 			WHERE k.resource_id = r.resource_id;
 			EXIT WHEN FOUND;
 		ELSIF try_lock(lock_number(subject, record_scope)) THEN
-			-- Another session may have issued a key since the record was read.
 			locked := true;
 		ELSIF NOT await(subject, record_scope, NULL, deadline, false) THEN
 			PERFORM refuse('409', format('another transaction is issuing the key of "%s"', left(subject, 255)),
@@ -657,12 +616,8 @@ BEGIN
 	INSERT INTO keys (scope, key, status, attempt, expires_at, ttl) VALUES (scope, name, 'issued', 0, expiry(at, coalesce(ttl, t.ttl)), ttl);
 	RETURN name;
 END $$;
-
--- A UUID of version 8.
 CREATE FUNCTION derive(key text, purpose text) RETURNS text LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
-DECLARE
-	hash bytea := sha256(int8send(octet_length(convert_to(key, 'UTF8'))) || convert_to(key, 'UTF8') || convert_to(purpose, 'UTF8'));
-BEGIN
+DECLARE hash bytea := sha256(int8send(octet_length(convert_to(key, 'UTF8'))) || convert_to(key, 'UTF8') || convert_to(purpose, 'UTF8')); BEGIN
 	PERFORM refuse('400', v.name || ' must not be ' || CASE WHEN v.value IS NULL THEN 'null' ELSE 'empty' END, NULL,
 		'Pass the key of the request, and a name for the call for which the key is derived.')
 	FROM (VALUES ('key', key), ('purpose', purpose)) AS v (name, value) WHERE (v.value <> '') IS NOT TRUE;
@@ -670,7 +625,7 @@ BEGIN
 END $$;
 
 -- ======== Operation.
--- Delete at most max_rows expired keys. Rows that another session has locked are left for the next sweep.
+-- Rows that another session has locked are left for the next sweep.
 CREATE FUNCTION sweep(max_rows bigint DEFAULT NULL, OUT slots_cleared integer, OUT rows_deleted bigint) LANGUAGE plpgsql AS $$ BEGIN
 	PERFORM refuse('400', 'max_rows must not be negative', format('The value given is %s.', max_rows), 'Leave it out for 10000.')
 	WHERE max_rows < 0;
@@ -679,16 +634,13 @@ CREATE FUNCTION sweep(max_rows bigint DEFAULT NULL, OUT slots_cleared integer, O
 		ORDER BY e.expires_at LIMIT coalesce(max_rows, 10000) FOR UPDATE SKIP LOCKED));
 	GET DIAGNOSTICS rows_deleted = ROW_COUNT;
 END $$;
-
--- Remove a locked row, and return whether a live key was removed. The attempt of an unfinished claim stays, so that its
--- owner is recognized as superseded.
+-- Remove a locked row. The attempt of an unfinished claim stays, so that its owner is recognized as superseded.
 CREATE FUNCTION remove(r keys) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE live boolean := coalesce(r.expires_at > clock_timestamp(), false); BEGIN
 	IF live AND NOT (r.attempt = 1 AND own(r)) AND (r.status = 'in_progress' OR r.status = 'released' AND r.lease_until IS NOT NULL) THEN
 		IF r.status = 'released' THEN RETURN false; END IF;
 		PERFORM free(r, greatest(r.lease_until, clock_timestamp()));
-	ELSE
-		DELETE FROM keys AS k WHERE k.scope = r.scope AND k.key = r.key;
+	ELSE DELETE FROM keys AS k WHERE k.scope = r.scope AND k.key = r.key;
 	END IF;
 	RETURN live;
 END $$;
@@ -722,8 +674,9 @@ CREATE FUNCTION grant_usage(role regrole, command text DEFAULT 'GRANT %s TO %s')
 SET search_path = pg_catalog, idempotency, pg_temp AS $$ BEGIN
 	EXECUTE format(command, 'USAGE ON SCHEMA idempotency', role);
 	EXECUTE format(command, (SELECT 'EXECUTE ON FUNCTION ' || string_agg(p.oid::regprocedure::text, ', ') FROM pg_proc AS p
-		WHERE p.pronamespace = 'idempotency'::regnamespace AND p.proname = ANY ('{claim, complete, fail, release, heartbeat, checkpoint, lookup, execute, once,
-			claim_many, complete_many, issue, derive, claim_key, finish, renew, stored_errors, problem, refuse, ruled, plain_command, signature, is_command, is_stored}')), role);
+		WHERE p.pronamespace = 'idempotency'::regnamespace AND p.proname = ANY ('{claim, complete, fail, release, heartbeat, checkpoint, lookup,
+			execute, once, claim_many, complete_many, issue, derive, claim_key, finish, renew, stored_errors, problem, refuse, ruled, plain_command,
+			signature, is_command, is_stored}')), role);
 END $$;
 CREATE FUNCTION revoke_usage(role regrole) RETURNS void LANGUAGE sql SET search_path = pg_catalog, idempotency, pg_temp
 RETURN grant_usage(role, 'REVOKE %s FROM %s');
@@ -731,10 +684,10 @@ RETURN grant_usage(role, 'REVOKE %s FROM %s');
 DO $$ DECLARE target text; BEGIN
 	FOR target IN SELECT p.oid::regprocedure FROM pg_proc AS p JOIN pg_language AS l ON l.oid = p.prolang
 		WHERE p.pronamespace = 'idempotency'::regnamespace AND l.lanname = 'plpgsql'
-			AND p.proname <> ALL ('{claim_key, finish, execute, check_claim, policy_of, grant_usage}') LOOP
+			AND p.proname <> ALL ('{claim_key, finish, execute, check_claim, policy_of, try_counted_lock, grant_usage}') LOOP
 		EXECUTE format('ALTER FUNCTION %s SECURITY DEFINER COST 10000 SET search_path = pg_catalog, idempotency, pg_temp', target);
 	END LOOP;
-	-- Default privileges of the owner may have granted more.
+	-- Default privileges may have granted more.
 	FOR target IN SELECT DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END
 		FROM (SELECT nspacl FROM pg_namespace WHERE oid = 'idempotency'::regnamespace
 			UNION ALL SELECT relacl FROM pg_class WHERE relnamespace = 'idempotency'::regnamespace
