@@ -14,8 +14,9 @@
  *		- A condition of a join may be evaluated below the join, and one of a
  *		  query with LIMIT below the sort, for rows that are then left out, if
  *		  ORDER BY, DISTINCT, GROUP BY or a window function needs all rows
- *		  before it returns one.  So may a condition next to one with a subquery: the cost
- *		  of once() puts it after the other conditions, but a subquery that is
+ *		  before it returns one.  OFFSET and DISTINCT ON leave out rows in any
+ *		  query.  So may a condition next to one with a subquery: the cost of
+ *		  once() puts it after the other conditions, but a subquery that is
  *		  evaluated for each row costs more, if its table is not small.
  *
  * The planner asks this support function to simplify each call, at the query
@@ -152,12 +153,23 @@ add_relations(Conditions *conditions, const Query *query, Node *node)
 	}
 }
 
-/* Whether LIMIT removes rows that have been read because of the other clauses. */
+/* Whether OFFSET leaves out rows.  "OFFSET 0" does not: it keeps a subquery apart. */
 static bool
-limit_removes_rows(const Query *query)
+skips_rows(Node *offset)
 {
-	return query->limitCount != NULL &&
-		(query->sortClause != NIL || query->distinctClause != NIL || query->hasWindowFuncs);
+	Const	   *value = (Const *) eval_const_expressions(NULL, offset);
+
+	return value != NULL &&
+		!(IsA(value, Const) && (value->constisnull || DatumGetInt64(value->constvalue) == 0));
+}
+
+/* Whether rows that have been read are left out because of other clauses than conditions. */
+static bool
+leaves_out_rows(const Query *query)
+{
+	return query->hasDistinctOn || skips_rows(query->limitOffset) ||
+		(query->limitCount != NULL &&
+		 (query->sortClause != NIL || query->distinctClause != NIL || query->hasWindowFuncs));
 }
 
 static bool
@@ -168,8 +180,8 @@ is_above_discarded_rows(const Query *query, Oid function)
 
 	add_relations(&rows, query, (Node *) query->jointree);
 	add_condition(&groups, query->havingQual);
-	return (groups.call && (groups.subplan || limit_removes_rows(query))) ||
-		(rows.call && (rows.subplan || rows.relations > 1 || limit_removes_rows(query) ||
+	return (groups.call && (groups.subplan || leaves_out_rows(query))) ||
+		(rows.call && (rows.subplan || rows.relations > 1 || leaves_out_rows(query) ||
 					   (query->groupClause != NIL && query->limitCount != NULL)));
 }
 
@@ -196,7 +208,7 @@ refuse_call(const PlannerInfo *root, Oid function)
 		ereport(ERROR,
 				(errcode(idempotency_sqlstate(HTTP_BAD_REQUEST)),
 				 errmsg("once() is called where PostgreSQL may evaluate it for rows that are not in the result"),
-				 errdetail("A condition of a query with a join, a subquery, or a LIMIT after sorting or grouping may be evaluated for rows that these remove; their keys would count as seen."),
+				 errdetail("A condition of a query with a join, a subquery, OFFSET, DISTINCT ON, or a LIMIT after sorting or grouping may be evaluated for rows that these remove; their keys would count as seen."),
 				 WRITE_A_CTE));
 }
 
