@@ -221,3 +221,97 @@ BEGIN
 	WHERE k.scope = 'payments' AND k.key = handwritten_rules.key;
 END
 $$;
+
+-- The same as two functions that any operation can call.  A claim that is not
+-- completed can't be committed, as a deferred trigger looks at it again.
+
+CREATE TABLE handwritten_pair_keys (LIKE handwritten_rules_keys INCLUDING ALL) WITH (fillfactor = 80);
+
+CREATE FUNCTION handwritten_pair_check() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+	IF EXISTS (SELECT FROM handwritten_pair_keys AS k
+			   WHERE k.scope = NEW.scope AND k.key = NEW.key AND k.completed_at IS NULL) THEN
+		RAISE 'claim is unfinished';
+	END IF;
+	RETURN NULL;
+END
+$$;
+CREATE CONSTRAINT TRIGGER finished AFTER INSERT ON handwritten_pair_keys DEFERRABLE INITIALLY DEFERRED
+	FOR EACH ROW EXECUTE FUNCTION handwritten_pair_check();
+
+CREATE FUNCTION handwritten_claim(key text, scope text, request jsonb, OUT proceed boolean, OUT status integer, OUT body jsonb)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+#variable_conflict use_variable
+DECLARE
+	at     timestamptz;
+	ttl    interval;
+	stored handwritten_pair_keys;
+BEGIN
+	IF octet_length(key) BETWEEN 1 AND 255 IS NOT TRUE OR octet_length(scope) <= 1000 IS NOT TRUE THEN
+		RAISE 'key is missing, empty or too long';
+	END IF;
+	SELECT p.ttl INTO ttl FROM handwritten_rules_policy AS p WHERE p.scope = scope;
+	LOOP
+		at := clock_timestamp();
+		SELECT * INTO stored FROM handwritten_pair_keys AS k WHERE k.scope = scope AND k.key = key;
+		IF stored.expires_at > at THEN
+			proceed := false;
+			IF stored.request IS DISTINCT FROM request THEN
+				status := 422;
+			ELSE
+				status := coalesce(stored.status_code, 409);
+				body := stored.response;
+			END IF;
+			RETURN;
+		END IF;
+		IF NOT pg_try_advisory_xact_lock(hashtextextended(key, hashtextextended(scope, 0))) THEN
+			proceed := false;
+			status := 409;
+			RETURN;
+		END IF;
+		IF stored.key IS NOT NULL THEN
+			DELETE FROM handwritten_pair_keys AS k WHERE k.scope = scope AND k.key = key AND k.expires_at <= at;
+		END IF;
+		INSERT INTO handwritten_pair_keys (scope, key, request, claimed_at, expires_at)
+		VALUES (scope, key, request, at, at + coalesce(ttl, '1 day'))
+		ON CONFLICT DO NOTHING;
+		EXIT WHEN FOUND;
+	END LOOP;
+	proceed := true;
+END
+$$;
+
+CREATE FUNCTION handwritten_complete(key text, scope text, status integer, body jsonb) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+#variable_conflict use_variable
+BEGIN
+	IF pg_column_size(body) > 1048576 THEN
+		RAISE 'response is too large';
+	END IF;
+	UPDATE handwritten_pair_keys AS k SET status_code = status, response = body, completed_at = clock_timestamp()
+	WHERE k.scope = scope AND k.key = key AND k.completed_at IS NULL;
+	IF NOT FOUND THEN
+		RAISE 'no claim is in progress';
+	END IF;
+END
+$$;
+
+CREATE FUNCTION handwritten_pair(key text, request jsonb, OUT status integer, OUT body jsonb)
+LANGUAGE plpgsql AS $$
+DECLARE
+	c record;
+BEGIN
+	c := handwritten_claim(key, 'payments', request);
+	IF NOT c.proceed THEN
+		status := c.status;
+		body := c.body;
+		RETURN;
+	END IF;
+
+	INSERT INTO payments (reference, account, amount)
+	VALUES (request->>'reference', (request->>'account')::integer, (request->>'amount')::numeric)
+	RETURNING answer(payments) INTO body;
+	status := 201;
+	PERFORM handwritten_complete(key, 'payments', status, body);
+END
+$$;

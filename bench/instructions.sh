@@ -73,6 +73,7 @@ SELECT count(plain(md5(n::text), '{"reference": "fill", "account": 1, "amount": 
 SELECT count(extension('fill-' || n, '{"reference": "fill", "account": 1, "amount": 1}')),
 	count(handwritten('fill-' || n, '{"reference": "fill", "account": 1, "amount": 1}')),
 	count(handwritten_rules('fill-' || n, '{"reference": "fill", "account": 1, "amount": 1}')),
+	count(handwritten_pair('fill-' || n, '{"reference": "fill", "account": 1, "amount": 1}')),
 	count(portable('fill-' || n, '{"reference": "fill", "account": 1, "amount": 1}'))
 FROM generate_series(1, $filled) AS n;
 VACUUM (FREEZE, ANALYZE);
@@ -127,6 +128,7 @@ my @candidates = (
 	['hand-written function', 'bare insert in a function', $call->('handwritten')],
 	['hand-written function, not waiting', 'bare insert in a function', $call->('handwritten_nowait')],
 	['hand-written function, all rules', 'bare insert in a function', $call->('handwritten_rules')],
+	['hand-written claim and complete', 'bare insert in a function', $call->('handwritten_pair')],
 	['hand-written by statements', 'bare insert by statements', $transaction->(
 		$call->('insert_key'), $insert, sub { my ($key) = @_; "EXECUTE update_key ('$key', " . $body->($key) . ')' })],
 	['primary-key SELECT', '', sub { my ($key) = @_; "EXECUTE stored ('$hash{$key}')" }, 'extension in a function'],
@@ -136,6 +138,7 @@ my @candidates = (
 	['replay by execute', 'primary-key SELECT', $call->('execute'), 'extension by execute'],
 	['replay, portable', 'primary-key SELECT', $call->('portable'), 'portable in a function'],
 	['replay, hand-written function', 'primary-key SELECT', $call->('handwritten'), 'hand-written function'],
+	['replay, hand-written claim', 'primary-key SELECT', $call->('handwritten_pair'), 'hand-written claim and complete'],
 	['once', '', sub { my ($key) = @_; "EXECUTE once ('$key')" }],
 );
 # The same, while a second slot holds keys.

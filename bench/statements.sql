@@ -12,6 +12,7 @@ PREPARE execute (text, jsonb) AS
 PREPARE handwritten (text, jsonb) AS SELECT status, body FROM handwritten($1, $2);
 PREPARE handwritten_nowait (text, jsonb) AS SELECT status, body FROM handwritten_nowait($1, $2);
 PREPARE handwritten_rules (text, jsonb) AS SELECT status, body FROM handwritten_rules($1, $2);
+PREPARE handwritten_pair (text, jsonb) AS SELECT status, body FROM handwritten_pair($1, $2);
 
 PREPARE claim (text, jsonb) AS
 	SELECT proceed, status_code, response FROM idempotency.claim($1, 'payments', $2);

@@ -1,7 +1,6 @@
 -- idempotency.sql: run each request once, in PL/pgSQL only.
--- The contract of the extension "idempotency", for servers on which no C library can be installed. A role that may
--- create a schema runs this file once:  psql -1 -v ON_ERROR_STOP=1 -f idempotency.sql
--- doc/portable.md lists the differences from the extension.
+-- The contract of the extension "idempotency", for servers on which no C library can be installed. doc/portable.md lists the
+-- differences. A role that may create a schema runs this file once:  psql -1 -v ON_ERROR_STOP=1 -f idempotency.sql
 --
 -- Two sessions with the same key. The unique index on (key, scope) and the row's own lock decide; no answer depends on
 -- anything else. An advisory lock only puts the sessions in order: a transaction that writes a key's row takes it, and it
@@ -68,8 +67,9 @@ CREATE TYPE claim_result AS (outcome text, proceed boolean, status_code integer,
 	state jsonb, retry_after interval, claimed_at timestamptz, completed_at timestamptz, expires_at timestamptz);
 
 -- ======== Refusals. SQLSTATEs are the prefix, IK, and an HTTP status.
+CREATE FUNCTION setting(name text) RETURNS text LANGUAGE sql STABLE RETURN nullif(current_setting('idempotency.' || name, true), '');
 CREATE FUNCTION refuse(status text, message text, detail text, hint text) RETURNS boolean LANGUAGE plpgsql AS $$
-DECLARE code text := coalesce(nullif(current_setting('idempotency.sqlstate_prefix', true), ''), 'IK') || status; BEGIN
+DECLARE code text := coalesce(setting('sqlstate_prefix'), 'IK') || status; BEGIN
 	IF detail IS NULL THEN RAISE EXCEPTION USING ERRCODE = code, MESSAGE = message, HINT = hint; END IF;
 	RAISE EXCEPTION USING ERRCODE = code, MESSAGE = message, DETAIL = detail, HINT = hint;
 END $$;
@@ -105,13 +105,17 @@ CREATE FUNCTION check_size(name text, document jsonb, word_name text, word text,
 	SELECT refuse('413', CASE WHEN document IS NULL THEN word_name ELSE name END || ' is too large',
 		CASE WHEN document IS NULL OR word IS NULL THEN 'It' ELSE 'With its ' || word_name || ' it' END
 			|| format(' has %s bytes; the maximum is %s.', s.size, s.most),
-		'Store what is needed to build it again, or raise max_response_bytes of the scope''s policy.')
-	FROM (VALUES (coalesce(pg_column_size(document #> '{}') - 4, 0) + coalesce(octet_length(word), 0), coalesce(most, 1048576))) AS s (size, most)
+		'Store what is needed to build it again, or raise idempotency.max_response_size.')
+	FROM (VALUES (coalesce(pg_column_size(document #> '{}') - 4, 0) + coalesce(octet_length(word), 0),
+		coalesce(most, pg_size_bytes(setting('max_response_size')), 1048576))) AS s (size, most)
 	WHERE s.size > s.most);
 
 -- ======== Expressions, inlined.
 -- Whether there may be a policy: a table that has never been written to has no blocks.
 CREATE FUNCTION ruled() RETURNS boolean LANGUAGE sql VOLATILE RETURN pg_relation_size('idempotency.policy') > 0;
+CREATE FUNCTION set_by_settings() RETURNS boolean LANGUAGE sql STABLE
+RETURN coalesce(current_setting('idempotency.default_ttl', true), current_setting('idempotency.default_lease', true),
+		current_setting('idempotency.min_key_length', true), current_setting('idempotency.max_key_length', true)) IS NOT NULL;
 CREATE FUNCTION plain(key text, scope text) RETURNS boolean LANGUAGE sql IMMUTABLE
 RETURN octet_length(key) <@ int4range '[1, 255]' AND octet_length(scope) <= 1000 AND ascii(scope) <> ALL (ARRAY[ascii('{'), ascii('[')])
 	AND NOT starts_with(scope, 'idempotency.issue/');
@@ -124,11 +128,11 @@ RETURN (status_code <@ int4range '[100, 599]') IS NOT FALSE AND (greatest(pg_col
 -- A CASE makes all of it a condition of the row: the executor would test the rest in a step of its own.
 CREATE FUNCTION ends_simply(unfinished unfinished, response jsonb, resource_id text, status_code integer, attempt integer,
 	ttl interval) RETURNS boolean LANGUAGE sql STABLE RETURN CASE WHEN enum_eq(unfinished, 'simple') THEN
-		ttl IS NULL AND coalesce(attempt, 1) = 1 AND plain_result(response, resource_id, status_code) END;
+		ttl IS NULL AND coalesce(attempt, 1) = 1 AND plain_result(response, resource_id, status_code)
+		AND current_setting('idempotency.max_response_size', true) IS NULL END;
 CREATE FUNCTION expiry(since timestamptz, ttl interval, lease interval DEFAULT NULL) RETURNS timestamptz LANGUAGE sql STABLE
 RETURN greatest(since + coalesce(ttl, '1 day'), since + lease);
-CREATE FUNCTION deadline(wait interval) RETURNS timestamptz LANGUAGE sql VOLATILE
-RETURN clock_timestamp() + coalesce(wait, nullif(current_setting('idempotency.default_wait', true), '')::interval, '5 s');
+CREATE FUNCTION deadline(wait interval) RETURNS timestamptz LANGUAGE sql VOLATILE RETURN clock_timestamp() + coalesce(wait, setting('default_wait')::interval, '5 s');
 -- Whether this transaction made the claim. The xid alone is not enough: a restored row may have it from another cluster.
 CREATE FUNCTION own(r keys) RETURNS boolean LANGUAGE sql STABLE
 RETURN coalesce(r.claim_xid = pg_current_xact_id_if_assigned() AND r.claimed_at > now() - interval '1 day', false);
@@ -154,11 +158,9 @@ RETURN hashtextextended(key, hashtextextended(scope, 7594793484668659577));
 -- The number of locks that this transaction has counted. A transaction takes at most its share of the lock table; further
 -- claims are protected by the row alone, and others wait for the transaction without a limit. A rollback to a savepoint
 -- resets the number, as it releases the locks. The claim with which a transaction begins to write is not counted.
-CREATE FUNCTION locks() RETURNS integer LANGUAGE sql STABLE
-RETURN coalesce(nullif(current_setting('idempotency_portable.locks', true), ''), '1')::integer;
+CREATE FUNCTION locks() RETURNS integer LANGUAGE sql STABLE RETURN coalesce(nullif(current_setting('idempotency_portable.locks', true), ''), '1')::integer;
 CREATE FUNCTION may_lock() RETURNS boolean LANGUAGE sql STABLE RETURN locks() < current_setting('max_locks_per_transaction')::integer;
-CREATE FUNCTION count_lock() RETURNS boolean LANGUAGE sql VOLATILE
-RETURN set_config('idempotency_portable.locks', (locks() + 1)::text, true) IS NOT NULL;
+CREATE FUNCTION count_lock() RETURNS boolean LANGUAGE sql VOLATILE RETURN set_config('idempotency_portable.locks', (locks() + 1)::text, true) IS NOT NULL;
 CREATE FUNCTION lock(key text, scope text) RETURNS boolean LANGUAGE sql VOLATILE
 RETURN CASE WHEN may_lock() THEN pg_advisory_xact_lock(lock_number(key, scope)) IS NOT NULL AND count_lock() END;
 CREATE FUNCTION try_counted_lock(number bigint) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
@@ -202,10 +204,13 @@ RETURN CASE WHEN once OR lease IS NOT NULL THEN NULL WHEN max_response_bytes IS 
 -- The policy of a scope: each field comes from the longest scope that has it.
 CREATE FUNCTION policy_of(scope text) RETURNS policy LANGUAGE plpgsql AS $$
 #variable_conflict use_variable DECLARE p idempotency.policy[]; t idempotency.policy; BEGIN
-	-- There are few policies: reading all of them costs less than planning a query by scope.
-	SELECT pg_catalog.array_agg(o ORDER BY o.scope DESC) INTO p FROM idempotency.policy AS o WHERE idempotency.covers(o.scope, scope);
+	-- There are few policies: reading all of them costs less than planning a query by scope. The settings are the outermost
+	-- policy; if the extension's library is loaded, sizes have a unit.
+	SELECT pg_catalog.array_append(pg_catalog.array_agg(o ORDER BY o.scope DESC), ROW (NULL, idempotency.setting('default_ttl'),
+		nullif(idempotency.setting('default_lease'), 'off'), NULL, NULL, NULL, pg_catalog.rtrim(idempotency.setting('min_key_length'), 'B'),
+		NULL, NULL)::idempotency.policy) INTO p FROM idempotency.policy AS o WHERE idempotency.covers(o.scope, scope);
 	t := p[1];
-	FOR i IN 2 .. coalesce(pg_catalog.cardinality(p), 0) LOOP
+	FOR i IN 2 .. pg_catalog.cardinality(p) LOOP
 		t := (t.scope, coalesce(t.ttl, p[i].ttl), coalesce(t.lease, p[i].lease), coalesce(t.wait, p[i].wait),
 			coalesce(t.require_request, p[i].require_request), coalesce(t.require_issued, p[i].require_issued),
 			coalesce(t.min_key_length, p[i].min_key_length), coalesce(t.max_response_bytes, p[i].max_response_bytes),
@@ -244,25 +249,27 @@ END $$;
 -- ======== Claims.
 CREATE FUNCTION check_claim(key text, scope text, request jsonb, ttl interval, lease interval, wait interval)
 RETURNS policy LANGUAGE plpgsql AS $$ DECLARE t idempotency.policy; BEGIN
-	IF idempotency.ruled() THEN t := idempotency.policy_of(scope); END IF;
+	IF idempotency.ruled() OR idempotency.set_by_settings() THEN t := idempotency.policy_of(scope); END IF;
 	IF (idempotency.plain(key, scope) AND idempotency.plain_times(ttl, lease, wait) AND (request IS NOT NULL OR t.require_request IS NOT TRUE)
-		AND pg_catalog.octet_length(key) OPERATOR(pg_catalog.>=) coalesce(t.min_key_length, 1)) IS NOT TRUE THEN
-		PERFORM idempotency.refuse_claim(key, scope, request, ttl, lease, wait, t);
+		AND pg_catalog.octet_length(key) OPERATOR(pg_catalog.>=) coalesce(t.min_key_length, 1) AND idempotency.setting('max_key_length') IS NULL) IS NOT TRUE THEN
+		-- The longest key that fits into the index together with the longest scope has 1600 bytes.
+		PERFORM idempotency.refuse_claim(key, scope, request, ttl, lease, wait, t,
+			least(coalesce(pg_catalog.rtrim(idempotency.setting('max_key_length'), 'B')::integer, 255), 1600));
 	END IF;
 	RETURN t;
 END $$;
 CREATE FUNCTION refuse_claim(key text, scope text, request jsonb, ttl interval, lease interval, wait interval,
-	t policy) RETURNS boolean LANGUAGE sql RETURN CASE
+	t policy, max_key_length integer) RETURNS boolean LANGUAGE sql RETURN CASE
 	WHEN check_key(left(key, 256), scope) OR check_interval(ttl, 'ttl') OR check_interval(lease, 'lease')
 		OR check_interval(wait, 'wait', 'to be answered at once.') THEN NULL
 	WHEN starts_with(scope, 'idempotency.issue/') THEN refuse('400', 'scope of the idempotency key is reserved',
 		'Scopes that begin with "idempotency.issue/" belong to issue().', 'Use the scope that was passed to issue().')
-	WHEN octet_length(key) > 255 THEN refuse('400', 'idempotency key is too long',
-		format('The key has %s bytes; the maximum is 255.', octet_length(key)), 'Shorten the key.')
+	WHEN octet_length(key) > max_key_length THEN refuse('400', 'idempotency key is too long',
+		format('The key has %s bytes; the maximum is %s.', octet_length(key), max_key_length), 'Shorten the key, or raise idempotency.max_key_length.')
 	WHEN octet_length(key) < t.min_key_length THEN refuse('400', 'idempotency key is too short',
 		format('The key has %s bytes; the minimum is %s.', octet_length(key), t.min_key_length),
 		'Use a key that can''t be guessed, and that no two clients choose by chance, for instance a UUID.')
-	ELSE refuse('400', format('request is missing for idempotency key "%s"', key),
+	WHEN request IS NULL AND t.require_request THEN refuse('400', format('request is missing for idempotency key "%s"', key),
 		format('The policy of scope "%s" requires one.', scope), 'Pass the payload of the request as jsonb.') END;
 CREATE FUNCTION answer(outcome text, r keys, key text, once boolean, at timestamptz) RETURNS claim_result
 LANGUAGE plpgsql AS $$ DECLARE replay boolean := outcome = 'replay'; BEGIN
@@ -326,11 +333,9 @@ CREATE FUNCTION claim_key(key text, scope text, request jsonb, ttl interval, lea
 	r idempotency.keys; c idempotency.claim_result; t idempotency.policy; outcome pg_catalog.text; term interval; ending idempotency.unfinished;
 	until timestamp with time zone; lease_until timestamp with time zone; deadline timestamp with time zone; careful boolean; queued boolean;
 BEGIN
-	IF special OR idempotency.plain(key, scope) IS NOT TRUE OR idempotency.ruled() THEN
+	IF special OR idempotency.plain(key, scope) IS NOT TRUE OR idempotency.ruled() OR idempotency.set_by_settings() THEN
 		t := idempotency.check_claim(key, scope, request, ttl, lease, wait);
-		term := coalesce(ttl, t.ttl);
-		lease := idempotency.lease(kind, lease, t.lease);
-		wait := coalesce(wait, t.wait);
+		term := coalesce(ttl, t.ttl); wait := coalesce(wait, t.wait); lease := idempotency.lease(kind, lease, t.lease);
 		careful := t.require_issued OR first_sent IS NOT NULL;
 		ending := idempotency.ending(once, lease, t.max_response_bytes);
 		special := true;
@@ -402,9 +407,9 @@ END $$;
 CREATE FUNCTION finish_otherwise(key text, scope text, failed boolean, response jsonb, resource_id text,
 	status_code integer, attempt integer, ttl interval, at timestamptz) RETURNS void LANGUAGE plpgsql AS $$
 #variable_conflict use_variable DECLARE end_status text := CASE WHEN failed THEN 'failed' ELSE 'completed' END; t policy; BEGIN
-	IF ruled() THEN t := policy_of(scope); END IF;
+	IF ruled() OR set_by_settings() THEN t := policy_of(scope); END IF;
 	IF (plain(key, scope) AND plain_result(response, resource_id, status_code) AND ttl IS NULL
-		AND t.max_response_bytes IS NULL AND attempt > 0) IS NOT TRUE THEN
+		AND t.max_response_bytes IS NULL AND setting('max_response_size') IS NULL AND attempt > 0) IS NOT TRUE THEN
 		PERFORM check_key(key, scope), check_interval(ttl, 'ttl'), check_attempt(attempt),
 			check_size('response', response, 'resource_id', resource_id, t.max_response_bytes),
 			CASE WHEN status_code NOT BETWEEN 100 AND 599 THEN refuse('400', 'status_code must be an HTTP status',
@@ -482,16 +487,13 @@ END $$;
 
 -- ======== One call, and batches.
 -- Make a problem document (RFC 9457) from an error.
-CREATE FUNCTION problem(code text, message text, hint text) RETURNS jsonb LANGUAGE plpgsql AS $$
-DECLARE
+CREATE FUNCTION problem(code text, message text, hint text) RETURNS jsonb LANGUAGE plpgsql AS $$ DECLARE
 	titles CONSTANT jsonb := '{"400": "Bad Request", "401": "Unauthorized", "402": "Payment Required", "403": "Forbidden", "404": "Not Found",
-		"405": "Method Not Allowed", "406": "Not Acceptable", "409": "Conflict", "410": "Gone", "412": "Precondition Failed",
-		"413": "Content Too Large", "415": "Unsupported Media Type", "422": "Unprocessable Content", "423": "Locked", "428": "Precondition Required",
-		"429": "Too Many Requests", "500": "Internal Server Error", "501": "Not Implemented", "502": "Bad Gateway", "503": "Service Unavailable",
-		"504": "Gateway Timeout"}';
+		"405": "Method Not Allowed", "406": "Not Acceptable", "409": "Conflict", "410": "Gone", "412": "Precondition Failed", "413": "Content Too Large",
+		"415": "Unsupported Media Type", "422": "Unprocessable Content", "423": "Locked", "428": "Precondition Required", "429": "Too Many Requests",
+		"500": "Internal Server Error", "501": "Not Implemented", "502": "Bad Gateway", "503": "Service Unavailable", "504": "Gateway Timeout"}';
 	status text := CASE
-		WHEN left(code, 2) IN ('PT', coalesce(nullif(current_setting('idempotency.sqlstate_prefix', true), ''), 'IK'))
-			AND titles ? right(code, 3) THEN right(code, 3)
+		WHEN left(code, 2) IN ('PT', coalesce(setting('sqlstate_prefix'), 'IK')) AND titles ? right(code, 3) THEN right(code, 3)
 		WHEN code IN ('23505', '23503', '23P01') THEN '409'
 		ELSE coalesce('{"42501": "403", "P0002": "404", "P0001": "400"}'::jsonb->>code, CASE WHEN left(code, 2) IN ('22', '23') THEN '422' ELSE '500' END) END;
 BEGIN
@@ -605,14 +607,14 @@ BEGIN
 			ON CONFLICT ON CONSTRAINT keys_pkey DO UPDATE SET resource_id = name, claimed_at = at, completed_at = at, expires_at = excluded.expires_at
 			WHERE k.resource_id = r.resource_id;
 			EXIT WHEN FOUND;
-		ELSIF try_lock(lock_number(subject, record_scope)) THEN
-			locked := true;
+		ELSIF try_lock(lock_number(subject, record_scope)) THEN locked := true;
 		ELSIF NOT await(subject, record_scope, NULL, deadline, false) THEN
 			PERFORM refuse('409', format('another transaction is issuing the key of "%s"', left(subject, 255)),
 				'It has not ended within the time that the policy lets a claim wait.',
 				'Call issue() again. Commit soon after a key was issued, or raise idempotency.default_wait.');
 		END IF;
 	END LOOP;
+	PERFORM try_lock(lock_number(name, scope)); -- which is free, as nobody else knows the key
 	INSERT INTO keys (scope, key, status, attempt, expires_at, ttl) VALUES (scope, name, 'issued', 0, expiry(at, coalesce(ttl, t.ttl)), ttl);
 	RETURN name;
 END $$;
@@ -627,8 +629,7 @@ END $$;
 -- ======== Operation.
 -- Rows that another session has locked are left for the next sweep.
 CREATE FUNCTION sweep(max_rows bigint DEFAULT NULL, OUT slots_cleared integer, OUT rows_deleted bigint) LANGUAGE plpgsql AS $$ BEGIN
-	PERFORM refuse('400', 'max_rows must not be negative', format('The value given is %s.', max_rows), 'Leave it out for 10000.')
-	WHERE max_rows < 0;
+	PERFORM refuse('400', 'max_rows must not be negative', format('The value given is %s.', max_rows), 'Leave it out for 10000.') WHERE max_rows < 0;
 	slots_cleared := 0;
 	DELETE FROM keys AS k WHERE k.ctid = ANY (ARRAY(SELECT e.ctid FROM keys AS e WHERE e.expires_at <= clock_timestamp() AND NOT own(e)
 		ORDER BY e.expires_at LIMIT coalesce(max_rows, 10000) FOR UPDATE SKIP LOCKED));
@@ -645,8 +646,7 @@ DECLARE live boolean := coalesce(r.expires_at > clock_timestamp(), false); BEGIN
 	RETURN live;
 END $$;
 CREATE FUNCTION in_scope(scope text, above text) RETURNS boolean LANGUAGE sql IMMUTABLE RETURN scope = above OR starts_with(scope, above || '/');
-CREATE FUNCTION forget(key text, scope text DEFAULT '') RETURNS boolean LANGUAGE sql SECURITY DEFINER COST 10000
-RETURN remove(hold(key, scope));
+CREATE FUNCTION forget(key text, scope text DEFAULT '') RETURNS boolean LANGUAGE sql SECURITY DEFINER COST 10000 RETURN remove(hold(key, scope));
 CREATE FUNCTION purge(scope text) RETURNS bigint LANGUAGE plpgsql AS $$ DECLARE r keys; purged bigint := 0; BEGIN
 	PERFORM check_scope(scope, 'to purge', 'Name the scope; the empty one is a scope too.');
 	FOR r IN SELECT * FROM keys AS k WHERE in_scope(k.scope, purge.scope) ORDER BY lock_number(k.key, k.scope) FOR UPDATE LOOP

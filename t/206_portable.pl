@@ -1,6 +1,7 @@
 # The portable edition is installed as a migration is run, whatever the role and
 # the database have set before, and runs nothing of another role. Sessions that wait
-# for an owner that has waited itself are answered together.
+# for an owner that has waited itself are answered together, and a claim does not wait
+# for the issue of its key.
 
 use strict;
 use warnings;
@@ -87,7 +88,13 @@ $waiters[$next]->query_safe(q{SELECT idempotency.complete('k', 'waiters'); COMMI
 $node->poll_query_until('given', $working->(q{state = 'idle in transaction'}), '3') or die 'nobody is answered';
 is(join(' ', map { $waiters[$_]->query_safe('COMMIT') } grep { $_ != $next } 0 .. $#waiters), 'replay replay replay',
 	'waiters of an owner that was a waiter itself are answered together');
-$_->quit for $owner, @waiters;
+$_->quit for @waiters;
+
+# A key that was handed to the client before the transaction that issued it has ended.
+my $issued = $owner->query_safe(q{BEGIN; SELECT idempotency.issue('shop', 'cart')});
+is($node->safe_psql('given', qq{SELECT outcome FROM idempotency.claim('$issued', 'shop', wait => '0')}, timeout => 30), 'in_progress',
+	'a claim of a key whose issue has not committed waits no longer than it may');
+$owner->quit;
 
 $node->stop;
 done_testing();

@@ -20,16 +20,9 @@ other=portable
 # With the other table, without contexts and calls of what does not exist, whose
 # hints differ between majors, with the message of the check of one row about an
 # unfinished claim, and with the server's own message about writing in a read-only
-# transaction.  Settings that decide what is guaranteed are fields of the policy ''.
+# transaction.
 adapt() {
-	sed -E 's/^SET idempotency\.(default_|)(ttl|lease|min_key_length) = (.*);/INSERT INTO idempotency.policy (scope, \2) VALUES ('"''"', \3) ON CONFLICT (scope) DO UPDATE SET \2 = excluded.\2;/
-		s/^SET idempotency\.max_response_size = (.*);/INSERT INTO idempotency.policy (scope, max_response_bytes) VALUES ('"''"', pg_size_bytes(\1)) ON CONFLICT (scope) DO UPDATE SET max_response_bytes = excluded.max_response_bytes;/
-		s/^RESET idempotency\.(default_|)(ttl|lease|min_key_length);/UPDATE idempotency.policy SET \2 = NULL WHERE scope = '"''"';/
-		s/^RESET idempotency\.max_response_size;/UPDATE idempotency.policy SET max_response_bytes = NULL WHERE scope = '"''"';/
-		s/Shorten the key, or raise idempotency\.max_key_length\./Shorten the key./
-		s/or raise idempotency\.max_response_size\./or raise max_response_bytes of the scope'"'"'s policy./
-		/^SET idempotency\.max_key_length/,/^RESET idempotency\.max_key_length/d
-		/idempotency\.retain\(|octet_length\(fingerprint\)/d
+	sed -E '/idempotency\.retain\(|octet_length\(fingerprint\)/d
 		s/\bidempotency\.keys_long\b/idempotency.keys/g
 		s/^DETAIL:  [0-9]+ claims? of the transaction ha(s|ve) neither/DETAIL:  It has neither/
 		s/cannot execute idempotency\.(claim|execute|issue)\(\) in/cannot execute INSERT in/

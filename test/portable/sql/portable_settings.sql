@@ -1,4 +1,4 @@
--- The policy of a scope overrides that of the database.
+-- Policies override settings, which every role may set.
 SELECT outcome, expires_at - claimed_at AS ttl FROM idempotency.claim('a', 'portable_settings', lease => '1 us');
 SET idempotency.default_ttl = '2 hours';
 SET idempotency.default_lease = '3 minutes';
@@ -12,6 +12,9 @@ ROLLBACK;
 SELECT idempotency.drop_policy('portable_settings');
 RESET idempotency.default_ttl;
 RESET idempotency.default_lease;
+SET idempotency.max_key_length = 5;
+SELECT idempotency.claim('123456', 'portable_settings');
+RESET idempotency.max_key_length;
 
 -- the prefix of SQLSTATEs
 \set VERBOSITY sqlstate
