@@ -14,10 +14,11 @@
  *		- A condition of a join may be evaluated below the join, and one of a
  *		  query with LIMIT below the sort, for rows that are then left out, if
  *		  ORDER BY, DISTINCT, GROUP BY or a window function needs all rows
- *		  before it returns one.  OFFSET and DISTINCT ON leave out rows in any
- *		  query.  So may a condition next to one with a subquery: the cost of
- *		  once() puts it after the other conditions, but a subquery that is
- *		  evaluated for each row costs more, if its table is not small.
+ *		  before it returns one.  So may a condition next to one with a
+ *		  subquery: the cost of once() puts it after the other conditions, but
+ *		  a subquery that is evaluated for each row costs more, if its table is
+ *		  not small.
+ *		- OFFSET and DISTINCT ON leave out rows that fulfil all conditions.
  *
  * The planner asks this support function to simplify each call, at the query
  * level that contains the call after views, SQL functions and subqueries have
@@ -163,7 +164,7 @@ skips_rows(Node *offset)
 		!(IsA(value, Const) && (value->constisnull || DatumGetInt64(value->constvalue) == 0));
 }
 
-/* Whether rows that have been read are left out because of other clauses than conditions. */
+/* Whether clauses other than conditions leave out rows that have been read. */
 static bool
 leaves_out_rows(const Query *query)
 {

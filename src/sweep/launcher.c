@@ -43,10 +43,10 @@
 #define LIBRARY				"idempotency"
 #define RESTART_SECONDS		5
 
-/* A worker that takes longer than this is ended, */
+/* A worker that takes longer than this is ended. */
 #define WORKER_LIMIT_MS		20000
 
-/* and it has this time to end. */
+/* How long the launcher waits for that end. */
 #define WORKER_GRACE_MS		1000
 
 PGDLLEXPORT void idempotency_launcher_main(Datum arg);

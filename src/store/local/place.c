@@ -29,7 +29,7 @@
 static Place places[PLACES];
 static uint64 generation;
 
-/* No place is of a subtransaction with a higher number. */
+/* No valid place is of a subtransaction with a higher number. */
 static SubTransactionId last_subtransaction;
 
 static void
