@@ -8,6 +8,8 @@ CREATE FUNCTION command_a."Odd name"(jsonb) RETURNS jsonb LANGUAGE sql AS $$ SEL
 CREATE FUNCTION command_a."pay (by card)"(jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT '"by card"'::jsonb $$;
 CREATE FUNCTION command_a."quote"" ("(jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT '"quote"'::jsonb $$;
 
+SELECT format('CREATE FUNCTION command_a.%s(jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT to_jsonb(63) $$', left(repeat('long', 20), 63)) \gexec
+
 -- names: search_path, schema, quotes, signature
 SELECT outcome FROM idempotency.execute('path', 'command', 'work');
 SET search_path = command_a, command_b;
@@ -18,6 +20,8 @@ SELECT response FROM idempotency.execute('path b a', 'command', 'command_a.work'
 SELECT response FROM idempotency.execute('signature', 'command', 'work(jsonb)');
 SELECT response FROM idempotency.execute('signature in full', 'command', 'command_a . "work" ( pg_catalog.jsonb )');
 SELECT response FROM idempotency.execute('case', 'command', 'Command_A.WORK');
+SELECT response FROM idempotency.execute('case alone', 'command', 'WORK');
+SELECT response FROM idempotency.execute('cut off', 'command', repeat('long', 20));
 SELECT response FROM idempotency.execute('quoted', 'command', '"Odd name"');
 SELECT response FROM idempotency.execute('quoted signature', 'command', 'command_a."Odd name"(jsonb)');
 SELECT response FROM idempotency.execute('parenthesis in the name', 'command', '"pay (by card)"');
